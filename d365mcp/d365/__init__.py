@@ -1,0 +1,1 @@
+"""F&O as plain async Python; knows no MCP."""

@@ -1,0 +1,150 @@
+"""What happened, as frozen records, and the request they belong to. Performs no I/O and knows no listener.
+
+Core code emits; `telemetry/` listens. An `Operation` is the MCP request under way: it travels with the task (a context
+variable), so that an exchange with F&O finds its parent, its deadline and its caller without passing them by hand.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+Outcome = Literal["ok", "tool_error", "protocol_error", "timeout", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Where an event stands in a W3C trace: 32 and 16 hexadecimal digits."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
+
+    def traceparent(self) -> str:
+        """Return the header that makes this span the parent of what is called next."""
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+    def child(self) -> "Trace":
+        return Trace(self.trace_id, secrets.token_hex(8), self.span_id)
+
+    @classmethod
+    def continued(cls, traceparent: str | None) -> "Trace":
+        """Return a span below the one `traceparent` names, or the first of a new trace."""
+        parts = (traceparent or "").split("-")
+        if len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
+            return cls(parts[1], secrets.token_hex(8), parts[2])
+        return cls(secrets.token_hex(16), secrets.token_hex(8))
+
+
+@dataclass(frozen=True, slots=True)
+class McpRequest:
+    """One MCP request answered. `name` is the tool's name, or the method's where no tool was called."""
+
+    name: str
+    method: str
+    trace: Trace
+    started_at: float  # seconds since 1970
+    duration_ms: float
+    outcome: Outcome
+    error_code: str | None = None
+    toolset: str | None = None
+    protocol_version: str | None = None
+    client_name: str | None = None
+    caller: str | None = None
+    invocation_id: str | None = None
+    cold_start: bool = False
+    queue_ms: float = 0.0
+    d365_ms: float = 0.0
+    d365_calls: int = 0
+    retries: int = 0
+    throttles: int = 0
+    companies: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class D365Exchange:
+    """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came."""
+
+    method: str
+    host: str
+    path: str
+    trace: Trace
+    started_at: float
+    duration_ms: float
+    status: int | None
+    attempt: int = 1
+    error: str | None = None
+    activity_id: str | None = None
+    request_id: str | None = None
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRefreshed:
+    """A catalog snapshot was built, skipped or failed to build."""
+
+    environment: str
+    outcome: Literal["built", "unchanged", "failed"]
+    duration_ms: float
+    entities: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A write, or a call refused: who, what, on which record (only a hash of its key), how it ended."""
+
+    caller: str
+    tool: str
+    entity: str | None
+    key_hash: str | None
+    outcome: str
+    trace: Trace
+    activity_id: str | None = None
+
+
+Event = McpRequest | D365Exchange | CatalogRefreshed | Audit
+Listener = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Operation:
+    """The MCP request under way: its trace, its deadline, who asks, and what it has cost so far."""
+
+    trace: Trace
+    deadline: float  # time.monotonic() at which the answer must be ready
+    caller: str = "anonymous"
+    user_assertion: str | None = field(default=None, repr=False)  # the caller's token, for on-behalf-of only
+    d365_ms: float = 0.0
+    d365_calls: int = 0
+    retries: int = 0
+    throttles: int = 0
+    rows: int = 0
+    companies: set[str] = field(default_factory=set)
+
+    def remaining(self) -> float:
+        """Return the seconds left, never below zero."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+_current: ContextVar[Operation | None] = ContextVar("operation", default=None)
+
+
+def current_operation() -> Operation | None:
+    """Return the request this task works for, or None outside of any (a timer, a command line)."""
+    return _current.get()
+
+
+@contextmanager
+def working_on(operation: Operation) -> Iterator[Operation]:
+    """Make `operation` the current one for the duration of the block."""
+    token = _current.set(operation)
+    try:
+        yield operation
+    finally:
+        _current.reset(token)

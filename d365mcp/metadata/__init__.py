@@ -1,0 +1,1 @@
+"""What exists in an environment, and how to find it."""

@@ -1,0 +1,1 @@
+"""MCP: one JSON-RPC message in, one reply out."""

@@ -1,0 +1,1 @@
+"""Events to Application Insights, and the statistics read back from it."""

@@ -1,0 +1,161 @@
+"""What a tool is: a plain async function with typed, described parameters, and what it may use. No protocol types."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+
+from d365mcp.errors import InvalidArgument, close_names, or_list
+from d365mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from d365mcp.d365.client import D365Client
+    from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.tools.cursors import CursorSeal
+
+Toolset = Literal["data", "metadata", "environment", "performance", "services", "documents", "admin"]
+ReportProgress = Callable[[float, float | None, str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls this server, and what they may do."""
+
+    name: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """What a tool may use while it answers one call."""
+
+    settings: Settings
+    d365: "D365Client"
+    catalog: "MetadataCatalog"
+    cursors: "CursorSeal"
+    caller: Caller
+    read_only: bool
+    report_progress: ReportProgress
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that goes along with a result, as an embedded resource."""
+
+    uri: str
+    mime_type: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A result with a file."""
+
+    content: Mapping[str, Any]
+    attachment: Attachment
+
+
+ToolFunction = Callable[..., Awaitable[Mapping[str, Any] | Attached]]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool on offer: its function says what it does and takes, this record how it may be used.
+
+    The function's first parameter is the `ToolContext`; the others, by their annotations, are the tool's arguments.
+    Its docstring is what the model reads.
+    """
+
+    function: ToolFunction
+    title: str
+    toolset: Toolset
+    read_only: bool = True
+    destructive: bool = False
+    idempotent: bool = True
+    open_world: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"d365fo_{self.function.__name__}"
+
+    @cached_property
+    def description(self) -> str:
+        return " ".join((inspect.getdoc(self.function) or "").split())
+
+    @cached_property
+    def arguments(self) -> type[BaseModel]:
+        """Return the model that checks the arguments, built when first used."""
+        hints = get_type_hints(self.function, include_extras=True)
+        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        fields: dict[str, Any] = {
+            each.name: (hints[each.name], ... if each.default is each.empty else each.default) for each in parameters
+        }
+        return create_model(self.name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+    @cached_property
+    def input_schema(self) -> dict[str, Any]:
+        return slim(self.arguments.model_json_schema())  # type: ignore[no-any-return]
+
+    @cached_property
+    def output_schema(self) -> dict[str, Any] | None:
+        """Return the schema of the structured result, or None where the function declares no shape."""
+        shape = get_type_hints(self.function)["return"]
+        if shape in (Attached, Mapping[str, Any]):
+            return None
+        return slim(TypeAdapter(shape).json_schema(mode="serialization"))  # type: ignore[no-any-return]
+
+    def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments as the function takes them.
+
+        Raises InvalidArgument: names each argument that is unknown, missing or wrong, and what would do.
+        """
+        try:
+            checked = self.arguments.model_validate(dict(arguments))
+        except ValidationError as problems:
+            raise InvalidArgument(self.explain(problems)) from None
+        return {name: getattr(checked, name) for name in self.arguments.model_fields}
+
+    def explain(self, problems: ValidationError) -> str:
+        """Return one sentence for all that is wrong, without echoing values."""
+        return " ".join(
+            self.explain_one(str(each["type"]), [str(part) for part in each["loc"]], each["msg"])
+            for each in problems.errors(include_url=False, include_input=False)[:5]
+        )
+
+    def explain_one(self, kind: str, place: list[str], message: str) -> str:
+        known = list(self.arguments.model_fields)
+        where = ".".join(place)[:100]
+        if kind == "extra_forbidden" and len(place) == 1:
+            close = close_names(place[0], known)
+            mend = f"Did you mean {or_list(close)}?" if close else f"It takes {', '.join(known) or 'no arguments'}."
+            return f'No argument "{where}". {mend}'
+        if kind == "missing":
+            return f'The argument "{where}" is required.'
+        return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}.'
+
+
+def slim(schema: Any) -> Any:
+    """Drop what pydantic adds for people (titles) and what models need not read: it is pure weight in tools/list."""
+    if isinstance(schema, list):
+        return [slim(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: value for name, value in schema.items() if not (name == "title" and isinstance(value, str))}
+    return {name: slim_properties(value) if name == "properties" else slim(value) for name, value in kept.items()}
+
+
+def slim_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Slim the values only: a property may itself be called `title`."""
+    return {name: slim_optional(slim(schema)) for name, schema in properties.items()}
+
+
+def slim_optional(schema: dict[str, Any]) -> dict[str, Any]:
+    """Turn "this or null, by default null" into "this": an optional argument may simply be left out."""
+    if schema.get("default", ...) is not None or "anyOf" not in schema:
+        return schema
+    choices = [each for each in schema["anyOf"] if each != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**choices[0], **rest} if len(choices) == 1 else {"anyOf": choices, **rest}
