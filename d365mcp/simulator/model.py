@@ -1,0 +1,178 @@
+"""What an environment consists of, as plain frozen data; knows neither JSON files nor SQL nor HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+NAMESPACE = "Microsoft.Dynamics.DataEntities"
+
+Record = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Enumeration:
+    name: str
+    members: Mapping[str, int]
+    label: str | None = None
+    member_labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Property:
+    name: str
+    edm_type: str
+    data_type: str
+    enumeration: Enumeration | None = None
+    is_key: bool = False
+    nullable: bool = True
+    label: str | None = None
+    mandatory: bool = False
+    allow_edit: bool = True
+    allow_edit_on_create: bool = True
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Default:
+    """A value F&O fills in on create: copied, looked up, computed or today's date."""
+
+    property: str
+    copied_from: str = ""
+    looked_up_in: str = ""
+    by: Mapping[str, str] = field(default_factory=dict)
+    product_of: tuple[str, ...] = ()
+    today: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A property that must name an existing record of another entity set."""
+
+    property: str
+    entity_set: str
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Touch:
+    """What creating a record changes in a record of another entity set, as a first line opens its order."""
+
+    entity_set: str
+    by: Mapping[str, str]
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Navigation:
+    """A relation by its role name; `joins` maps our properties to theirs and is empty when it is only described."""
+
+    name: str
+    related_entity: str
+    related_set: str
+    related_relation: str
+    single: bool
+    joins: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Action:
+    name: str
+    entity_set: str
+    binding: str
+    parameters: tuple[Parameter, ...]
+    returns: str
+    result: object
+    error: str
+    changes: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a JSON service."""
+
+    parameters: tuple[Parameter, ...]
+    returns: str
+    result: object
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """How a key nobody sent is numbered: from a format, or as the next line of what it is counted within."""
+
+    property: str
+    format: str
+    first: int
+    within: tuple[str, ...]
+    step: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """An application as F&O knows it: the user it is mapped to, and what that user may do."""
+
+    company: str
+    user: str = "Admin"
+    language: str = "en-us"
+    allowed: bool = True
+    read_only: bool = False
+    companies: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+    secret: str = ""
+
+
+@dataclass(frozen=True)
+class Entity:
+    entity_set: str
+    public_name: str
+    aot_name: str
+    category: str | None
+    label: str | None
+    keys: tuple[str, ...]
+    read_only: bool
+    properties: Mapping[str, Property]
+    navigations: Mapping[str, Navigation]
+    backed_by: str
+    data_source: str
+    data_sources: int
+    sequence: Sequence | None
+    new_record: Mapping[str, object]
+    defaults: tuple[Default, ...]
+    references: tuple[Reference, ...]
+    touches: tuple[Touch, ...]
+    records: tuple[Record, ...]
+    generators: tuple[Mapping[str, object], ...]
+
+    @property
+    def company_specific(self) -> bool:
+        return "dataAreaId" in self.properties
+
+    @property
+    def type_name(self) -> str:
+        return f"{NAMESPACE}.{self.public_name}"
+
+    @cached_property
+    def key_properties(self) -> tuple[Property, ...]:
+        return tuple(self.properties[name] for name in self.keys)
+
+
+@dataclass(frozen=True)
+class World:
+    default_company: str
+    companies: frozenset[str]
+    entities: Mapping[str, Entity]
+    enumerations: Mapping[str, Enumeration]
+    actions: tuple[Action, ...]
+    services: Mapping[str, Mapping[str, Mapping[str, Operation]]]
+    labels: Mapping[str, Mapping[str, str]]
+    hidden_entities: tuple[Mapping[str, object], ...]
+    documents: Mapping[str, str]
+    clients: Mapping[str, Client]

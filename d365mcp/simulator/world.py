@@ -1,0 +1,334 @@
+"""Reads a world, one JSON file and the files it includes, into the model; complains by place about a wrong shape.
+
+A world is an object with these members, all optional but `entities`:
+
+| member | holds |
+|---|---|
+| `include` | worlds to start from, by file name beside this one or by the name of a shipped world (`"contoso"`) |
+| `default_company` | the company of a caller nobody mapped to another one |
+| `companies` | `[{dataAreaId, name}]`: companies a record may be created in; without it, any |
+| `entities` | `[{entitySet, publicEntityName, aotName, entityCategory, keys, properties, records, …}]`; an entry whose entity set is known from an earlier file adds to it |
+| `enumerations` | `[{name, members: [{name, position, label}], numericValues}]` |
+| `number_sequences` | `[{entitySet, property, format, first}]`, or `within` and `step` for line numbers |
+| `navigationProperties` | `[{fromEntitySet, name, toEntitySet, cardinality, joins: {ours: theirs}}]` |
+| `actions` | `[{entitySet, name, bindingKind, parameters, returns, result, error, changes}]` |
+| `services` | `{group: {service: {operation: {parameters, returns, result}}}}` |
+| `labels` | `{"@SYS1": {"en-us": "…"}}` |
+| `hidden_entities` | rows of the metadata service's DataEntities that have no entity set |
+| `documents` | `{"CIV-000205": "title of the PDF"}` for RunCopilotReport |
+| `clients` | `{client id: {company, user, language, allowed, read_only, companies, denied, secret}}`; without it every client is known |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from d365mcp.simulator.model import (
+    NAMESPACE,
+    Action,
+    Client,
+    Default,
+    Entity,
+    Enumeration,
+    Navigation,
+    Operation,
+    Parameter,
+    Property,
+    Reference,
+    Sequence,
+    Touch,
+    World,
+)
+from d365mcp.simulator.shapes import Shape, WorldError
+
+SHIPPED = Path(__file__).parent / "worlds"
+CONTOSO = SHIPPED / "contoso.json"
+
+DATA_TYPES = {
+    "Edm.String": "String",
+    "Edm.Int32": "Int32",
+    "Edm.Int64": "Int64",
+    "Edm.Decimal": "Real",
+    "Edm.Guid": "Guid",
+    "Edm.Binary": "Container",
+    "Edm.Boolean": "Enum",  # https://github.com/d365collaborative/d365fo.integrations: kernel enumerations look so
+}
+
+
+def load(path: Path) -> World:
+    """Read the world in this file."""
+    shapes = list(_files(path))
+    merged = Shape({"entities": []}, path.name)
+    entities: dict[str, Shape] = {}
+    for shape in shapes:
+        for entity in shape.items("entities"):
+            name = entity.text("entitySet")
+            entities[name] = _added(entities[name], entity) if name in entities else entity
+        merged = _added(merged, shape)
+    if not entities:
+        raise WorldError(f"{path.name}: entities is missing.")
+    return _world(merged, entities)
+
+
+def _files(path: Path) -> Iterator[Shape]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise WorldError(f"{path}: cannot be read ({exc.strerror}).") from exc
+    except ValueError as exc:
+        raise WorldError(f"{path}: is not JSON ({exc}).") from exc
+    shape = Shape(value, path.name)
+    for name in shape.texts("include"):
+        beside = path.parent / name
+        yield from _files(beside if beside.is_file() else SHIPPED / f"{name}.json")
+    yield shape
+
+
+def _added(first: Shape, second: Shape) -> Shape:
+    """The second object laid over the first: lists are joined, objects merged, all else replaced."""
+    value = dict(first.as_object())
+    for name, ours in second.as_object().items():
+        theirs = value.get(name)
+        if isinstance(ours, list) and isinstance(theirs, list):
+            value[name] = [*theirs, *ours]
+        elif isinstance(ours, dict) and isinstance(theirs, dict):
+            value[name] = {**theirs, **ours}
+        else:
+            value[name] = ours
+    return Shape(value, second.place)
+
+
+def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
+    enumerations = {item.text("name"): _enumeration(item) for item in shape.items("enumerations")}
+    sequences = {item.text("entitySet"): _sequence(item) for item in shape.items("number_sequences")}
+    navigations = list(shape.items("navigationProperties"))
+    return World(
+        default_company=shape.text("default_company", "dat").lower(),
+        companies=frozenset(item.text("dataAreaId").lower() for item in shape.items("companies")),
+        entities={
+            name: _entity(item, enumerations, sequences.get(name), _navigations(name, navigations, entities))
+            for name, item in entities.items()
+        },
+        enumerations=enumerations,
+        actions=tuple(_action(item) for item in shape.items("actions")),
+        services=_services(shape),
+        labels={
+            label: {language.lower(): text for language, text in texts.as_pairs().items()}
+            for label, texts in shape.objects("labels").items()
+        },
+        hidden_entities=tuple(item.as_object() for item in shape.items("hidden_entities")),
+        documents=shape.pairs("documents"),
+        clients={name: client(item) for name, item in shape.objects("clients").items()},
+    )
+
+
+def _enumeration(shape: Shape) -> Enumeration:
+    members = list(shape.items("members"))
+    if not members:
+        raise WorldError(f"{shape.place}: members is missing.")
+    numeric = shape.plain("numericValues")
+    values = {
+        member.text("name"): Shape(numeric, f"{shape.place}.numericValues").number(
+            member.text("name"), member.number("position", index)
+        )
+        for index, member in enumerate(members)
+    }
+    labels = {member.text("name"): member.text("label", "") for member in members}
+    return Enumeration(shape.text("name"), values, shape.text("label", "") or None, labels)
+
+
+def _property(
+    shape: Shape, keys: tuple[str, ...], read_only: bool, enumerations: Mapping[str, Enumeration]
+) -> Property:
+    name, edm_type = shape.text("name"), shape.text("edmType")
+    enumeration = None
+    if edm_type.startswith(NAMESPACE):
+        enumeration = enumerations.get(edm_type.removeprefix(f"{NAMESPACE}."))
+        if enumeration is None:
+            raise WorldError(f"{shape.place}.edmType: no enumeration {edm_type!r} in this world.")
+    elif edm_type not in DATA_TYPES and edm_type != "Edm.DateTimeOffset":
+        raise WorldError(f"{shape.place}.edmType: {edm_type!r} is no type F&O uses.")
+    is_key = name in keys
+    length = shape.number("maxLength", 0)
+    return Property(
+        name=name,
+        edm_type=edm_type,
+        data_type=shape.text("dataType", shape.text("xppType", _data_type(name, edm_type))),
+        enumeration=enumeration,
+        is_key=is_key,
+        nullable=not is_key and (edm_type == "Edm.String" or enumeration is not None),
+        label=shape.text("label", "") or None,
+        mandatory=shape.flag("mandatory"),
+        allow_edit=shape.flag("allowEdit", not is_key and not read_only),
+        allow_edit_on_create=shape.flag("allowEditOnCreate", not read_only),
+        max_length=length or None,
+    )
+
+
+def _data_type(name: str, edm_type: str) -> str:
+    if edm_type.startswith(NAMESPACE):
+        return "Enum"
+    if edm_type == "Edm.DateTimeOffset":
+        return "UtcDateTime" if name.endswith(("DateTime", "ValidFrom", "ValidTo")) else "Date"
+    return DATA_TYPES[edm_type]
+
+
+def _entity(
+    shape: Shape,
+    enumerations: Mapping[str, Enumeration],
+    sequence: Sequence | None,
+    navigations: Mapping[str, Navigation],
+) -> Entity:
+    keys, read_only = shape.texts("keys"), shape.flag("readOnly")
+    properties = {
+        item.text("name"): _property(item, keys, read_only, enumerations) for item in shape.items("properties")
+    }
+    for key in keys:
+        if key not in properties:
+            raise WorldError(f"{shape.place}.keys: {key!r} is not among the properties.")
+    public_name = shape.text("publicEntityName")
+    # The entity reference marks guesses as "XEntity (UNVERIFIED)".
+    aot_name = shape.text("aotName", f"{public_name}Entity").split(" ")[0]
+    return Entity(
+        entity_set=shape.text("entitySet"),
+        public_name=public_name,
+        aot_name=aot_name,
+        category=shape.text("entityCategory", "") or None,
+        label=shape.text("label", "") or None,
+        keys=keys,
+        read_only=read_only,
+        properties=properties,
+        navigations=navigations,
+        backed_by=shape.text("backedBy", ""),
+        data_source=shape.text("dataSource", aot_name),
+        data_sources=shape.number("dataSources", 1),
+        sequence=sequence or _default_sequence(shape.text("numberSequenceKey", "")),
+        new_record=_new_record(shape),
+        defaults=tuple(_default(item) for item in shape.items("defaults")),
+        references=tuple(_reference(item) for item in shape.items("references")),
+        touches=tuple(_touch(item) for item in shape.items("touches")),
+        records=tuple(_known(item, properties) for item in shape.items("records")),
+        generators=tuple(item.as_object() for item in shape.items("generate")),
+    )
+
+
+def _known(record: Shape, properties: Mapping[str, Property]) -> dict[str, object]:
+    for name in record.as_object():
+        if name not in properties:
+            raise WorldError(f"{record.place}: the entity has no property {name!r}.")
+    return record.as_object()
+
+
+def _new_record(shape: Shape) -> dict[str, object]:
+    """`newRecordDefaults`, written as recorded ({nonTrivialDefaults, nulls}) by the entity reference."""
+    found = shape.member("newRecordDefaults")
+    if found is None:
+        return {}
+    return found.plain("nonTrivialDefaults") | dict.fromkeys(found.texts("nulls"))
+
+
+def _default(shape: Shape) -> Default:
+    return Default(
+        property=shape.text("property"),
+        copied_from=shape.text("from", ""),
+        looked_up_in=shape.text("lookup", ""),
+        by=shape.pairs("by"),
+        product_of=shape.texts("product"),
+        today=shape.flag("today"),
+    )
+
+
+def _reference(shape: Shape) -> Reference:
+    name = shape.text("property")
+    return Reference(name, shape.text("entitySet"), shape.text("key", name), shape.text("text", name))
+
+
+def _touch(shape: Shape) -> Touch:
+    return Touch(shape.text("entitySet"), shape.pairs("by"), shape.plain("set"))
+
+
+def _sequence(shape: Shape) -> Sequence:
+    return Sequence(
+        property=shape.text("property"),
+        format=shape.text("format", "{:09d}"),
+        first=shape.number("first", 1),
+        within=shape.texts("within"),
+        step=shape.number("step", 1),
+    )
+
+
+def _default_sequence(key: str) -> Sequence | None:
+    return Sequence(key, "{:09d}", 1, (), 1) if key else None
+
+
+def _navigations(entity_set: str, shapes: list[Shape], entities: Mapping[str, Shape]) -> dict[str, Navigation]:
+    ours = (shape for shape in shapes if shape.text("fromEntitySet") == entity_set)
+    return {shape.text("name"): _navigation(shape, entities) for shape in ours}
+
+
+def _navigation(shape: Shape, entities: Mapping[str, Shape]) -> Navigation:
+    target = shape.text("toEntitySet", "")
+    if target and target not in entities:
+        raise WorldError(f"{shape.place}.toEntitySet: no entity set {target!r} in this world.")
+    related = entities[target].text("publicEntityName") if target else ""
+    return Navigation(
+        name=shape.text("name"),
+        related_entity=shape.text("relatedEntity", related),
+        related_set=target,
+        related_relation=shape.text("relatedRelationName", shape.text("fromEntitySet")),
+        single=shape.text("cardinality", "Single") == "Single",
+        joins=shape.pairs("joins"),
+    )
+
+
+def _parameters(shape: Shape) -> tuple[Parameter, ...]:
+    return tuple(Parameter(item.text("name"), item.text("type", "Edm.String")) for item in shape.items("parameters"))
+
+
+def _action(shape: Shape) -> Action:
+    return Action(
+        name=shape.text("name"),
+        entity_set=shape.text("entitySet", ""),
+        binding=shape.text("bindingKind", "BoundToEntitySet"),
+        parameters=_parameters(shape),
+        # The entity reference adds remarks: "Edm.String (base64 PDF)".
+        returns=shape.text("returns", "").split(" ")[0],
+        result=shape.as_object().get("result"),
+        error=shape.text("error", ""),
+        changes=shape.plain("changes"),
+    )
+
+
+def _services(shape: Shape) -> dict[str, dict[str, dict[str, Operation]]]:
+    return {
+        group: {
+            service: {name: _operation(operation) for name, operation in operations.members().items()}
+            for service, operations in services.members().items()
+        }
+        for group, services in shape.objects("services").items()
+    }
+
+
+def _operation(shape: Shape) -> Operation:
+    return Operation(_parameters(shape), shape.text("returns", ""), shape.as_object().get("result"))
+
+
+def client(shape: Shape, base: Client | None = None) -> Client:
+    """Read how one application is mapped, over what was known of it."""
+    base = base or Client(company="dat")
+    return Client(
+        company=shape.text("company", base.company).lower(),
+        user=shape.text("user", base.user),
+        language=shape.text("language", base.language),
+        allowed=shape.flag("allowed", base.allowed),
+        read_only=shape.flag("read_only", base.read_only),
+        companies=_lower(shape.texts("companies")) or base.companies,
+        denied=shape.texts("denied") or base.denied,
+        secret=shape.text("secret", base.secret),
+    )
+
+
+def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in names)
