@@ -1,0 +1,160 @@
+"""Query options read against an entity: what is asked of which rows, in which order. Performs no I/O."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from d365mcp.simulator.call import Call
+from d365mcp.simulator.errors import Refusal, no_property
+from d365mcp.simulator.filters import Expression, Values
+from d365mcp.simulator.model import Entity, Enumeration, Navigation, Property
+from d365mcp.simulator.store import Store, quoted
+
+LARGEST_NUMBER = 2**31 - 1
+
+_EXPANDED = re.compile(r"\s*([\w.]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
+
+
+@dataclass(frozen=True)
+class Expansion:
+    navigation: Navigation
+    select: tuple[Property, ...]
+
+
+@dataclass(frozen=True)
+class EntityScope:
+    """What a filter on an entity set may speak of: its properties, and those of single related records."""
+
+    store: Store
+    entity: Entity
+    table: str
+    functions_allowed: bool = False
+
+    @property
+    def type_name(self) -> str:
+        return self.entity.type_name
+
+    def column(self, path: Sequence[str]) -> Expression:
+        return _column(self.store, self.entity, self.table, path)
+
+
+def _column(store: Store, entity: Entity, table: str, path: Sequence[str]) -> Expression:
+    first, rest = path[0], path[1:]
+    if not rest:
+        return Expression(f"{table}.{quoted(first)}", (), known_property(entity, first).edm_type)
+    navigation = entity.navigations.get(first)
+    if navigation is None or not navigation.single or not navigation.joins:
+        raise no_property(first, entity.type_name)
+    related = store.world.entities[navigation.related_set]
+    alias = f"related{len(path)}"
+    inner = _column(store, related, alias, rest)
+    joined = " AND ".join(
+        f"{alias}.{quoted(theirs)} IS {table}.{quoted(ours)}" for ours, theirs in joins(navigation, entity)
+    )
+    sql = f"(SELECT {inner.sql} FROM {store.table(related)} AS {alias} WHERE {joined})"  # noqa: S608 the world's names
+    return Expression(sql, inner.values, inner.type)
+
+
+def joins(navigation: Navigation, entity: Entity) -> list[tuple[str, str]]:
+    """Our and their joined properties; records of different companies are never related."""
+    company = {"dataAreaId": "dataAreaId"} if entity.company_specific else {}
+    return list((company | dict(navigation.joins)).items())
+
+
+def known_property(entity: Entity, name: str) -> Property:
+    """Property names are case-sensitive."""
+    if name not in entity.properties:
+        raise no_property(name, entity.type_name)
+    return entity.properties[name]
+
+
+def selected(entity: Entity, text: str | None) -> tuple[Property, ...]:
+    """The properties `$select` names, in its order; navigation properties in it select nothing by themselves."""
+    if text is None:
+        return tuple(entity.properties.values())
+    names = [name.strip() for name in text.split(",")]
+    if "*" in names:
+        return tuple(entity.properties.values())
+    wanted = dict.fromkeys(name for name in names if name not in entity.navigations)
+    return tuple(known_property(entity, name) for name in wanted)
+
+
+def expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple[Expansion, ...]:
+    """`$expand`, first level only, with nothing but `$select` inside."""
+    found: list[Expansion] = []
+    position = 0
+    while position < len(text):
+        match = _EXPANDED.match(text, position)
+        if match is None:
+            raise Refusal(f"The $expand '{text}' is not supported: only the first level, with $select inside.")
+        found.append(_expansion(entity, match[1], match[2] or "", entities))
+        position = match.end()
+    return tuple(found)
+
+
+def _expansion(entity: Entity, name: str, inner: str, entities: Mapping[str, Entity]) -> Expansion:
+    navigation = entity.navigations.get(name)
+    if navigation is None or not navigation.joins:
+        raise no_property(name, entity.type_name)
+    option, _, value = inner.partition("=")
+    if inner and option.strip() != "$select":
+        raise Refusal(f"The query option '{option.strip()}' is not supported inside $expand.")
+    return Expansion(navigation, selected(entities[navigation.related_set], value if inner else None))
+
+
+def ordered(entity: Entity, text: str) -> str:
+    """`$orderby` as SQL; enumerations sort by their numbers, as F&O stores them."""
+    terms = [_term(entity, term.split()) for term in text.split(",")]
+    return ", ".join(terms)
+
+
+def _term(entity: Entity, words: list[str]) -> str:
+    if not words or len(words) > 2 or words[1:] not in ([], ["asc"], ["desc"]):
+        raise Refusal(f"Syntax error in $orderby at '{' '.join(words)}'.")
+    prop = known_property(entity, words[0])
+    sql = quoted(prop.name) if prop.enumeration is None else _numbered(quoted(prop.name), prop.enumeration)
+    return f"{sql} {words[1] if len(words) == 2 else 'asc'}"
+
+
+def _numbered(sql: str, enumeration: Enumeration) -> str:
+    cases = " ".join(f"WHEN '{name}' THEN {number}" for name, number in enumeration.members.items())
+    return f"CASE {sql} {cases} END"
+
+
+def whole_number(call: Call, option: str) -> int | None:
+    text = call.options.get(option)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) > LARGEST_NUMBER:
+        raise Refusal(f"Invalid value '{text}' for {option} query option found. It must be a non-negative integer.")
+    return int(text)
+
+
+def counted(call: Call) -> bool:
+    text = call.options.get("$count", "false")
+    if text not in ("true", "false"):
+        raise Refusal(f"Invalid value '{text}' for $count query option found. Valid values are 'true' and 'false'.")
+    return text == "true"
+
+
+def skip_token(rows: int) -> str:
+    """The opaque position after so many rows."""
+    return urlsafe_b64encode(f"rows {rows}".encode()).decode()
+
+
+def skipped(token: str | None) -> int:
+    if token is None:
+        return 0
+    try:
+        return int(urlsafe_b64decode(token).decode().removeprefix("rows "))
+    except ValueError as exc:
+        raise Refusal(f"The value '{token}' of $skiptoken is not valid.") from exc
+
+
+def conjunction(*conditions: tuple[str, Values]) -> tuple[str, Values]:
+    """Join conditions that all must hold into one WHERE."""
+    sql = " AND ".join(f"({sql})" for sql, _ in conditions) or "1"
+    return sql, tuple(value for _, values in conditions for value in values)
