@@ -1,0 +1,282 @@
+# ruff: noqa: S608  names in SQL are this module's own, and everything a request says is a parameter
+"""The metadata service and `$metadata`: what entities, enumerations and labels exist. Knows no records.
+
+`contains` and `tolower` work here and text compares with case, the opposite of /data.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from xml.sax.saxutils import quoteattr
+
+from d365mcp.simulator.call import Call
+from d365mcp.simulator.errors import Refusal, Reply, json_reply, no_property, not_found
+from d365mcp.simulator.filters import TableScope, Values, condition
+from d365mcp.simulator.keys import key_parts, segment
+from d365mcp.simulator.literals import NULL
+from d365mcp.simulator.model import NAMESPACE, Action, Entity, Enumeration, Navigation, Property, Record, World
+from d365mcp.simulator.queries import counted, whole_number
+
+_CATEGORY = "Microsoft.Dynamics.Metadata.EntityCategory"
+_CATEGORIES = ("Parameters", "Reference", "Master", "Document", "Transaction", "Configuration")
+_ANNOTATION = "Microsoft.Dynamics.OData.Core.V1."
+
+_FILTERED = {
+    "DataEntities": {
+        "Name": "Edm.String",
+        "PublicEntityName": "Edm.String",
+        "PublicCollectionName": "Edm.String",
+        "LabelId": "Edm.String",
+        "DataServiceEnabled": "Edm.Boolean",
+        "DataManagementEnabled": "Edm.Boolean",
+        "EntityCategory": _CATEGORY,
+        "IsReadOnly": "Edm.Boolean",
+    },
+    "PublicEntities": {
+        "Name": "Edm.String",
+        "EntitySetName": "Edm.String",
+        "LabelId": "Edm.String",
+        "IsReadOnly": "Edm.Boolean",
+        "ConfigurationEnabled": "Edm.Boolean",
+    },
+    "PublicEnumerations": {"Name": "Edm.String", "LabelId": "Edm.String"},
+}
+
+
+class Metadata:
+    """Answers the metadata service of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        members = {name: index for index, name in enumerate(_CATEGORIES)}
+        self.enumerations = {_CATEGORY: Enumeration(_CATEGORY, members)}
+
+    def answer(self, call: Call) -> Reply:
+        """Answer a request below /metadata."""
+        found = segment(call.segments[1]) if len(call.segments) == 2 else None
+        if found is None or found.name not in (*_FILTERED, "Labels"):
+            raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
+        if call.method != "GET":
+            raise Refusal(f"The requested resource does not support http method '{call.method}'.", 405, "")
+        if found.name == "Labels":
+            return self._label(call, found.predicate or "")
+        if found.predicate is None:
+            return self._collection(call, found.name)
+        return self._one(call, found.name, found.predicate)
+
+    @cached_property
+    def xml(self) -> bytes:
+        """The CSDL document, in the order the world lists things."""
+        return "".join(_csdl(self.world)).encode()
+
+    @cached_property
+    def _documents(self) -> sqlite3.Connection:
+        """Every document as JSON beside the columns filters may use."""
+        database = sqlite3.connect(":memory:")
+        for name, documents in self._all().items():
+            columns = _FILTERED[name]
+            names = ", ".join(f'"{column}"' for column in columns)
+            database.execute(f"CREATE TABLE {name} (_document TEXT, {names})")
+            marks = ", ".join("?" * len(columns))
+            rows = ([json.dumps(item), *(item[column] for column in columns)] for item in documents)
+            database.executemany(f"INSERT INTO {name} VALUES (?, {marks})", rows)
+        return database
+
+    def _all(self) -> dict[str, list[Record]]:
+        entities = self.world.entities.values()
+        return {
+            "DataEntities": [*map(_data_entity, entities), *map(_hidden_entity, self.world.hidden_entities)],
+            "PublicEntities": [_public_entity(entity, self.world.actions) for entity in entities],
+            "PublicEnumerations": [_public_enumeration(item) for item in self.world.enumerations.values()],
+        }
+
+    def _collection(self, call: Call, name: str) -> Reply:
+        where, values = "1", Values()
+        if "$filter" in call.options:
+            scope = TableScope(f"Microsoft.Dynamics.Metadata.{name}", _FILTERED[name])
+            found = condition(call.options["$filter"], scope, self.enumerations)
+            where, values = found.sql, found.values
+        answer: dict[str, object] = {"@odata.context": f"{call.base}/Metadata/$metadata#{name}"}
+        if counted(call):
+            (answer["@odata.count"],) = self._documents.execute(
+                f"SELECT count(*) FROM {name} WHERE {where}", values
+            ).fetchone()
+        top, skip = whole_number(call, "$top"), whole_number(call, "$skip")
+        rows = self._documents.execute(
+            f"SELECT _document FROM {name} WHERE {where} LIMIT ? OFFSET ?",
+            (*values, -1 if top is None else top, skip or 0),
+        )
+        answer["value"] = [_chosen(call, name, json.loads(document)) for (document,) in rows]
+        return json_reply(answer)
+
+    def _one(self, call: Call, name: str, predicate: str) -> Reply:
+        key = key_parts(predicate, {}, alone="Name")
+        row = self._documents.execute(
+            f"SELECT _document FROM {name} WHERE Name = ?", (key.get("Name", NULL).value,)
+        ).fetchone()
+        if row is None:
+            raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
+        context = {"@odata.context": f"{call.base}/Metadata/$metadata#{name}/$entity"}
+        return json_reply(context | _chosen(call, name, json.loads(row[0])))
+
+    def _label(self, call: Call, predicate: str) -> Reply:
+        key = key_parts(predicate, {}, alone="Id")
+        label, language = str(key.get("Id", NULL).value), str(key.get("Language", NULL).value)
+        text = self.world.labels.get(label, {}).get(language.lower())
+        if text is None:
+            raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
+        context = f"{call.base}/Metadata/$metadata#Labels/$entity"
+        return json_reply({"@odata.context": context, "Id": label, "Language": language, "Value": text})
+
+
+def _chosen(call: Call, name: str, document: Record) -> Record:
+    select = call.options.get("$select")
+    if select is None:
+        return document
+    wanted = [item.strip() for item in select.split(",")]
+    for item in wanted:
+        if item not in document:
+            raise no_property(item, f"Microsoft.Dynamics.Metadata.{name}")
+    return {item: document[item] for item in wanted}
+
+
+def _data_entity(entity: Entity) -> Record:
+    return {
+        "Name": entity.aot_name,
+        "PublicEntityName": entity.public_name,
+        "PublicCollectionName": entity.entity_set,
+        "LabelId": entity.label,
+        "DataServiceEnabled": True,
+        "DataManagementEnabled": True,
+        "EntityCategory": entity.category,
+        "IsReadOnly": entity.read_only,
+    }
+
+
+def _hidden_entity(given: Mapping[str, object]) -> Record:
+    """An entity that only data management knows."""
+    nothing: Record = dict.fromkeys(_FILTERED["DataEntities"])
+    return {**nothing, "DataServiceEnabled": False, "DataManagementEnabled": True, "IsReadOnly": False, **given}
+
+
+def _public_entity(entity: Entity, actions: tuple[Action, ...]) -> Record:
+    return {
+        "Name": entity.public_name,
+        "EntitySetName": entity.entity_set,
+        "LabelId": entity.label,
+        "IsReadOnly": entity.read_only,
+        "ConfigurationEnabled": True,
+        "Properties": [_property(prop) for prop in entity.properties.values()],
+        "NavigationProperties": [_navigation(item) for item in entity.navigations.values()],
+        "PropertyGroups": [],
+        "Actions": [_action(action) for action in actions if action.entity_set == entity.entity_set],
+    }
+
+
+def _property(prop: Property) -> Record:
+    return {
+        "Name": prop.name,
+        "TypeName": prop.edm_type,
+        "DataType": prop.data_type,
+        "LabelId": prop.label,
+        "IsKey": prop.is_key,
+        "IsMandatory": prop.mandatory,
+        "ConfigurationEnabled": True,
+        "AllowEdit": prop.allow_edit,
+        "AllowEditOnCreate": prop.allow_edit_on_create,
+        "IsDimension": False,
+        "DimensionRelation": None,
+        "IsDynamicDimension": False,
+        "DimensionLegalEntityProperty": None,
+        "DimensionTypeProperty": None,
+    }
+
+
+def _navigation(navigation: Navigation) -> Record:
+    return {
+        "Name": navigation.name,
+        "RelatedEntity": navigation.related_entity,
+        "RelatedRelationName": navigation.related_relation,
+        "Cardinality": "Single" if navigation.single else "Multiple",
+        "Constraints": [
+            {
+                "@odata.type": "#Microsoft.Dynamics.Metadata.ReferentialConstraint",
+                "Property": ours,
+                "ReferencedProperty": theirs,
+            }
+            for ours, theirs in navigation.joins.items()
+        ],
+    }
+
+
+def _type(name: str) -> Record:
+    inner = name.removeprefix("Collection(").removesuffix(")")
+    return {"TypeName": inner, "IsCollection": inner != name}
+
+
+def _action(action: Action) -> Record:
+    return {
+        "Name": action.name,
+        "BindingKind": action.binding,
+        "Parameters": [{"Name": item.name, "Type": _type(item.type)} for item in action.parameters],
+        "ReturnType": _type(action.returns) if action.returns else None,
+        "FieldLookup": None,
+    }
+
+
+def _public_enumeration(enumeration: Enumeration) -> Record:
+    return {
+        "Name": enumeration.name,
+        "LabelId": enumeration.label,
+        "Members": [
+            {
+                "Name": name,
+                "Value": number,
+                "LabelId": enumeration.member_labels.get(name) or None,
+                "ConfigurationEnabled": True,
+            }
+            for name, number in enumeration.members.items()
+        ],
+    }
+
+
+def _csdl(world: World) -> Iterator[str]:
+    yield '<?xml version="1.0" encoding="utf-8"?>\n'
+    yield '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>'
+    yield f'<Schema Namespace="{NAMESPACE}" xmlns="http://docs.oasis-open.org/odata/ns/edm">'
+    for enumeration in world.enumerations.values():
+        yield from _csdl_enumeration(enumeration)
+    for entity in world.entities.values():
+        yield from _csdl_entity(entity)
+    yield '<EntityContainer Name="Resources">'
+    for entity in world.entities.values():
+        yield f"<EntitySet Name={quoteattr(entity.entity_set)} EntityType={quoteattr(entity.type_name)}/>"
+    yield "</EntityContainer></Schema></edmx:DataServices></edmx:Edmx>"
+
+
+def _csdl_enumeration(enumeration: Enumeration) -> Iterator[str]:
+    yield f"<EnumType Name={quoteattr(enumeration.name)}>"
+    for name, number in enumeration.members.items():
+        yield f'<Member Name={quoteattr(name)} Value="{number}">{_label_annotation(enumeration.member_labels.get(name))}</Member>'
+    yield "</EnumType>"
+
+
+def _csdl_entity(entity: Entity) -> Iterator[str]:
+    yield f"<EntityType Name={quoteattr(entity.public_name)}>"
+    if entity.keys:
+        yield f"<Key>{''.join(f'<PropertyRef Name={quoteattr(key)}/>' for key in entity.keys)}</Key>"
+    for prop in entity.properties.values():
+        nullable = "" if prop.nullable else ' Nullable="false"'
+        yield f"<Property Name={quoteattr(prop.name)} Type={quoteattr(prop.edm_type)}{nullable}>{_label_annotation(prop.label)}</Property>"
+    for item in entity.navigations.values():
+        target = f"{NAMESPACE}.{item.related_entity}"
+        kind = target if item.single else f"Collection({target})"
+        yield f"<NavigationProperty Name={quoteattr(item.name)} Type={quoteattr(kind)}/>"
+    yield "</EntityType>"
+
+
+def _label_annotation(label: str | None) -> str:
+    return f'<Annotation Term="{_ANNOTATION}LabelId" String={quoteattr(label)}/>' if label else ""
