@@ -1,0 +1,142 @@
+"""The simulator over HTTP: which request goes to identity, to the environment or to the control endpoint, and in which state.
+
+Each request is answered synchronously inside its handler, so that it is atomic without locks; waiting happens before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from d365mcp.simulator.call import Call
+from d365mcp.simulator.control import Control
+from d365mcp.simulator.environment import Environment, forbidden
+from d365mcp.simulator.errors import Refusal, Reply
+from d365mcp.simulator.identity import Tokens, openid_configuration
+from d365mcp.simulator.model import World
+from d365mcp.simulator.shapes import WorldError
+from d365mcp.simulator.store import Store
+
+METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"]
+LOOPBACK = ("127.0.0.1", "::1")
+
+Answer = Callable[[Request, bytes], Reply]
+
+
+class Simulator:
+    """One world and everything that serves it."""
+
+    def __init__(self, world: World, base_url: str = "") -> None:
+        self.store = Store(world)
+        self.tokens = Tokens(world)
+        self.control = Control(world, restore=self._restore, revoke=self.tokens.revoke)
+        self.environment = Environment(world, self.store, self.control)
+        self._base_url = base_url.rstrip("/")
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/__control", self._controlled, methods=["GET", "POST"]),
+                Route("/msi/token", self._serving(self._managed_identity), methods=METHODS),
+                Route("/{tenant}/oauth2/v2.0/token", self._serving(self._entra), methods=["POST"]),
+                Route("/{tenant}/v2.0/.well-known/openid-configuration", self._serving(self._openid)),
+                Route("/{path:path}", self._serving(self._environment), methods=METHODS),
+            ]
+        )
+
+    def _restore(self) -> None:
+        self.store.reset()
+        self.tokens.reset()
+
+    async def _controlled(self, request: Request) -> Response:
+        if request.client is None or request.client.host not in LOOPBACK:
+            return JSONResponse({"error": "The control endpoint answers on loopback alone."}, 403)
+        if request.method == "GET":
+            return JSONResponse(self.control.state())
+        try:
+            self.control.command(await request.json())
+        except (WorldError, ValueError) as exc:
+            return JSONResponse({"error": str(exc)}, 400)
+        self.tokens.lifetime = self.control.token_seconds
+        return JSONResponse({})
+
+    def _serving(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Wrap an answer in what befalls every request: the log, waiting time and faults."""
+
+        async def serve(request: Request) -> Response:
+            body = await request.body()
+            started = time.perf_counter()
+            with self.control.noted(request, body, self._client_id(request) or "") as entry:
+                if self.control.latency:
+                    await asyncio.sleep(self.control.latency)
+                response = await self._response(request, body, answer)
+                entry["status"] = response.status_code
+            response.headers["ms-dyn-aid"] = str(uuid4())
+            response.headers["server-timing"] = f"Server;dur={(time.perf_counter() - started) * 1000:.1f}"
+            if "x-ms-client-request-id" in request.headers:
+                response.headers["x-ms-client-request-id"] = request.headers["x-ms-client-request-id"]
+            return response
+
+        return serve
+
+    async def _response(self, request: Request, body: bytes, answer: Answer) -> Response:
+        fault = self.control.faults.take(request.method, request.url.path)
+        if fault is None:
+            return _response(answer(request, body))
+        if fault.is_reply:
+            return _response(fault.reply())
+        if fault.kind not in ("slow", "malformed"):
+            return fault.response()
+        await asyncio.sleep(fault.seconds)
+        reply = answer(request, body)
+        if fault.kind == "malformed":
+            reply = Reply(reply.status, reply.body[: len(reply.body) // 2], reply.headers)
+        return _response(reply)
+
+    def _environment(self, request: Request, body: bytes) -> Reply:
+        base = self._base(request)
+        client_id = self._client_id(request)
+        client = self.control.client(client_id) if client_id else None
+        if client is None:
+            return Reply(401, b"", {"WWW-Authenticate": "Bearer"})
+        try:
+            if not client.allowed:
+                raise forbidden(client, "this environment")
+            if self.control.throttle:
+                self.control.throttle.check()
+        except Refusal as refusal:
+            return refusal.reply()
+        path = request.scope["raw_path"].decode("latin-1")
+        query = request.scope["query_string"].decode("latin-1")
+        return self.environment.answer(Call(request.method, path, query, request.headers, body, base, client))
+
+    def _client_id(self, request: Request) -> str | None:
+        authorization = request.headers.get("authorization", "")
+        return self.tokens.client_id(authorization, self._base(request)) if authorization else None
+
+    def _base(self, request: Request) -> str:
+        return self._base_url or _origin(request)
+
+    def _managed_identity(self, request: Request, _: bytes) -> Reply:
+        return self.tokens.managed_identity(request.url.query, request.headers.get("x-identity-header", ""))
+
+    def _entra(self, _: Request, body: bytes) -> Reply:
+        return self.tokens.client_credentials(body)
+
+    def _openid(self, request: Request, _: bytes) -> Reply:
+        return openid_configuration(_origin(request), request.path_params["tenant"])
+
+
+def _origin(request: Request) -> str:
+    return f"{request.scope['scheme']}://{request.headers.get('host', '')}"
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, dict(reply.headers))

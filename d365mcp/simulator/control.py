@@ -1,0 +1,174 @@
+"""What a test may turn in a running simulator, and what it may learn: faults, delays, limits, clients and the log.
+
+`GET /__control` answers `{"log": […], "most_in_flight": n}`; `POST /__control` takes an object of commands:
+
+| command | value | effect |
+|---|---|---|
+| `reset` | true | records, numbers, faults, settings, clients, tokens and the log as at the start; done first |
+| `fault` | `{"match": {"method", "path", "after_n"}, "fault": {…}, "times": 1}` | the next `times` requests whose path has the regular expression fail, after letting `after_n` pass; `times` 0 = until reset. Replies (`kind` reply, html, empty) also meet the parts of a batch |
+| `latency_ms` | number | every request to F&O waits that long first |
+| `page_size` | number | rows per page, 10,000 at the start |
+| `throttle` | `{"requests", "seconds", "retry_after"}` or null | 429 once so many requests were made in so many seconds |
+| `client` | `{"id", "company", "user", "language", "allowed", "read_only", "companies", "denied"}` | how F&O maps an application |
+| `default_company` | text | the company of every client not mapped otherwise |
+| `token_seconds` | number | the lifetime of tokens issued from now on |
+| `revoke_tokens` | true | every token issued so far gets 401 |
+
+Inside `fault`: `kind` (reply, html, empty, slow, malformed, cut, drop, endless, huge; reply when left out), `status`
+(503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge). A log entry has
+`sequence`, `time`, `seconds`, `method`, `path`, `query` (both as sent), `headers`, `client` (from its token), `body`, `status`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from d365mcp.simulator.errors import Refusal
+from d365mcp.simulator.faults import BUSY, Faults, fault
+from d365mcp.simulator.model import Client, World
+from d365mcp.simulator.shapes import Shape
+from d365mcp.simulator.world import client
+
+PAGE_SIZE = 10_000
+LOG_LENGTH = 20_000
+BODY_LENGTH = 65_536
+LOGGED_HEADERS = (
+    "accept",
+    "content-type",
+    "cookie",
+    "if-match",
+    "odata-maxversion",
+    "odata-version",
+    "prefer",
+    "traceparent",
+    "user-agent",
+    "x-ms-client-request-id",
+)
+
+
+@dataclass
+class Throttle:
+    """So many requests in so many seconds, then 429."""
+
+    requests: int
+    seconds: int
+    retry_after: int
+    times: deque[float] = field(default_factory=deque)
+
+    def check(self) -> None:
+        now = time.monotonic()
+        while self.times and self.times[0] <= now - self.seconds:
+            self.times.popleft()
+        if len(self.times) >= self.requests:
+            raise Refusal(BUSY, 429, "", {"Retry-After": str(self.retry_after)})
+        self.times.append(now)
+
+
+def _throttle(shape: Shape) -> Throttle:
+    return Throttle(shape.number("requests", 1), shape.number("seconds", 60), shape.number("retry_after", 15))
+
+
+class Control:
+    """The settings in force and the log. `restore` puts the rest of the simulator back on reset."""
+
+    def __init__(self, world: World, restore: Callable[[], None], revoke: Callable[[], None]) -> None:
+        self.world = world
+        self._restore, self._revoke = restore, revoke
+        self._in_flight = 0
+        self._commands: dict[str, Callable[[Shape], None]] = {
+            "fault": lambda shape: self.faults.waiting.append(fault(Shape(shape.plain("fault"), "fault"))),
+            "latency_ms": self._set_latency,
+            "page_size": self._set_page_size,
+            "throttle": self._set_throttle,
+            "client": self._set_client,
+            "default_company": self._set_default_company,
+            "token_seconds": self._set_token_seconds,
+            "revoke_tokens": lambda _: self._revoke(),
+        }
+        self._start()
+
+    def _start(self) -> None:
+        self.latency = 0.0
+        self.page_size = PAGE_SIZE
+        self.token_seconds = 3599
+        self.throttle: Throttle | None = None
+        self.faults = Faults()
+        self.log: deque[dict[str, object]] = deque(maxlen=LOG_LENGTH)
+        self.most_in_flight = self._in_flight
+        self._sequence = 0
+        self._clients = dict(self.world.clients)
+        self._anyone = Client(self.world.default_company)
+
+    def state(self) -> dict[str, object]:
+        return {"log": list(self.log), "most_in_flight": self.most_in_flight}
+
+    def command(self, given: Mapping[str, object]) -> None:
+        """Carry out commands; a wrong one raises WorldError and is named."""
+        shape = Shape(dict(given), "control")
+        for name in given:
+            if name != "reset" and name not in self._commands:
+                raise Shape(name, "control").wrong(f"a command among reset, {', '.join(self._commands)}")
+        if shape.flag("reset"):
+            self._start()
+            self._restore()
+        for name in given:
+            if name != "reset":
+                self._commands[name](shape)
+
+    def client(self, client_id: str) -> Client | None:
+        """How an application is mapped; None when F&O does not know it."""
+        if client_id in self._clients:
+            return self._clients[client_id]
+        return None if self.world.clients else self._anyone
+
+    @contextmanager
+    def noted(self, request: Request, body: bytes, client_id: str) -> Iterator[dict[str, object]]:
+        """Log a request while it is at work."""
+        self._sequence += 1
+        self._in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        started = time.time()
+        entry: dict[str, object] = {
+            "sequence": self._sequence,
+            "time": started,
+            "method": request.method,
+            "path": request.scope["raw_path"].decode("latin-1"),
+            "query": request.scope["query_string"].decode("latin-1"),
+            "headers": {name: request.headers[name] for name in LOGGED_HEADERS if name in request.headers},
+            "client": client_id,
+            "body": body[:BODY_LENGTH].decode(errors="replace"),
+            "status": None,
+        }
+        self.log.append(entry)
+        try:
+            yield entry
+        finally:
+            self._in_flight -= 1
+            entry["seconds"] = round(time.time() - started, 6)
+
+    def _set_latency(self, shape: Shape) -> None:
+        self.latency = shape.number("latency_ms", 0) / 1000
+
+    def _set_page_size(self, shape: Shape) -> None:
+        self.page_size = shape.number("page_size", PAGE_SIZE)
+
+    def _set_token_seconds(self, shape: Shape) -> None:
+        self.token_seconds = shape.number("token_seconds", 3599)
+
+    def _set_default_company(self, shape: Shape) -> None:
+        self._anyone = Client(shape.text("default_company").lower())
+
+    def _set_throttle(self, shape: Shape) -> None:
+        found = shape.member("throttle")
+        self.throttle = None if found is None else _throttle(found)
+
+    def _set_client(self, shape: Shape) -> None:
+        given = Shape(shape.plain("client"), "control.client")
+        name = given.text("id")
+        self._clients[name] = client(given, self._clients.get(name, self._anyone))
