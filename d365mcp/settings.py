@@ -251,18 +251,19 @@ class Settings:
     site_hostname: str = setting("WEBSITE_HOSTNAME", text, "", "Its host name; set by the platform.")
     instance_id: str = setting("WEBSITE_INSTANCE_ID", text, "", "The instance; set by the platform.")
     container_name: str = setting("CONTAINER_NAME", text, "", "The instance on Flex; set by the platform.")
+    container_app: str = setting("CONTAINER_APP_NAME", text, "", "The container app; set by the platform.")
     host: HostLimits = HostLimits()
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
     def on_azure(self) -> bool:
-        """Return whether this runs on App Service or Functions. Core Tools sets neither variable's pair locally."""
-        return bool(self.instance_id or self.container_name)
+        """Return whether this runs on Azure: CONTAINER_NAME alone is set in many a container elsewhere."""
+        return bool(self.container_app or (self.site_name and (self.instance_id or self.container_name)))
 
     @property
     def instance(self) -> str:
-        return self.instance_id or self.container_name or "local"
+        return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
 
     @property
     def tool_permits(self) -> int:
