@@ -1,0 +1,109 @@
+"""Settings: read once, every problem reported together, host limits from host.json."""
+
+from pathlib import Path
+
+import pytest
+
+from d365mcp.settings import Settings, declared, read_settings
+
+GOOD = {"D365FO_BASE_URL": "https://Contoso.operations.dynamics.com/"}
+
+
+def settings(host_json: str = "{}", tmp_path: Path | None = None, **variables: str) -> Settings:
+    path = None
+    if tmp_path:
+        path = tmp_path / "host.json"
+        path.write_text(host_json)
+    return read_settings({**GOOD, **variables}, path)
+
+
+def test_the_environment_url_is_lower_case_without_trailing_slash() -> None:
+    assert settings().base_url == "https://contoso.operations.dynamics.com"
+
+
+def test_a_path_prefix_is_kept() -> None:
+    address = "https://host.contoso.com/namespaces/AXSF/"
+    assert settings(D365FO_BASE_URL=address).base_url == "https://host.contoso.com/namespaces/AXSF"
+
+
+@pytest.mark.parametrize("address", ["http://contoso.com", "contoso.com", "https://", "https://a.com/?x=1", "ftp://a"])
+def test_an_environment_url_that_is_not_https_is_a_problem(address: str) -> None:
+    (problem, *_) = settings(D365FO_BASE_URL=address).problems
+    assert problem.startswith("D365FO_BASE_URL must ")
+
+
+def test_http_is_allowed_on_loopback_only() -> None:
+    assert settings(D365FO_BASE_URL="http://127.0.0.1:8080").problems == ()
+
+
+def test_all_problems_are_reported_together() -> None:
+    read = read_settings({"D365FO_AUTH": "client_secret", "MCP_READ_ONLY": "maybe", "MCP_TOOLSETS": "data,sorcery"})
+    assert [problem.split()[0] for problem in read.problems] == [
+        "MCP_READ_ONLY",
+        "MCP_TOOLSETS",
+        "D365FO_BASE_URL",
+        "D365FO_TENANT_ID",
+        "D365FO_CLIENT_ID",
+        "D365FO_CLIENT_SECRET",
+    ]
+    assert "D365FO_CLIENT_SECRET" in read.missing
+
+
+def test_no_sign_in_is_refused_on_azure() -> None:
+    on_azure = settings(
+        MCP_AUTH="none", WEBSITE_SITE_NAME="func-d365mcp", WEBSITE_INSTANCE_ID="abc", MCP_CURSOR_KEY="k" * 32
+    )
+    assert on_azure.problems == ("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.",)
+    assert settings(MCP_AUTH="none").problems == ()
+
+
+def test_a_short_cursor_key_is_a_problem_that_does_not_show_it() -> None:
+    (problem,) = settings(MCP_CURSOR_KEY="short").problems
+    assert "32 bytes" in problem
+    assert "short" not in problem.replace("shorter", "")
+
+
+def test_secrets_are_not_shown() -> None:
+    read = settings(
+        D365FO_CLIENT_SECRET="hunter2-hunter2", MCP_CURSOR_KEY="k" * 32, AzureWebJobsStorage="secret-string"
+    )
+    assert not any(secret in repr(read) for secret in ("hunter2", "kkkk", "secret-string"))
+
+
+def test_host_limits_come_from_host_json_and_its_overrides(tmp_path: Path) -> None:
+    host_json = '{"functionTimeout":"00:05:00","extensions":{"http":{"maxConcurrentRequests":100}}}'
+    override = {"AzureFunctionsJobHost__extensions__http__maxConcurrentRequests": "8"}
+    assert settings(host_json, tmp_path).host.max_concurrent_requests == 100
+    assert settings(host_json, tmp_path, **override).host.max_concurrent_requests == 8
+    assert settings(host_json, tmp_path, **override).tool_permits == 6
+
+
+@pytest.mark.parametrize(
+    ("timeout", "own", "seconds"),
+    [
+        ("00:05:00", "", 225.0),  # the load balancer's 230 s, less the margin
+        ("00:00:10", "", 8.5),
+        ("00:00:10", "4", 4.0),
+        ("00:00:10", "60", 8.5),  # may lower the host's limit, never raise it
+        ("-1", "", 225.0),
+    ],
+)
+def test_the_deadline_stays_inside_the_hosts_limit(tmp_path: Path, timeout: str, own: str, seconds: float) -> None:
+    read = settings(f'{{"functionTimeout":"{timeout}"}}', tmp_path, MCP_REQUEST_TIMEOUT=own)
+    assert read.deadline_seconds == pytest.approx(seconds)
+
+
+def test_permits_may_be_lowered_never_raised(tmp_path: Path) -> None:
+    host_json = '{"extensions":{"http":{"maxConcurrentRequests":40}}}'
+    assert settings(host_json, tmp_path, MCP_MAX_CONCURRENT_REQUESTS="2").tool_permits == 2
+    assert settings(host_json, tmp_path, MCP_MAX_CONCURRENT_REQUESTS="400").tool_permits == 30
+
+
+@pytest.mark.parametrize("host_json", ["{", '{"functionTimeout":"soon"}', '{"functionTimeout":"00:00:00"}'])
+def test_a_broken_host_json_is_a_problem_not_a_crash(tmp_path: Path, host_json: str) -> None:
+    (problem,) = settings(host_json, tmp_path).problems
+    assert problem.startswith("host.json")
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(len(each.metadata["text"]) > 15 for each in declared())
