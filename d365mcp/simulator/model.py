@@ -36,14 +36,14 @@ class Property:
 
 @dataclass(frozen=True)
 class Default:
-    """A value F&O fills in on create: copied, looked up, computed or today's date."""
+    """A value F&O fills in on create: copied, looked up by a key, a product of others, or the session date."""
 
     property: str
-    copied_from: str = ""
-    looked_up_in: str = ""
-    by: Mapping[str, str] = field(default_factory=dict)
-    product_of: tuple[str, ...] = ()
-    today: bool = False
+    source: str
+    looked_up_in: str
+    by: Mapping[str, str]
+    product_of: tuple[str, ...]
+    today: bool
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Reference:
     entity_set: str
     key: str
     text: str
+    cascade: bool
+    """Deleting the other record deletes this one too, instead of being refused."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Entity:
     backed_by: str
     data_source: str
     data_sources: int
-    sequence: Sequence | None
+    sequences: tuple[Sequence, ...]
     new_record: Mapping[str, object]
     defaults: tuple[Default, ...]
     references: tuple[Reference, ...]

@@ -102,13 +102,13 @@ def _added(first: Shape, second: Shape) -> Shape:
 
 def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
     enumerations = {item.text("name"): _enumeration(item) for item in shape.items("enumerations")}
-    sequences = {item.text("entitySet"): _sequence(item) for item in shape.items("number_sequences")}
+    sequences = list(shape.items("number_sequences"))
     navigations = list(shape.items("navigationProperties"))
     return World(
         default_company=shape.text("default_company", "dat").lower(),
         companies=frozenset(item.text("dataAreaId").lower() for item in shape.items("companies")),
         entities={
-            name: _entity(item, enumerations, sequences.get(name), _navigations(name, navigations, entities))
+            name: _entity(item, enumerations, _sequences(item, sequences), _navigations(name, navigations, entities))
             for name, item in entities.items()
         },
         enumerations=enumerations,
@@ -178,7 +178,7 @@ def _data_type(name: str, edm_type: str) -> str:
 def _entity(
     shape: Shape,
     enumerations: Mapping[str, Enumeration],
-    sequence: Sequence | None,
+    sequences: tuple[Sequence, ...],
     navigations: Mapping[str, Navigation],
 ) -> Entity:
     keys, read_only = shape.texts("keys"), shape.flag("readOnly")
@@ -204,7 +204,7 @@ def _entity(
         backed_by=shape.text("backedBy", ""),
         data_source=shape.text("dataSource", aot_name),
         data_sources=shape.number("dataSources", 1),
-        sequence=sequence or _default_sequence(shape.text("numberSequenceKey", "")),
+        sequences=sequences,
         new_record=_new_record(shape),
         defaults=tuple(_default(item) for item in shape.items("defaults")),
         references=tuple(_reference(item) for item in shape.items("references")),
@@ -232,7 +232,7 @@ def _new_record(shape: Shape) -> dict[str, object]:
 def _default(shape: Shape) -> Default:
     return Default(
         property=shape.text("property"),
-        copied_from=shape.text("from", ""),
+        source=shape.text("from", ""),
         looked_up_in=shape.text("lookup", ""),
         by=shape.pairs("by"),
         product_of=shape.texts("product"),
@@ -242,7 +242,8 @@ def _default(shape: Shape) -> Default:
 
 def _reference(shape: Shape) -> Reference:
     name = shape.text("property")
-    return Reference(name, shape.text("entitySet"), shape.text("key", name), shape.text("text", name))
+    key, text = shape.text("key", name), shape.text("text", name)
+    return Reference(name, shape.text("entitySet"), key, text, shape.flag("cascade"))
 
 
 def _touch(shape: Shape) -> Touch:
@@ -259,8 +260,11 @@ def _sequence(shape: Shape) -> Sequence:
     )
 
 
-def _default_sequence(key: str) -> Sequence | None:
-    return Sequence(key, "{:09d}", 1, (), 1) if key else None
+def _sequences(entity: Shape, shapes: list[Shape]) -> tuple[Sequence, ...]:
+    """The number sequences of an entity set; a `numberSequenceKey` nobody describes has nine digits."""
+    name, key = entity.text("entitySet"), entity.text("numberSequenceKey", "")
+    found = tuple(_sequence(shape) for shape in shapes if shape.text("entitySet") == name)
+    return found or ((_sequence(Shape({"property": key}, entity.place)),) if key else ())
 
 
 def _navigations(entity_set: str, shapes: list[Shape], entities: Mapping[str, Shape]) -> dict[str, Navigation]:
