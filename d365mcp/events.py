@@ -108,7 +108,16 @@ class Audit:
     activity_id: str | None = None
 
 
-Event = McpRequest | D365Exchange | CatalogRefreshed | Audit
+@dataclass(frozen=True, slots=True)
+class StatisticsReset:
+    """Someone let the performance statistics count from now on."""
+
+    caller: str
+    reset_at: float
+    trace: Trace
+
+
+Event = McpRequest | D365Exchange | CatalogRefreshed | Audit | StatisticsReset
 Listener = Callable[[Event], None]
 
 
