@@ -1,0 +1,203 @@
+"""Starts the simulator and a Functions host on this machine and ends them together; knows nothing of what they do."""
+
+import argparse
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SIMULATOR_READY = "simulator ready on "
+START_SECONDS = 120
+STOP_SECONDS = 10
+Environment = dict[str, str]
+
+
+class StartError(Exception):
+    """The server cannot run, or runs no longer; the message says why."""
+
+
+@contextlib.asynccontextmanager
+async def program(*command: str, environ: Environment, output: int | None = None) -> AsyncIterator[Process]:
+    """Run a program; when the block is left, by whatever way, it and all that it started are gone."""
+    # In a session of its own: Ctrl-C in the terminal reaches this process alone, which ends the others in order.
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, env=environ, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        await end(process)
+
+
+async def end(process: Process) -> None:
+    signal_group(process, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        print(f"Process {process.pid} does not end; killing it.", flush=True)
+    finally:
+        signal_group(process, signal.SIGKILL)
+
+
+def signal_group(process: Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+async def watch_simulator(process: Process, url: asyncio.Future[str]) -> None:
+    """Learn from the simulator's output where it is; raise when it ends."""
+    assert process.stdout is not None  # noqa: S101 - it was started with PIPE
+    last_lines: deque[str] = deque(maxlen=20)
+    async for line in process.stdout:
+        last_lines.append(line.decode(errors="replace"))
+        if last_lines[-1].startswith(SIMULATOR_READY):
+            url.set_result(last_lines[-1].removeprefix(SIMULATOR_READY).strip())
+    status = await process.wait()
+    raise StartError(f"The simulator ended with exit status {status}. Its last output:\n{''.join(last_lines)}")
+
+
+async def watch_host(process: Process) -> None:
+    status = await process.wait()
+    raise StartError(f"The Functions host ended with exit status {status}. Its last output is above.")
+
+
+async def serving(port: int) -> None:
+    """Wait until the host answers; Core Tools gives no other sign of it."""
+    while await asyncio.to_thread(health, port) in (None, 503):  # noqa: ASYNC110 - the host sets no event of ours
+        await asyncio.sleep(0.1)
+
+
+def health(port: int) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def configured_base_url(environ: Environment) -> str:
+    # Imported late: the rest of this file needs nothing installed, so that --help answers at once.
+    from infra.local.devhost import AppError, local_settings
+
+    try:
+        settings = local_settings(ROOT) | environ
+    except AppError as exc:
+        raise StartError(str(exc)) from exc
+    return settings.get("D365FO_BASE_URL", "").strip()
+
+
+def with_simulator(environ: Environment, url: str) -> Environment:
+    """Point the server at the simulator: its F&O, and its managed-identity endpoint for the tokens."""
+    return {
+        **environ,
+        "D365FO_BASE_URL": url,
+        "D365FO_AUTH": "managed_identity",
+        "IDENTITY_ENDPOINT": f"{url}/msi/token",
+        "IDENTITY_HEADER": "simulator",
+        "MCP_AUTH": "none",
+    }
+
+
+def host_command(port: int, devhost: bool) -> list[str]:
+    core_tools = None if devhost else shutil.which("func")
+    if core_tools:
+        return [core_tools, "start", "--port", str(port)]
+    return [sys.executable, str(ROOT / "infra" / "local" / "devhost.py"), "--app", str(ROOT), "--port", str(port)]
+
+
+def host_environment(environ: Environment) -> Environment:
+    """Let Core Tools find this Python and know that the app is Python, without a local.settings.json."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
+    return {"FUNCTIONS_WORKER_RUNTIME": "python", **environ, "VIRTUAL_ENV": sys.prefix, "PATH": path}
+
+
+def claim(port: int) -> int:
+    """Return the port, or a free one for 0; a taken one is told now rather than after a minute of starting."""
+    try:
+        with socket.create_server(("127.0.0.1", port)) as claimed:
+            return int(claimed.getsockname()[1])
+    except OSError as exc:
+        raise StartError(f"Port {port} is in use. Choose another one: infra/local/run --port {port + 1}") from exc
+
+
+def welcome(port: int, base_url: str) -> str:
+    url = f"http://localhost:{port}/mcp"
+    configuration = json.dumps({"servers": {"d365fo": {"type": "http", "url": url}}}, indent=2)
+    return f"""
+MCP endpoint: {url}
+F&O environment: {base_url}
+
+.vscode/mcp.json:
+{configuration}
+
+Claude Code:
+claude mcp add --transport http d365fo {url}
+
+Ctrl-C stops it.
+"""
+
+
+async def run_until_stopped(options: argparse.Namespace) -> None:
+    running = asyncio.create_task(run(options))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    await running
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Start what is needed, say how to reach it, and run until a program ends or this task is cancelled."""
+    port, environ = claim(options.port), dict(os.environ)
+    base_url = configured_base_url(environ)
+    # Left in this order: first nobody watches any more, then the programs end.
+    async with contextlib.AsyncExitStack() as programs, asyncio.TaskGroup() as watchers:
+        async with asyncio.timeout(START_SECONDS):
+            if not base_url:
+                command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet"]
+                simulator = await programs.enter_async_context(program(*command, environ=environ, output=PIPE))
+                found: asyncio.Future[str] = asyncio.Future()
+                watchers.create_task(watch_simulator(simulator, found))
+                base_url = await found
+                environ = with_simulator(environ, base_url)
+            command = host_command(port, options.devhost)
+            host = await programs.enter_async_context(program(*command, environ=host_environment(environ)))
+            watchers.create_task(watch_host(host))
+            await serving(port)
+        print(welcome(port, base_url), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="infra/local/run",
+        description="Serve MCP on this machine, over D365FO_BASE_URL or, when that is not set, over a simulated F&O.",
+    )
+    parser.add_argument("--port", type=int, default=7071, help="where to serve (default: 7071)")
+    parser.add_argument("--devhost", action="store_true", help="do without Core Tools even if `func` is on PATH")
+    options = parser.parse_args()
+    problem: str | None = None
+    try:
+        asyncio.run(run_until_stopped(options))
+    except* asyncio.CancelledError:
+        print("Stopped.")
+    except* TimeoutError:
+        problem = f"The server did not start within {START_SECONDS} s. What it has printed is above."
+    except* StartError as failures:
+        problem = "\n".join(map(str, failures.exceptions))
+    sys.exit(problem)
+
+
+if __name__ == "__main__":
+    main()
