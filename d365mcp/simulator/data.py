@@ -12,7 +12,7 @@ from itertools import chain
 from urllib.parse import quote
 
 from d365mcp.simulator.call import Call
-from d365mcp.simulator.errors import Refusal, Reply, json_reply, not_found
+from d365mcp.simulator.errors import Reply, json_reply, not_found
 from d365mcp.simulator.filters import Values, condition
 from d365mcp.simulator.keys import key_condition
 from d365mcp.simulator.model import NAMESPACE, Entity, Enumeration, Navigation, Property, Record
@@ -81,7 +81,7 @@ class Reader:
         found = self.find(call, entity, key)
         columns = selected(entity, call.options.get("$select"))
         expansions = expanded(entity, call.options.get("$expand", ""), self.entities)
-        context = {"@odata.context": f"{_context(call, entity)}/$entity"}
+        context = _entity_context(call, entity)
         return json_reply(context | self._shown(call, entity, found, columns, expansions))
 
     def related(self, call: Call, entity: Entity, key: Mapping[str, object], name: str, page_size: int) -> Reply:
@@ -94,16 +94,16 @@ class Reader:
         where = self._related(entity, navigation, found.values)
         if not navigation.single:
             return self.collection(call, target, page_size, where)
-        rows = self._rows(target, where, target.properties)
+        rows = self.rows(target, where, target.properties)
         if not rows:
             return Reply(204)
-        context = {"@odata.context": f"{_context(call, target)}/$entity"}
+        context = _entity_context(call, target)
         return json_reply(context | self._shown(call, target, rows[0], selected(target, call.options.get("$select"))))
 
     def find(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Found:
         """The record with this key, if the caller's companies and the request's scope let it be seen."""
         where = conjunction(key_condition(entity, key), *self.company_scope(call, entity))
-        rows = self._rows(entity, where, entity.properties)
+        rows = self.rows(entity, where, entity.properties)
         if not rows:
             raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
         return rows[0]
@@ -112,10 +112,10 @@ class Reader:
         sql, values = key_condition(entity, key)
         return bool(self.store.select(f"SELECT 1 FROM {self.store.table(entity)} WHERE {sql} LIMIT 1", values))
 
-    def shown(self, entity: Entity, found: Found) -> Record:
-        """A whole record as JSON members."""
-        columns = tuple(entity.properties.values())
-        return {"@odata.etag": self.etag(entity, found)} | _members(columns, found.values)
+    def whole(self, call: Call, entity: Entity, rec_id: int) -> Record:
+        """A stored record with all its properties, as a create answers it."""
+        (found,) = self.rows(entity, ("_rec_id IS ?", (rec_id,)), entity.properties)
+        return _entity_context(call, entity) | self._shown(call, entity, found, tuple(entity.properties.values()))
 
     def etag(self, entity: Entity, found: Found) -> str:
         return etag(found.rec_id, found.version, entity.data_sources)
@@ -149,11 +149,11 @@ class Reader:
         wanted = page_size if top is None else min(page_size, max(top - before, 0))
         offset = (whole_number(call, "$skip") or 0) + before
         order = ordered(entity, call.options["$orderby"]) if "$orderby" in call.options else ""
-        rows = self._rows(entity, where, names, order, wanted + 1, offset)
+        rows = self.rows(entity, where, names, order, wanted + 1, offset)
         more = len(rows) > wanted and (top is None or before + wanted < top)
         return rows[:wanted], _next_link(call, before + wanted) if more and wanted else ""
 
-    def _rows(
+    def rows(
         self,
         entity: Entity,
         where: Condition,
@@ -162,6 +162,7 @@ class Reader:
         limit: int = 1,
         offset: int = 0,
     ) -> list[Found]:
+        """Stored records, in the order they were created unless another is given."""
         condition_sql, values = where
         columns = ", ".join(["_rec_id", "_version", *map(quoted, names)])
         order = f"{order}, _rec_id" if order else "_rec_id"
@@ -192,7 +193,7 @@ class Reader:
         navigation = expansion.navigation
         target = self.entities[navigation.related_set]
         where = self._related(entity, navigation, found.values)
-        rows = self._rows(target, where, _needed(expansion.select, ()), limit=1 if navigation.single else -1)
+        rows = self.rows(target, where, _needed(expansion.select, ()), limit=1 if navigation.single else -1)
         shown = [self._shown(call, target, row, expansion.select) for row in rows]
         return next(iter(shown), None) if navigation.single else shown
 
@@ -219,10 +220,10 @@ def _context(call: Call, entity: Entity) -> str:
     return f"{call.base}/data/$metadata#{entity.entity_set}{names}"
 
 
+def _entity_context(call: Call, entity: Entity) -> Record:
+    return {"@odata.context": f"{call.base}/data/$metadata#{entity.entity_set}/$entity"}
+
+
 def _next_link(call: Call, rows: int) -> str:
     kept = [pair for pair in call.query.split("&") if pair and not pair.startswith(("$skiptoken", "%24skiptoken"))]
     return f"{call.base}{call.path}?{'&'.join([*kept, '$skiptoken=' + quote(skip_token(rows))])}"
-
-
-def refused_write(entity: Entity) -> Refusal:
-    return Refusal(f"The entity '{entity.public_name}' is read only.", kind="System.InvalidOperationException")

@@ -15,7 +15,7 @@ A world is an object with these members, all optional but `entities`:
 | `services` | `{group: {service: {operation: {parameters, returns, result}}}}` |
 | `labels` | `{"@SYS1": {"en-us": "…"}}` |
 | `hidden_entities` | rows of the metadata service's DataEntities that have no entity set |
-| `documents` | `{"CIV-000205": "title of the PDF"}` for RunCopilotReport |
+| `documents` | `{"usmf/CIV-000205": "title of the PDF"}` for RunCopilotReport |
 | `clients` | `{client id: {company, user, language, allowed, read_only, companies, denied, secret}}`; without it every client is known |
 """
 
