@@ -1,0 +1,68 @@
+"""Names in requests: put right where the schema knows them, refused where they are none. Performs no I/O."""
+
+import re
+from collections.abc import Iterable
+
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, NavigationProperty
+from d365mcp.errors import InvalidArgument, UnknownName, close_names
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}", re.ASCII)
+UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def identifier(text: str, kind: str) -> str:
+    """Return a name that may stand in a URL. Raises InvalidArgument for anything but letters, digits, `_` and `.`."""
+    if not IDENTIFIER.fullmatch(text):
+        raise InvalidArgument(f"{shown(text)} is no {kind}: names are letters, digits, underscores and dots.")
+    return text
+
+
+def refuse_unwritable(what: str, text: str) -> None:
+    """Raise InvalidArgument for text that no URL and no JSON can carry."""
+    if UNWRITABLE.search(text):
+        raise InvalidArgument(f"{what} contains a NUL or half of a surrogate pair, which cannot be sent.")
+
+
+def shown(value: object) -> str:
+    """Return a value as messages quote it: short."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of this size"
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:58] + "…"
+
+
+def property_named(name: str, entity: DataEntity) -> EntityProperty:
+    """Return a property by its name in any case. Raises UnknownName with the close ones."""
+    found = entity.names_by_folded.get(name.casefold())
+    if found is None:
+        hint = None
+        if name.casefold() == COMPANY.casefold():
+            hint = f"{entity.entity_set} is shared by all companies: leave the company out."
+        raise UnknownName("property", name, close_names(name, entity.properties), hint=hint)
+    return entity.properties[found]
+
+
+def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityProperty]:
+    """Return several properties. Raises UnknownName, or InvalidArgument that reports all the unknown ones."""
+    found: list[EntityProperty] = []
+    unknown: list[UnknownName] = []
+    for name in names:
+        try:
+            found.append(property_named(name, entity))
+        except UnknownName as error:
+            unknown.append(error)
+    if len(unknown) == 1:
+        raise unknown[0]
+    if unknown:
+        raise InvalidArgument(" ".join(error.message for error in unknown))
+    return found
+
+
+def navigation_named(name: str, entity: DataEntity) -> NavigationProperty:
+    """Return a navigation property by its name in any case. Raises UnknownName with the close ones."""
+    links = {link.name.casefold(): link for link in entity.navigation_properties}
+    found = links.get(name.casefold())
+    if found is None:
+        names = [link.name for link in entity.navigation_properties]
+        raise UnknownName("navigation property", name, close_names(name, names))
+    return found
