@@ -198,6 +198,9 @@ class Settings:
     max_result_chars: int = setting(
         "MCP_MAX_RESULT_CHARS", whole(2_000, 1_000_000), 60_000, "Characters in one result; more is paged."
     )
+    max_document_bytes: int = setting(
+        "MCP_MAX_DOCUMENT_BYTES", whole(10_000, 100_000_000), 5_000_000, "Size of a document that is still returned."
+    )
     cursor_keys: tuple[bytes, ...] = setting(
         "MCP_CURSOR_KEY",
         cursor_keys,

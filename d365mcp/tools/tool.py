@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from d365mcp.errors import InvalidArgument, close_names, or_list
+from d365mcp.events import Listener
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ToolContext:
     caller: Caller
     read_only: bool
     report_progress: ReportProgress
+    emit: Listener
 
 
 @dataclass(frozen=True)
