@@ -49,6 +49,7 @@ TOKEN = re.compile(
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 
+NO_LAMBDA = "F&O has no any, all or functions on paths: query the other data entity itself"
 # What other languages write, and how OData says it.
 MISTAKES = (
     (r"'", "a text is not closed; a quote inside a text is doubled: 'O''Brien'"),
@@ -63,6 +64,7 @@ MISTAKES = (
     (r"\|\|?", "write or"),
     (r"!", "write not"),
     (r"\[", "write the values of in between parentheses: in ('a','b')"),
+    (r":", NO_LAMBDA),
     (r"\+", "write add"),
     (r"\*", "write mul"),
     (r"\$", "F&O has no $count, $it or $root in a filter"),
@@ -104,7 +106,7 @@ def unreadable(text: str, position: int, mend: str) -> InvalidArgument:
     if position >= len(text.rstrip()):
         return InvalidArgument(f"The filter ends too early: {mend}.")
     excerpt = text[position : position + 24] + ("…" if len(text) > position + 24 else "")
-    return InvalidArgument(f'The filter cannot be read at character {position + 1}, "{excerpt}": {mend}.')
+    return InvalidArgument(f"The filter cannot be read at character {position + 1}, `{excerpt}`: {mend}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +276,7 @@ class Parser:
         return self.arguments(mend)
 
     def arguments(self, mend: str) -> tuple[Expression, ...]:
-        """Read on to the closing parenthesis."""
-        if self.take_mark(")"):
-            raise self.error("something was expected between the parentheses", back=1)
+        """Read one or more, and the closing parenthesis."""
         found = [self.nested(self.any_of)]
         while self.take_mark(","):
             found.append(self.nested(self.any_of))
@@ -325,6 +325,7 @@ class Parser:
         if not self.take_mark("("):
             return Property(path)
         if "/" in path:
-            reason = "F&O has no any, all or functions on paths: query the other data entity itself"
-            raise self.error(reason, back=2)
+            raise self.error(NO_LAMBDA, back=2)
+        if self.take_mark(")"):
+            return Call(path.lower(), ())
         return Call(path.lower(), self.arguments("a parenthesis is not closed"))

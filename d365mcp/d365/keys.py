@@ -1,9 +1,16 @@
 """Key predicates: which one record a URL names. Performs no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
+from d365mcp.d365.literals import literal
 from d365mcp.d365.models import DataEntity
+from d365mcp.d365.names import shown
+from d365mcp.errors import InvalidArgument
+
+# All else is percent-encoded, a slash too: it would end the path segment.
+UNESCAPED = "':"
 
 
 def key_predicate(entity: DataEntity, key: Mapping[str, Any]) -> str:
@@ -11,4 +18,32 @@ def key_predicate(entity: DataEntity, key: Mapping[str, Any]) -> str:
 
     Raises InvalidArgument naming all parts that are missing, unknown or wrong.
     """
-    raise NotImplementedError
+    names = ", ".join(prop.name for prop in entity.key)
+    if not names:
+        raise InvalidArgument(f"{entity.entity_set} has no key: query it with a filter instead.")
+    given = {name.casefold(): value for name, value in key.items()}
+    problems = list(misnamed(entity, key))
+    literals: dict[str, str] = {}
+    for prop in entity.key:
+        if prop.name.casefold() not in given:
+            problems.append(f"{prop.name} is missing.")
+            continue
+        try:
+            literals[prop.name] = literal(given[prop.name.casefold()], prop, entity.enumerations)
+        except InvalidArgument as error:
+            problems.append(error.message)
+    if problems:
+        raise InvalidArgument(f"The key of {entity.entity_set} is {names}. " + " ".join(problems))
+    return "(" + ",".join(f"{name}={quote(text, safe=UNESCAPED)}" for name, text in literals.items()) + ")"
+
+
+def misnamed(entity: DataEntity, key: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the names in a key."""
+    parts = {prop.name.casefold() for prop in entity.key}
+    seen: set[str] = set()
+    for name in key:
+        if name.casefold() not in parts:
+            yield f"{shown(name)} is no part of it."
+        if name.casefold() in seen:
+            yield f"{shown(name)} is given twice."
+        seen.add(name.casefold())

@@ -25,14 +25,17 @@ def refuse_unwritable(what: str, text: str) -> None:
 
 def shown(value: object) -> str:
     """Return a value as messages quote it: short."""
+    if isinstance(value, list | tuple | dict):
+        return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number of this size"
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else text[:58] + "…"
+    return UNWRITABLE.sub("?", text if len(text) <= 60 else text[:58] + "…")
 
 
 def property_named(name: str, entity: DataEntity) -> EntityProperty:
     """Return a property by its name in any case. Raises UnknownName with the close ones."""
+    refuse_unwritable("A property's name", name)
     found = entity.names_by_folded.get(name.casefold())
     if found is None:
         hint = None
@@ -60,6 +63,7 @@ def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityPro
 
 def navigation_named(name: str, entity: DataEntity) -> NavigationProperty:
     """Return a navigation property by its name in any case. Raises UnknownName with the close ones."""
+    refuse_unwritable("A navigation property's name", name)
     links = {link.name.casefold(): link for link in entity.navigation_properties}
     found = links.get(name.casefold())
     if found is None:

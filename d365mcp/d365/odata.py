@@ -3,17 +3,25 @@
 F&O's subset: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
-from d365mcp.d365.filters import Expression
-from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.dialect import Checker
+from d365mcp.d365.filters import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
+from d365mcp.d365.grammar import parse_filter
+from d365mcp.d365.literals import kind_of, typed
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
+from d365mcp.d365.names import identifier, navigation_named, properties_named, property_named, shown
+from d365mcp.d365.rendering import encoded, fo_text, has_wildcard, split
+from d365mcp.errors import InvalidArgument
 
-# Sent as they are: F&O takes `*` as a wildcard only when it arrives unescaped
-# (https://github.com/MicrosoftDocs/dynamics-365-unified-operations-public/issues/3243).
-UNESCAPED = "*'(),/:$"
+COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
+# The kinds of value whose order F&O can be asked for in a filter.
+ORDERED = frozenset({"text", "number", "moment"})
+ORDER = re.compile(r"\s*(?P<name>\w+)(?:\s+(?:asc|(?P<descending>desc)))?\s*", re.IGNORECASE)
+EXPANDED = re.compile(r"\s*(?P<name>\w+)\s*(?:\(\s*\$select\s*=(?P<select>[^()]*)\))?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class QueryOptions:
             "$expand": ",".join(self.expand),
             "cross-company": "true" if self.cross_company else "",
         }
-        return "&".join(f"{name}={quote(value, safe=UNESCAPED)}" for name, value in options.items() if value)
+        return "&".join(f"{name}={encoded(value)}" for name, value in options.items() if value)
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,16 @@ class Translation:
 
 def translate_filter(asked: str | Expression, entity: DataEntity) -> Translation:
     """Translate an ordinary filter. Raises InvalidArgument or UnknownName for what F&O cannot be asked."""
-    raise NotImplementedError
+    checker = Checker(entity)
+    expression = checker.checked(parse_filter(asked) if isinstance(asked, str) else asked)
+    return Translation(
+        filters=tuple(fo_text(part) for part in split(expression)),
+        expression=expression,
+        companies=restricted_to(expression, COMPANY),
+        needs_exact_check=has_wildcard(expression),
+        columns=expression.columns(),
+        notes=checker.notes(),
+    )
 
 
 def and_filters(*filters: str) -> str:
@@ -73,26 +90,83 @@ def and_filters(*filters: str) -> str:
 
 
 def company_filter(companies: Iterable[str]) -> str:
-    """Return the F&O filter that keeps the records of these companies."""
-    raise NotImplementedError
+    """Return the F&O filter that keeps the records of these companies. Raises InvalidArgument."""
+    names = dict.fromkeys(company_named(company).lower() for company in companies)
+    return " or ".join(f"{COMPANY} eq '{name}'" for name in names)
+
+
+def company_named(company: str) -> str:
+    """Return a company's name. Raises InvalidArgument for what cannot be one, a pattern above all."""
+    if not COMPANY_NAME.fullmatch(company):
+        raise InvalidArgument(f'{shown(company)} is no company: give its dataAreaId, such as "usmf".')
+    return company
 
 
 def keyset_filter(order: Sequence[tuple[EntityProperty, bool]], values: Sequence[Any]) -> str | None:
-    """Return the F&O filter for the records after `values` in `order` (property, descending); None where F&O cannot
-    compare."""
-    raise NotImplementedError
+    """Return the F&O filter for the records after `values` in `order` (property, descending).
+
+    None where F&O cannot compare: enumerations, booleans and guids have no order, nothing equals a text with `*`.
+    """
+    expression = beyond(list(zip(order, values, strict=True)))
+    return filter_text(expression) if expression else None
+
+
+def beyond(position: Sequence[tuple[tuple[EntityProperty, bool], Any]]) -> Expression | None:
+    ((prop, descending), value), *rest = position
+    literal = ordered_literal(prop, value)
+    if literal is None:
+        return None
+    column = Property(prop.name)
+    further = Comparison("lt" if descending else "gt", column, literal)
+    if not rest:
+        return further
+    beyond_rest = beyond(rest)
+    if beyond_rest is None or has_wildcard(literal):
+        return None
+    return Or((further, And((Comparison("eq", column, literal), beyond_rest))))
+
+
+def ordered_literal(prop: EntityProperty, value: Any) -> Literal | None:
+    if value is None or kind_of(prop) not in ORDERED:
+        return None
+    try:
+        return Literal(typed(value, prop, {}))
+    except InvalidArgument:
+        return None
 
 
 def check_select(names: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
-    """Return property names as F&O writes them. Raises UnknownName."""
-    raise NotImplementedError
+    """Return property names as F&O writes them, each once. Raises UnknownName."""
+    return tuple(dict.fromkeys(prop.name for prop in properties_named((name.strip() for name in names), entity)))
 
 
 def check_order_by(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return items like `Name desc` with the names put right. Raises UnknownName."""
-    raise NotImplementedError
+    return tuple(check_order(item, entity) for item in items)
+
+
+def check_order(item: str, entity: DataEntity) -> str:
+    match = ORDER.fullmatch(item)
+    if match is None:
+        raise InvalidArgument(
+            f'{shown(item)} is no order: give a property of the entity, such as "Name" or "Name desc".'
+        )
+    name = property_named(match["name"], entity).name
+    return f"{name} desc" if match["descending"] else name
 
 
 def check_expand(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return navigation properties, `Name` or `Name($select=A,B)`, with the names put right. Raises UnknownName."""
-    raise NotImplementedError
+    return tuple(dict.fromkeys(check_expanded(item, entity) for item in items))
+
+
+def check_expanded(item: str, entity: DataEntity) -> str:
+    match = EXPANDED.fullmatch(item)
+    if match is None:
+        mend = "give a navigation property, alone or with $select: Lines or Lines($select=ItemNumber)"
+        raise InvalidArgument(f"{shown(item)}: F&O expands one level and takes nothing but $select inside; {mend}.")
+    name = navigation_named(match["name"], entity).name
+    if match["select"] is None:
+        return name
+    columns = ",".join(identifier(column.strip(), "property") for column in match["select"].split(","))
+    return f"{name}($select={columns})"
