@@ -20,6 +20,7 @@ from d365mcp.simulator.control import Control
 from d365mcp.simulator.environment import Environment, forbidden
 from d365mcp.simulator.errors import Refusal, Reply
 from d365mcp.simulator.identity import Tokens, openid_configuration
+from d365mcp.simulator.insights import Insights
 from d365mcp.simulator.model import World
 from d365mcp.simulator.shapes import WorldError
 from d365mcp.simulator.store import Store
@@ -36,6 +37,7 @@ class Simulator:
     def __init__(self, world: World, base_url: str = "") -> None:
         self.store = Store(world)
         self.tokens = Tokens(world)
+        self.insights = Insights(self.tokens)
         self.control = Control(world, restore=self._restore, revoke=self.tokens.revoke)
         self.environment = Environment(world, self.store, self.control)
         self._base_url = base_url.rstrip("/")
@@ -47,6 +49,7 @@ class Simulator:
                 Route("/msi/token", self._serving(self._managed_identity), methods=METHODS),
                 Route("/{tenant}/oauth2/v2.0/token", self._serving(self._entra), methods=["POST"]),
                 Route("/{tenant}/v2.0/.well-known/openid-configuration", self._serving(self._openid)),
+                *self.insights.routes(self._serving),
                 Route("/{path:path}", self._serving(self._environment), methods=METHODS),
             ]
         )
@@ -54,6 +57,7 @@ class Simulator:
     def _restore(self) -> None:
         self.store.reset()
         self.tokens.reset()
+        self.insights.workspace.reset()
 
     async def _controlled(self, request: Request) -> Response:
         if request.client is None or request.client.host not in LOOPBACK:
