@@ -220,6 +220,12 @@ class Settings:
     workspace_id: str = setting(
         "MCP_LOG_ANALYTICS_WORKSPACE_ID", text, "", "Workspace the performance statistics are read from."
     )
+    log_analytics_url: str = setting(
+        "MCP_LOG_ANALYTICS_URL",
+        web_address,
+        "https://api.loganalytics.azure.com",
+        "Where it answers queries; sovereign clouds have their own address.",
+    )
     p95_threshold_ms: float = setting(
         "MCP_P95_THRESHOLD_MS", number(1, 600_000), 5_000.0, "p95 above it: the verdict is slow."
     )
