@@ -13,7 +13,7 @@ from functools import cached_property
 from xml.sax.saxutils import quoteattr
 
 from d365mcp.simulator.call import Call
-from d365mcp.simulator.errors import Refusal, Reply, json_reply, no_property, not_found
+from d365mcp.simulator.errors import JSON, Refusal, Reply, json_reply, no_property, not_found
 from d365mcp.simulator.filters import TableScope, Values, condition
 from d365mcp.simulator.keys import key_parts, segment
 from d365mcp.simulator.literals import NULL
@@ -22,6 +22,7 @@ from d365mcp.simulator.queries import counted, whole_number
 
 _CATEGORY = "Microsoft.Dynamics.Metadata.EntityCategory"
 _CATEGORIES = ("Parameters", "Reference", "Master", "Document", "Transaction", "Configuration")
+_HEADERS = {"Content-Type": JSON, "OData-Version": "4.0"}
 _ANNOTATION = "Microsoft.Dynamics.OData.Core.V1."
 
 _FILTERED = {
@@ -94,23 +95,24 @@ class Metadata:
         }
 
     def _collection(self, call: Call, name: str) -> Reply:
-        where, values = "1", Values()
+        if unsupported := call.options.keys() & {"$orderby", "$expand"}:
+            raise Refusal(f"The query parameter '{unsupported.pop()}' is not supported.")
+        found = self._matching(call, name)
+        answer: dict[str, object] = {"@odata.context": f"{call.base}/Metadata/$metadata#{name}"}
+        if counted(call):
+            answer["@odata.count"] = len(found)
+        skip, top = whole_number(call, "$skip") or 0, whole_number(call, "$top")
+        documents = [_chosen(call, name, text) for text in found[skip : None if top is None else skip + top]]
+        # Documents are kept as text and joined as text: a real environment's answer has tens of megabytes.
+        return Reply(200, f'{json.dumps(answer)[:-1]}, "value": [{",".join(documents)}]}}'.encode(), _HEADERS)
+
+    def _matching(self, call: Call, name: str) -> list[str]:
+        sql, values = f"SELECT _document FROM {name}", Values()
         if "$filter" in call.options:
             scope = TableScope(f"Microsoft.Dynamics.Metadata.{name}", _FILTERED[name])
             found = condition(call.options["$filter"], scope, self.enumerations)
-            where, values = found.sql, found.values
-        answer: dict[str, object] = {"@odata.context": f"{call.base}/Metadata/$metadata#{name}"}
-        if counted(call):
-            (answer["@odata.count"],) = self._documents.execute(
-                f"SELECT count(*) FROM {name} WHERE {where}", values
-            ).fetchone()
-        top, skip = whole_number(call, "$top"), whole_number(call, "$skip")
-        rows = self._documents.execute(
-            f"SELECT _document FROM {name} WHERE {where} LIMIT ? OFFSET ?",
-            (*values, -1 if top is None else top, skip or 0),
-        )
-        answer["value"] = [_chosen(call, name, json.loads(document)) for (document,) in rows]
-        return json_reply(answer)
+            sql, values = f"{sql} WHERE {found.sql}", found.values
+        return [text for (text,) in self._documents.execute(sql, values)]
 
     def _one(self, call: Call, name: str, predicate: str) -> Reply:
         key = key_parts(predicate, {}, alone="Name")
@@ -120,7 +122,7 @@ class Metadata:
         if row is None:
             raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
         context = {"@odata.context": f"{call.base}/Metadata/$metadata#{name}/$entity"}
-        return json_reply(context | _chosen(call, name, json.loads(row[0])))
+        return json_reply(context | json.loads(_chosen(call, name, row[0])))
 
     def _label(self, call: Call, predicate: str) -> Reply:
         key = key_parts(predicate, {}, alone="Id")
@@ -132,15 +134,16 @@ class Metadata:
         return json_reply({"@odata.context": context, "Id": label, "Language": language, "Value": text})
 
 
-def _chosen(call: Call, name: str, document: Record) -> Record:
+def _chosen(call: Call, name: str, text: str) -> str:
+    """A document with the members `$select` names."""
     select = call.options.get("$select")
     if select is None:
-        return document
-    wanted = [item.strip() for item in select.split(",")]
+        return text
+    document, wanted = json.loads(text), [item.strip() for item in select.split(",")]
     for item in wanted:
         if item not in document:
             raise no_property(item, f"Microsoft.Dynamics.Metadata.{name}")
-    return {item: document[item] for item in wanted}
+    return json.dumps({item: document[item] for item in wanted})
 
 
 def _data_entity(entity: Entity) -> Record:

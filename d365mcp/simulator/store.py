@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from math import fmod
 
 from d365mcp.simulator.generate import rows
 from d365mcp.simulator.model import Entity, World
@@ -32,6 +33,7 @@ class Store:
         self._undo: list[tuple[str, Sequence[object]]] = []
         self._database = sqlite3.connect(":memory:", isolation_level=None)
         self._database.create_function("fold", 1, lambda text: text.casefold(), deterministic=True)
+        self._database.create_function("modulo", 2, fmod, deterministic=True)
         self._database.execute("PRAGMA case_sensitive_like = OFF")
 
     def owner(self, entity: Entity) -> Entity:
