@@ -1,0 +1,41 @@
+"""Microsoft's own worker library loads and invokes what the dev host serves, to the same effect."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.functions_runtime import Call, run_app
+
+pytest.importorskip("azure_functions_runtime", reason="azure-functions-runtime needs Python 3.13 or newer")
+
+TESTS = Path(__file__).parent
+SAMPLE = TESTS / "infra" / "local" / "apps" / "sample"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_the_sample_app_is_indexed_and_answers_as_under_the_dev_host() -> None:
+    outcome = run_app(
+        SAMPLE,
+        Call("echo", "PUT", "http://localhost/v1/echo?a=1", {"x-one": "1"}, query={"a": "1"}, body="grüezi"),
+        Call("items", route_parameters={"kind": "book"}),
+        Call("context_of", traceparent=TRACEPARENT),
+        Call("text"),
+        Call("broken"),
+    )
+    echo, items, context, text, broken = outcome.answers
+    assert json.loads(echo.body) == {
+        "method": "PUT",
+        "url": "http://localhost/v1/echo?a=1",
+        "params": {"a": "1"},
+        "headers": {"x-one": "1"},
+        "body": "grüezi",
+    }
+    assert (echo.status, echo.headers["content-type"]) == (200, "application/json")
+    assert json.loads(items.body) == {"items": {"kind": "book"}}
+    assert json.loads(context.body)["function_directory"] == str(SAMPLE)
+    assert json.loads(context.body)["trace_parent"] == TRACEPARENT
+    assert text.body == "grüezi"
+    assert broken.status == 500
+    assert "the secret reason" in (broken.error or "")
+    assert outcome.triggers["tick"]["schedule"] == "%TICK_SCHEDULE%"
