@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +25,33 @@ class Simulator:
 
     base_url: str
     process: subprocess.Popen[str]
-    http: httpx.Client
+    certificate: Path | None
 
     @classmethod
-    def start(cls, world: Path | Mapping[str, Any] | None = None, *options: str) -> Simulator:
+    def start(
+        cls, world: Path | Mapping[str, Any] | None = None, *options: str, certificate: Path | None = None
+    ) -> Simulator:
         """Start one on a free port, with the shipped world, a world file, or a world given as data."""
         if isinstance(world, Mapping):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "world.json")
                 path.write_text(json.dumps(world))
-                return cls.start(path, *options)
+                return cls.start(path, *options, certificate=certificate)
         chosen = ["--world", str(world)] if world else []
-        command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet", *chosen, *options]
+        secured = ["--certificate", str(certificate)] if certificate else []
+        command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet", *chosen, *secured, *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         ready = process.stdout.readline()
         if "ready on" not in ready:
             process.wait()
             raise RuntimeError("The simulator did not start; its complaint is above.")
-        base_url = ready.split()[-1]
-        return cls(base_url, process, httpx.Client(base_url=base_url, timeout=30, trust_env=False))
+        return cls(ready.split()[-1], process, certificate)
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """An HTTP client that is not signed in."""
+        return self._client({})
 
     def identity_environment(self) -> dict[str, str]:
         """What App Service sets, so that a managed identity gets its tokens here."""
@@ -56,8 +65,11 @@ class Simulator:
 
     def client(self, client_id: str = "") -> httpx.Client:
         """An HTTP client that is signed in."""
-        headers = {"Authorization": f"Bearer {self.token(client_id)}"}
-        return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False)
+        return self._client({"Authorization": f"Bearer {self.token(client_id)}"})
+
+    def _client(self, headers: Mapping[str, str]) -> httpx.Client:
+        verify = ssl.create_default_context(cafile=self.certificate) if self.certificate else True
+        return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False, verify=verify)
 
     def control(self, **commands: Any) -> None:
         """Turn something; `d365mcp/simulator/control.py` lists the commands."""
