@@ -9,7 +9,7 @@ from typing import Any
 
 from d365mcp.d365.literals import body_value
 from d365mcp.d365.models import DataEntity, EntityProperty
-from d365mcp.d365.names import property_named
+from d365mcp.d365.names import property_named, shown
 from d365mcp.errors import InvalidArgument
 
 
@@ -23,7 +23,7 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
     problems = [f"{entity.entity_set} is read-only."] if entity.is_read_only else []
     for name, value in record.items():
         if name.startswith("@odata."):
-            notes.append(f"{name} left out")
+            notes.append(f"{shown(name)} left out")
             continue
         try:
             prop = writable(name, entity, creating=creating)
@@ -36,7 +36,7 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
         if prop.is_mandatory and taken == "":
             problems.append(f"{prop.name} is mandatory and cannot be empty.")
         if (prop.name, taken) != (name, value):
-            notes.append(f"{name}: {value!r} → {prop.name}: {taken!r}")
+            notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(taken)}")
         body[prop.name] = taken
     if not body and not problems:
         problems.append("Name at least one property to write.")

@@ -282,7 +282,9 @@ def member_of(value: object, prop: EntityProperty, enumerations: Enumerations) -
     name = value.name if isinstance(value, Member) else value
     if not isinstance(name, str):
         raise unfit(value, prop, f"an enumeration ({enumeration_name})")
-    name = name.removeprefix(NAMESPACE).removeprefix(enumeration_name + ".")
+    for prefix in (NAMESPACE, f"{enumeration_name}.", f"{enumeration_name}'"):
+        name = name.removeprefix(prefix)
+    name = name.removesuffix("'")
     if enumeration is None:
         return Member(enumeration_name, identifier(name, f"member of {enumeration_name}"))
     found = enumeration.names_by_folded.get(name.casefold())
