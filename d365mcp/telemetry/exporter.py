@@ -1,0 +1,124 @@
+"""Listens to events and hands them to Application Insights without ever delaying or failing a request.
+
+Cheap to import: what sends (`ingestion`) is imported by a background thread once the first answers are out; until then
+events wait here.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from d365mcp.events import Event
+from d365mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from d365mcp.telemetry.ingestion import Ingestion
+
+log = logging.getLogger(__name__)
+
+LOAD_AFTER_SECONDS = 2.0
+
+Noted = tuple[Event, float]  # an event, and when it was noted
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often and how patiently telemetry is sent, in seconds, and how much of it may wait."""
+
+    interval: float = 2.0
+    timeout: float = 10.0
+    first_pause: float = 2.0
+    longest_pause: float = 60.0
+    batch: int = 250
+    most_waiting: int = 20_000
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How telemetry fares: what waits in memory (events) and on disk (batches), what was lost, and why."""
+
+    state: Literal["off", "loading", "sending", "failing", "broken"]
+    waiting: int = 0
+    on_disk: int = 0
+    dropped: int = 0
+    last_sent_at: float | None = None
+    problem: str | None = None
+
+
+class Telemetry:
+    """A listener. `load` may be called early by whoever imports things in the background; it is called in any case."""
+
+    def __init__(self, settings: Settings, pace: Pace) -> None:
+        self.settings = settings
+        self.pace = pace
+        self.enabled = settings.performance_monitoring and bool(settings.application_insights)
+        self.problem: str | None = None
+        self.dropped = 0
+        self.ingestion: Ingestion | None = None
+        self.waiting: deque[Noted] = deque()
+        self._loading = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Note an event: no I/O, no exception, no lock."""
+        if not self.enabled:
+            return
+        if len(self.waiting) >= self.pace.most_waiting:
+            self.dropped += 1
+            return
+        self.waiting.append((event, time.time()))
+        if not self._timer:
+            self._timer = threading.Timer(LOAD_AFTER_SECONDS, self.load)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def load(self) -> None:
+        """Import what sends, and let it begin. Takes a quarter of a second: never call it on an event loop."""
+        with self._loading:
+            if not self.enabled or self.ingestion:
+                return
+            try:
+                from d365mcp.telemetry.ingestion import Ingestion
+
+                self.ingestion = Ingestion(self.settings, self.pace, self.waiting)
+            except Exception as exc:  # whatever is wrong, the server works without telemetry
+                self._give_up(exc)
+
+    def _give_up(self, exc: Exception) -> None:
+        self.enabled = False
+        self.problem = f"APPLICATIONINSIGHTS_CONNECTION_STRING cannot be used: {exc}"
+        self.dropped += len(self.waiting)
+        self.waiting.clear()
+        log.error("No telemetry is sent. %s", self.problem)
+
+    def backlog(self) -> Backlog:
+        """Return how telemetry fares, for the health function."""
+        sender = self.ingestion
+        if sender:
+            state: Literal["failing", "sending"] = "failing" if sender.problem else "sending"
+            return Backlog(state, len(self.waiting), sender.on_disk, self.dropped, sender.sent_at, sender.problem)
+        if self.problem:
+            return Backlog("broken", dropped=self.dropped, problem=self.problem)
+        return Backlog("loading" if self.enabled else "off", len(self.waiting), dropped=self.dropped)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all events so far were sent or put on disk. Loads first: never call it on an event loop."""
+        self.load()
+        return self.ingestion.flush(timeout) if self.ingestion else not self.enabled
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Send what waits and end the threads; at exit this happens by itself."""
+        if self._timer:
+            self._timer.cancel()
+        if self.waiting:
+            self.load()
+        if self.ingestion:
+            self.ingestion.close(timeout)
+
+
+def start(settings: Settings, pace: Pace = Pace()) -> Telemetry:
+    """Return the listener; it is off without a connection string or with MCP_PERFORMANCE_MONITORING=false."""
+    return Telemetry(settings, pace)
