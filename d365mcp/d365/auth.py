@@ -1,0 +1,173 @@
+"""Tokens for F&O, through azure-identity: as whom is a setting, never an argument.
+
+Fetched off the event loop, once for all who wait, kept until five minutes before they end. Tokens never leave this
+module but as the header's value.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from d365mcp.errors import SignInFailed
+from d365mcp.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+T = TypeVar("T")
+
+REFRESH_EARLY_SECONDS = 300.0
+MAX_USERS = 500
+
+# What Entra's codes mean here:
+# https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/troubleshoot-service-authentication
+MENDS = {
+    "AADSTS7000215": "The client secret is wrong or has expired: renew D365FO_CLIENT_SECRET.",
+    "AADSTS7000222": "The client secret has expired: renew D365FO_CLIENT_SECRET.",
+    "AADSTS500011": "Entra does not know the environment: check D365FO_BASE_URL, and that Microsoft.ERP is in this tenant.",
+    "AADSTS50001": "Entra does not know the environment: check D365FO_BASE_URL, and that Microsoft.ERP is in this tenant.",
+    "AADSTS700016": "The app registration is not in this tenant: check D365FO_CLIENT_ID and D365FO_TENANT_ID.",
+    "AADSTS90002": "There is no such tenant: check D365FO_TENANT_ID.",
+    "AADSTS65001": "Consent is missing: an administrator has to grant the app its permissions on Dynamics ERP.",
+    "AADSTS50013": "The caller's token was not issued for this server: check the app registration's audience.",
+}
+DEFAULT_MENDS = {
+    "managed_identity": "Is the managed identity assigned to this app, and AZURE_CLIENT_ID that of a user-assigned one?",
+    "client_secret": "Check D365FO_TENANT_ID, D365FO_CLIENT_ID and D365FO_CLIENT_SECRET.",
+    "workload_identity": "Is the pod's service account federated with the identity?",
+    "azure_cli": "Sign in with az login first.",
+    "on_behalf_of": "Check the app registration's secret and its permissions on Dynamics ERP.",
+}
+
+
+def scope_of(base_url: str) -> str:
+    """Return the scope of an environment's tokens: its exact lower-case root, without a trailing slash.
+
+    That the path prefix of hosted namespaces does not belong to it is UNVERIFIED.
+    """
+    scheme, _, rest = base_url.partition("://")
+    return f"{scheme}://{rest.split('/')[0]}/.default"
+
+
+@dataclass
+class Held:
+    """One identity's token, and the credential that gets the next."""
+
+    credential: "TokenCredential"
+    value: str = field(default="", repr=False)
+    expires_on: float = 0.0
+    fetched_at: float = 0.0
+    fetching: "asyncio.Task[str] | None" = field(default=None, repr=False)
+
+
+class TokenSource:
+    """Tokens for one environment. With on-behalf-of, one per user, never mixed up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.scope = scope_of(settings.base_url)
+        self.held: OrderedDict[str, Held] = OrderedDict()
+
+    async def token(self, user_assertion: str | None = None, *, fresh: bool = False) -> str:
+        """Return a token that is good for five minutes at least. Raises SignInFailed."""
+        held = await self.holder(user_assertion)
+        if not fresh and held.value and time.time() < held.expires_on - REFRESH_EARLY_SECONDS:
+            return held.value
+        if held.fetching is None:
+            held.fetching = asyncio.create_task(self.fetch(held))
+            held.fetching.add_done_callback(seen)
+        # Shielded: one who gives up must not take the token from the others who wait for it.
+        return await asyncio.shield(held.fetching)
+
+    async def holder(self, user_assertion: str | None) -> Held:
+        identity = self.identity_of(user_assertion)
+        if identity not in self.held:
+            credential = await asyncio.to_thread(self.refusing, lambda: credential_of(self.settings, user_assertion))
+            self.held.setdefault(identity, Held(credential))
+        self.held.move_to_end(identity)
+        while len(self.held) > MAX_USERS:
+            self.held.popitem(last=False)
+        return self.held[identity]
+
+    def identity_of(self, user_assertion: str | None) -> str:
+        if self.settings.d365_auth != "on_behalf_of":
+            return ""
+        if not user_assertion:
+            raise SignInFailed("D365FO_AUTH is on_behalf_of, but this request carries no caller's token.")
+        return hashlib.sha256(user_assertion.encode()).hexdigest()
+
+    async def fetch(self, held: Held) -> str:
+        try:
+            found = await asyncio.to_thread(self.refusing, lambda: held.credential.get_token(self.scope))
+            held.value, held.expires_on, held.fetched_at = found.token, float(found.expires_on), time.time()
+        finally:
+            held.fetching = None
+        return held.value
+
+    def refusing(self, work: Callable[[], T]) -> T:
+        """Do blocking work of azure-identity's; turn what it raises into SignInFailed, without Entra's own text."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            return work()
+        except (AzureError, ValueError) as problem:
+            raise self.failure(str(problem)) from None
+
+    def failure(self, text: str) -> SignInFailed:
+        code = next((code for code in sorted(MENDS, key=len, reverse=True) if code in text), None)
+        mend = MENDS[code] if code else DEFAULT_MENDS[self.settings.d365_auth]
+        return SignInFailed(f"No token for F&O could be had{f' ({code})' if code else ''}.", hint=mend)
+
+    def age(self) -> float | None:
+        """Return the seconds since the newest token was fetched, or None where there is none."""
+        fetched = [held.fetched_at for held in self.held.values() if held.value]
+        return time.time() - max(fetched) if fetched else None
+
+
+def seen(task: "asyncio.Task[str]") -> None:
+    """Look at a failure, for where all who waited gave up nobody else does."""
+    if not task.cancelled():
+        task.exception()
+
+
+def credential_of(settings: Settings, user_assertion: str | None) -> Any:
+    """Return azure-identity's credential for D365FO_AUTH. Imports it here: it costs a cold start 0.2 s."""
+    from azure import identity
+
+    match settings.d365_auth:
+        case "managed_identity":
+            return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
+        case "client_secret":
+            return identity.ClientSecretCredential(
+                settings.tenant_id, settings.client_id, settings.client_secret, authority=settings.authority
+            )
+        case "workload_identity":
+            return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None)
+        case "azure_cli":
+            return identity.AzureCliCredential()
+    return on_behalf_of(settings, str(user_assertion))
+
+
+def on_behalf_of(settings: Settings, user_assertion: str) -> Any:
+    """Return the credential that exchanges the caller's token; without a secret, our managed identity vouches for us.
+
+    https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
+    """
+    from azure import identity
+
+    if settings.client_secret:
+        proof: dict[str, Any] = {"client_secret": settings.client_secret}
+    else:
+        vouching = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
+        proof = {"client_assertion_func": lambda: vouching.get_token("api://AzureADTokenExchange/.default").token}
+    return identity.OnBehalfOfCredential(
+        settings.tenant_id,
+        settings.client_id,
+        user_assertion=user_assertion,
+        authority=settings.authority,
+        **proof,
+    )

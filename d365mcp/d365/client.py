@@ -1,0 +1,300 @@
+"""F&O's services as plain async calls: records, actions, JSON services, metadata, labels. Knows no MCP.
+
+Every name that becomes a part of a path is checked to be one; keys and query options come encoded from `d365.odata`.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
+from d365mcp.d365.http import D365Http, Request
+from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
+from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
+from d365mcp.d365.names import identifier
+from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.responses import Answer, count_of, parsed, parsed_object
+from d365mcp.errors import D365Error, InvalidAnswer, NotFound
+from d365mcp.events import current_operation
+
+Record = dict[str, Any]
+
+SESSION_SECONDS = 300.0
+VERSIONS = {
+    "application": "GetApplicationVersion",
+    "platform": "GetPlatformBuildVersion",
+    "build": "GetApplicationBuildVersion",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer's records; `next_link` leads to what F&O cut off, `count` is the total where it was asked."""
+
+    records: list[Record]
+    next_link: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Session:
+    """Who we are in F&O."""
+
+    user_id: str
+    company: str
+    language: str
+    is_admin: bool
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What could be learned of the environment's versions, and what could not."""
+
+    known: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, D365Error] = field(default_factory=dict)
+
+
+class D365Client:
+    """One environment. One per process; everything but the session is asked anew each time."""
+
+    def __init__(self, http: D365Http) -> None:
+        self.http = http
+        self.base_url = http.base_url
+        self.sessions: dict[str, tuple[float, asyncio.Task[Session]]] = {}
+
+    # Records
+
+    async def query(self, entity_set: str, options: QueryOptions) -> Page:
+        """Read the first page of a query."""
+        path = f"/data/{identifier(entity_set, 'entity set')}"
+        return page_of(await self.http.send(Request("GET", path, options.query_string())))
+
+    async def next_page(self, link: str) -> Page:
+        """Follow a link of F&O's, on the same environment only."""
+        path, query = self.http.own_link(link)
+        return page_of(await self.http.send(Request("GET", path, query)))
+
+    async def count(self, entity_set: str, options: QueryOptions) -> int:
+        """Count the records a query would read."""
+        path = f"/data/{identifier(entity_set, 'entity set')}/$count"
+        accept = {"accept": "text/plain, application/json"}
+        return count_of((await self.http.send(Request("GET", path, options.query_string(), headers=accept))).body)
+
+    async def get_record(self, entity_set: str, key_predicate: str, options: QueryOptions) -> Record:
+        """Read one record. Raises NotFound."""
+        path = f"/data/{identifier(entity_set, 'entity set')}{key_predicate}"
+        return parsed_object((await self.http.send(Request("GET", path, options.query_string()))).body)
+
+    async def create(self, entity_set: str, body: Mapping[str, Any]) -> Record:
+        """Create a record and return it as F&O stored it. Raises OutcomeUnknown when no answer came."""
+        path = f"/data/{identifier(entity_set, 'entity set')}"
+        answer = await self.http.send(Request("POST", path, body=encoded(body), safe=False))
+        record = parsed(answer.body)
+        return record if isinstance(record, dict) else {}
+
+    async def update(
+        self,
+        entity_set: str,
+        key_predicate: str,
+        body: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        cross_company: bool = False,
+    ) -> None:
+        """Change a record; F&O answers with nothing. Raises Conflict, NotFound, OutcomeUnknown."""
+        await self.write("PATCH", entity_set, key_predicate, encoded(body), if_match, cross_company=cross_company)
+
+    async def delete(
+        self, entity_set: str, key_predicate: str, *, if_match: str | None = None, cross_company: bool = False
+    ) -> None:
+        """Delete a record. Raises Conflict, NotFound, OutcomeUnknown."""
+        await self.write("DELETE", entity_set, key_predicate, None, if_match, cross_company=cross_company)
+
+    async def write(
+        self,
+        method: str,
+        entity_set: str,
+        key_predicate: str,
+        body: bytes | None,
+        if_match: str | None,
+        *,
+        cross_company: bool,
+    ) -> None:
+        path = f"/data/{identifier(entity_set, 'entity set')}{key_predicate}"
+        query = QueryOptions(cross_company=cross_company).query_string()
+        headers = {"if-match": if_match} if if_match else {}
+        await self.http.send(Request(method, path, query, body, headers, safe=False))
+
+    async def batch(self, operations: Sequence[BatchOperation], *, atomic: bool) -> list[PartResult]:
+        """Send writes as one batch; returns each one's own result. Raises OutcomeUnknown when no answer came."""
+        content_type, body = batch_body(operations, self.base_url, atomic=atomic)
+        headers = {"content-type": content_type, "accept": "multipart/mixed"}
+        answer = await self.http.send(Request("POST", "/data/$batch", body=body, headers=headers, safe=False))
+        return batch_results(answer.headers.get("content-type", ""), answer.body, len(operations), atomic=atomic)
+
+    # Actions and services
+
+    async def invoke(
+        self,
+        action: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        entity_set: str | None = None,
+        key_predicate: str | None = None,
+        safe: bool = False,
+    ) -> Any:
+        """Invoke an action and return its value, None where it has none. `safe` ones only read."""
+        place = f"{identifier(entity_set, 'entity set')}{key_predicate or ''}/" if entity_set else ""
+        path = f"/data/{place}{NAMESPACE}{identifier(action, 'action')}"
+        answer = await self.http.send(Request("POST", path, body=encoded(parameters or {}), safe=safe))
+        found = parsed(answer.body)
+        return found["value"] if isinstance(found, dict) and "value" in found else without_annotations(found)
+
+    async def call_service(
+        self, group: str, service: str, operation: str, parameters: Mapping[str, Any], *, safe: bool = False
+    ) -> Any:
+        """Call an operation of a JSON service."""
+        path = service_path(group, service, operation)
+        return parsed((await self.http.send(Request("POST", path, body=encoded(parameters), safe=safe))).body)
+
+    async def services(self, *path: str) -> list[str]:
+        """Return the names one level below: groups, a group's services, a service's operations."""
+        found = parsed_object((await self.http.send(Request("GET", service_path(*path)))).body)
+        rows = next((value for value in found.values() if isinstance(value, list)), [])
+        return [str(row.get("Name")) for row in rows if isinstance(row, dict)]
+
+    async def session(self, *, fresh: bool = False) -> Session:
+        """Return who we are and our default company; asked once in five minutes for each identity."""
+        operation = current_operation()
+        identity = self.http.tokens.identity_of(operation.user_assertion if operation else None)
+        asked_at, task = self.sessions.get(identity, (0.0, None))
+        failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        if task is None or fresh or failed or time.monotonic() - asked_at > SESSION_SECONDS:
+            task = asyncio.create_task(self.ask_session())
+            self.sessions = {name: held for name, held in self.sessions.items() if self.is_recent(held[0])}
+            self.sessions[identity] = (time.monotonic(), task)
+        return await asyncio.shield(task)
+
+    @staticmethod
+    def is_recent(asked_at: float) -> bool:
+        return time.monotonic() - asked_at < SESSION_SECONDS
+
+    async def ask_session(self) -> Session:
+        found = await self.call_service(
+            "UserSessionService", "AifUserSessionService", "GetUserSessionInfo", {}, safe=True
+        )
+        if not isinstance(found, dict) or not found.get("Company"):
+            raise InvalidAnswer("F&O did not tell the session's company.")
+        return Session(
+            user_id=str(found.get("UserId", "")),
+            company=str(found["Company"]).lower(),
+            language=str(found.get("AXLanguage", "")),
+            is_admin=bool(found.get("IsSysAdmin", False)),
+        )
+
+    async def versions(self) -> Versions:
+        """Return application, platform and build version; each may fail alone."""
+        asked = [self.invoke(action, entity_set="DataManagementEntities", safe=True) for action in VERSIONS.values()]
+        answers = dict(zip(VERSIONS, await asyncio.gather(*asked, return_exceptions=True), strict=True))
+        for answer in answers.values():
+            if isinstance(answer, BaseException) and not isinstance(answer, D365Error):
+                raise answer
+        return Versions(
+            known={name: str(answer) for name, answer in answers.items() if not isinstance(answer, BaseException)},
+            failures={name: answer for name, answer in answers.items() if isinstance(answer, D365Error)},
+        )
+
+    # Metadata
+
+    async def public_entity(self, public_name: str) -> DataEntity:
+        """Read an entity's schema by its public name. Raises NotFound."""
+        return entity_of(await self.metadata(f"PublicEntities({key_text(public_name)})"))
+
+    async def public_entity_by_set(self, entity_set: str) -> DataEntity:
+        """Read an entity's schema by its entity set. Raises NotFound."""
+        query = QueryOptions(filter=f"EntitySetName eq {quoted(entity_set)}").query_string()
+        rows = (await self.metadata("PublicEntities", query)).get("value") or []
+        if not rows:
+            raise NotFound(f"F&O has no public entity with the entity set {entity_set[:80]}.", http_status=404)
+        return entity_of(rows[0])
+
+    async def data_entities(self) -> list[EntitySummary]:
+        """Read the light rows of all entities, public or not: some 5,000."""
+        names = "Name,PublicEntityName,PublicCollectionName,LabelId,DataServiceEnabled,DataManagementEnabled"
+        query = QueryOptions(select=(*names.split(","), "EntityCategory", "IsReadOnly")).query_string()
+        return [summary_of(row) for row in await self.metadata_rows("DataEntities", query)]
+
+    async def enumeration(self, name: str) -> Enumeration:
+        """Read an enumeration. Raises NotFound."""
+        return enumeration_of(await self.metadata(f"PublicEnumerations({key_text(name)})"))
+
+    async def enumeration_names(self) -> list[tuple[str, str]]:
+        """Return name and label id of all enumerations: some 2,000."""
+        rows = await self.metadata_rows("PublicEnumerations", QueryOptions(select=("Name", "LabelId")).query_string())
+        return [(str(row.get("Name", "")), str(row.get("LabelId") or "")) for row in rows]
+
+    async def label(self, label_id: str, language: str) -> str | None:
+        """Return a label's text, None where the language has none. Raises NotFound for an unknown id."""
+        place = f"Labels(Id={key_text(label_id)},Language={key_text(language)})"
+        value = (await self.metadata(place)).get("Value")
+        return str(value) if value else None
+
+    async def metadata(self, resource: str, query: str = "") -> dict[str, Any]:
+        return parsed_object((await self.http.send(Request("GET", f"/metadata/{resource}", query))).body)
+
+    async def metadata_rows(self, resource: str, query: str) -> list[dict[str, Any]]:
+        """Return all rows of a metadata resource, following links where F&O pages them."""
+        answer = await self.metadata(resource, query)
+        rows: list[dict[str, Any]] = list(answer.get("value") or [])
+        while link := answer.get("@odata.nextLink"):
+            path, query = self.http.own_link(link)
+            answer = parsed_object((await self.http.send(Request("GET", path, query))).body)
+            rows += answer.get("value") or []
+        return rows
+
+    def metadata_stream(
+        self, resource: str, query: str, *, max_bytes: int, seconds: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open a metadata resource whose answer is too large to hold: some 50 MB for PublicEntities."""
+        request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, seconds=seconds)
+        return self.http.stream(request)
+
+    async def aclose(self) -> None:
+        await self.http.aclose()
+
+
+def page_of(answer: Answer) -> Page:
+    """Read a collection's answer."""
+    found = parsed_object(answer.body)
+    records = found.get("value")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InvalidAnswer("F&O answered a query with something else than records.")
+    return Page(records, found.get("@odata.nextLink"), found.get("@odata.count"))
+
+
+def service_path(*parts: str) -> str:
+    return "/".join(["/api/services", *(identifier(part, "service name") for part in parts)])
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+
+
+def quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def key_text(value: str) -> str:
+    """Return a text key as it stands in a metadata URL."""
+    return quote(quoted(value), safe="'")
+
+
+def without_annotations(found: Any) -> Any:
+    if not isinstance(found, dict):
+        return found
+    return {name: value for name, value in found.items() if not name.startswith("@odata.")} or None

@@ -1,0 +1,361 @@
+"""One request to F&O: token, timeout, retry, event. Knows HTTP, not OData.
+
+Reads are tried up to three times; a write never again once it may have reached F&O.
+"""
+
+import asyncio
+import http.cookiejar
+import random
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+
+from d365mcp.d365.auth import TokenSource
+from d365mcp.d365.responses import Answer, error_of
+from d365mcp.errors import (
+    D365Error,
+    DeadlineExceeded,
+    InvalidAnswer,
+    InvalidCursor,
+    OutcomeUnknown,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from d365mcp.events import D365Exchange, Listener, Operation, Trace, current_operation
+from d365mcp.settings import LOOPBACK, Settings
+
+ATTEMPTS = 3
+# A throttled call is waited for this long in all, and never past the request's deadline.
+PATIENCE_SECONDS = 20.0
+CONNECT_SECONDS = 15.0
+# Outside of a request (a timer, a command line) a call may take this long.
+UNBOUND_SECONDS = 180.0
+MAX_BYTES = 32 * 1024 * 1024
+
+HEADERS = {
+    "accept": "application/json;odata.metadata=minimal",
+    "accept-encoding": "gzip, deflate",
+    "odata-version": "4.0",
+    "odata-maxversion": "4.0",
+}
+KEY_PREDICATE = re.compile(r"\([^)]*\)")
+# Before these, nothing has reached F&O.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@dataclass
+class PoolFacts:
+    """The connection pool as it stands, and what it has done. Key names are d365fo-client's where they exist."""
+
+    limit: int
+    active: int = 0
+    idle: int = 0
+    acquired: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, relative to the environment. `safe`: sending it twice does no harm."""
+
+    method: str
+    path: str  # starts with a slash
+    query: str = ""
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    safe: bool = True
+    max_bytes: int = MAX_BYTES
+    seconds: float | None = None  # for what runs outside of an MCP request and takes its time
+
+    def place(self) -> str:
+        """Return the path without key values: what telemetry may see."""
+        return KEY_PREDICATE.sub("()", self.path)
+
+
+class D365Http:
+    """The way to one environment: one pooled client per process, built when first used."""
+
+    def __init__(self, settings: Settings, tokens: TokenSource, emit: Listener) -> None:
+        self.settings = settings
+        self.base_url = settings.base_url
+        self.tokens = tokens
+        self.emit = emit
+        self.facts = PoolFacts(settings.connection_pool_size)
+        self.building: asyncio.Task[httpx.AsyncClient] | None = None
+
+    async def send(self, request: Request) -> Answer:
+        """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
+        began = time.monotonic()
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(worth_retrying if request.safe else never),
+            wait=pause,
+            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(min(PATIENCE_SECONDS, seconds_left())),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                number = attempt.retry_state.attempt_number
+                if number > 1 and (operation := current_operation()):
+                    operation.retries += 1
+                return await self.attempt(request, number, began)
+        raise AssertionError("unreachable")  # pragma: no cover - tenacity returns or raises
+
+    async def attempt(self, request: Request, number: int, began: float) -> Answer:
+        """Send once; a refused token is replaced once."""
+        try:
+            return await self.exchange(request, number, fresh=False)
+        except Unauthorized:
+            return await self.exchange(request, number, fresh=True)
+
+    async def exchange(self, request: Request, number: int, *, fresh: bool) -> Answer:
+        async with self.opened(request, number, fresh=fresh) as (response, meter):
+            answer = await read_answer(response, request.max_bytes, meter)
+            if answer.status >= 300:
+                raise failure_of(answer, request)
+            return answer
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
+        async with self.opened(request, 1, fresh=False) as (response, meter):
+            if response.status_code >= 300:
+                raise error_of(await read_answer(response, MAX_BYTES, meter))
+            yield bounded(response, request.max_bytes, meter)
+
+    @asynccontextmanager
+    async def opened(
+        self, request: Request, number: int, *, fresh: bool
+    ) -> AsyncIterator[tuple[httpx.Response, "Meter"]]:
+        """Open one exchange within what is left of the request's time, and emit what became of it."""
+        operation = current_operation()
+        meter = Meter(request, number, (operation.trace if operation else Trace.continued(None)).child())
+        try:
+            async with asyncio.timeout(request.seconds or seconds_left()):
+                token = await self.tokens.token(operation.user_assertion if operation else None, fresh=fresh)
+                client = await self.client()
+                meter.start()
+                self.facts.acquired += 1
+                self.facts.active += 1
+                try:
+                    async with client.stream(
+                        request.method,
+                        self.url(request),
+                        content=request.body,
+                        headers=self.headers(request, token, meter),
+                        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+                    ) as response:
+                        meter.status = response.status_code
+                        meter.activity_id = response.headers.get("ms-dyn-aid")
+                        yield response, meter
+                finally:
+                    self.facts.active -= 1
+        except TimeoutError:
+            meter.error = "timeout"
+            raise timed_out(request, meter) from None
+        except httpx.HTTPError as problem:
+            meter.error = type(problem).__name__
+            self.facts.errors += 1
+            raise unanswered(request, problem) from None
+        except D365Error as error:
+            meter.error = error.code
+            raise
+        finally:
+            self.tell(meter, operation)
+
+    def tell(self, meter: "Meter", operation: Operation | None) -> None:
+        """Emit the exchange, and add it to what the request has cost."""
+        if not meter.started:
+            return
+        event = meter.event(urlsplit(self.base_url).netloc)
+        if operation:
+            operation.d365_ms += event.duration_ms
+            operation.d365_calls += 1
+            operation.throttles += event.status == 429
+        self.emit(event)
+
+    def url(self, request: Request) -> str:
+        return f"{self.base_url}{request.path}{'?' + request.query if request.query else ''}"
+
+    def headers(self, request: Request, token: str, meter: "Meter") -> dict[str, str]:
+        content = {"content-type": "application/json"} if request.body is not None else {}
+        return {
+            **HEADERS,
+            **content,
+            **request.headers,
+            "authorization": f"Bearer {token}",
+            "x-ms-client-request-id": meter.request_id,
+            "traceparent": meter.trace.traceparent(),
+        }
+
+    def own_link(self, link: str) -> tuple[str, str]:
+        """Return path and query of a link F&O gave. Raises InvalidCursor where it leads elsewhere: a token goes along."""
+        found, own = urlsplit(link), urlsplit(self.base_url)
+        prefix = own.path.rstrip("/")
+        same = (found.scheme, found.netloc.lower()) == (own.scheme, own.netloc.lower())
+        if not same or not found.path.startswith(f"{prefix}/") or "/." in found.path or "\\" in link:
+            raise InvalidCursor(
+                "F&O's link to the next page leads to another place than the environment: not followed."
+            )
+        return found.path.removeprefix(prefix), found.query
+
+    async def client(self) -> httpx.AsyncClient:
+        """Return the one client; building it (TLS certificates) takes tens of milliseconds, off the event loop."""
+        if self.building is None:
+            self.building = asyncio.create_task(asyncio.to_thread(self.build))
+        return await asyncio.shield(self.building)
+
+    def build(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self.facts.limit, max_keepalive_connections=self.facts.limit)
+        # No cookies: affinity would pin all callers to one of F&O's web servers.
+        # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
+        jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        local = urlsplit(self.base_url).hostname in LOOPBACK
+        return httpx.AsyncClient(limits=limits, follow_redirects=False, cookies=jar, trust_env=not local)
+
+    def pool(self) -> PoolFacts:
+        """Return the pool as it stands."""
+        if self.building is not None and self.building.done() and not self.building.exception():
+            self.facts.idle = idle_connections(self.building.result())
+        return self.facts
+
+    async def aclose(self) -> None:
+        if self.building is not None:
+            await (await self.building).aclose()
+
+
+def idle_connections(client: httpx.AsyncClient) -> int:
+    """Count connections that wait for work. httpx shows no such number: a test keeps watch over the way to it."""
+    transport = client._transport
+    pool = getattr(transport, "_pool", None)
+    return sum(1 for connection in pool.connections if connection.is_idle()) if pool is not None else 0
+
+
+class Meter:
+    """What one exchange is, takes and ends in."""
+
+    def __init__(self, request: Request, attempt: int, trace: Trace) -> None:
+        self.request = request
+        self.attempt = attempt
+        self.trace = trace
+        self.request_id = str(uuid.uuid4())
+        self.status: int | None = None
+        self.error: str | None = None
+        self.activity_id: str | None = None
+        self.bytes = 0
+        self.started = 0.0
+        self.clock = 0.0
+
+    def start(self) -> None:
+        self.started = time.time()
+        self.clock = time.perf_counter()
+
+    def event(self, host: str) -> D365Exchange:
+        return D365Exchange(
+            method=self.request.method,
+            host=host,
+            path=self.request.place(),
+            trace=self.trace,
+            started_at=self.started,
+            duration_ms=(time.perf_counter() - self.clock) * 1000,
+            status=self.status,
+            attempt=self.attempt,
+            error=self.error,
+            activity_id=self.activity_id,
+            request_id=self.request_id,
+            bytes=self.bytes,
+        )
+
+
+async def read_answer(response: httpx.Response, max_bytes: int, meter: Meter) -> Answer:
+    """Read an answer to its end, if it has one in reason."""
+    body = bytearray()
+    async for chunk in bounded(response, max_bytes, meter):
+        body += chunk
+    return Answer(response.status_code, response.headers, bytes(body))
+
+
+async def bounded(response: httpx.Response, max_bytes: int, meter: Meter) -> AsyncIterator[bytes]:
+    """Yield decoded chunks. Raises InvalidAnswer past `max_bytes`, whatever the compressed size was."""
+    async for chunk in response.aiter_bytes():
+        meter.bytes += len(chunk)
+        if meter.bytes > max_bytes:
+            size = f"{max_bytes / 1024 / 1024:.0f} MiB"
+            raise InvalidAnswer(f"F&O's answer is larger than {size}.", hint="Select fewer columns or fewer rows.")
+        yield chunk
+
+
+def failure_of(answer: Answer, request: Request) -> D365Error:
+    """Return the error of a failed answer; a gateway's failure leaves open what became of a write."""
+    if not request.safe and answer.status in (502, 503, 504):
+        return unknown(f"the gateway answered with HTTP {answer.status}", answer.status, answer.activity_id)
+    return error_of(answer)
+
+
+def unknown(why: str, status: int | None = None, activity_id: str | None = None) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"It is unknown whether F&O did this: {why}. It was not tried again.",
+        http_status=status,
+        activity_id=activity_id,
+        hint="Look for the change before trying again.",
+    )
+
+
+def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
+    """Return the error for an exchange that broke off."""
+    if not request.safe and not isinstance(problem, NOT_SENT):
+        return unknown("the connection broke off before an answer came")
+    if isinstance(problem, httpx.ConnectError):
+        hint = "Check D365FO_BASE_URL, name resolution and the network rules between here and the environment."
+        return Unreachable("No connection to F&O could be made.", hint=hint)
+    if isinstance(problem, httpx.DecodingError):
+        return InvalidAnswer("F&O's answer is compressed in a way that cannot be undone.")
+    return Unreachable("The connection to F&O broke off before an answer came.")
+
+
+def timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:
+    if meter.started and not request.safe:
+        return unknown("no answer came in time")
+    what = "F&O did not answer" if meter.started else "No token for F&O came"
+    return DeadlineExceeded(
+        f"{what} within the time this request has.",
+        hint="Ask for less at once (fewer rows, a narrower filter). MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
+    )
+
+
+def seconds_left() -> float:
+    """Return what is left of the request's time, less what the answer itself takes."""
+    operation = current_operation()
+    if operation is None:
+        return UNBOUND_SECONDS
+    left = operation.remaining()
+    return max(0.01, left - max(0.15, left * 0.03))
+
+
+def worth_retrying(problem: BaseException) -> bool:
+    """Return whether a read may succeed when tried again: throttled, a gateway's failure, a dropped connection."""
+    if isinstance(problem, Unavailable):
+        return problem.http_status in (502, 503, 504)
+    return isinstance(problem, Throttled | Unreachable)
+
+
+def never(problem: BaseException) -> bool:
+    """Return whether a write may be tried again: only where no connection was made."""
+    return isinstance(problem, Unreachable)
+
+
+def pause(state: RetryCallState) -> float:
+    """Return how long to wait: what F&O asks for, else a little, growing and jittered."""
+    outcome = state.outcome
+    problem = outcome.exception() if outcome else None
+    if isinstance(problem, D365Error) and problem.retry_after is not None:
+        return problem.retry_after
+    return random.uniform(0.5, 1.0) * 0.2 * 3.0 ** (state.attempt_number - 1)  # noqa: S311 - not for secrets

@@ -1,0 +1,162 @@
+"""Reads the records of one query, across pages and across the parts of a split filter, from any position on.
+
+A position is that of the next record; it survives in a cursor. Where the order allows it, it is the last record's key
+("keyset": constant cost however deep, and no row lost or repeated when others are inserted), else a number to skip.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from d365mcp.d365.client import D365Client, Page
+from d365mcp.d365.filters import Expression, matches
+from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.odata import QueryOptions, and_filters, keyset_filter
+
+Record = dict[str, Any]
+
+PAGE_ROWS = 10_000  # F&O answers with no more: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the next record is: in which part of the filter, after which key or how many rows on."""
+
+    part: int = 0
+    skip: int = 0
+    after: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query in F&O's dialect. `filters` are the disjoint parts of what is asked; one empty filter means all."""
+
+    entity: DataEntity
+    filters: tuple[str, ...] = ("",)
+    select: tuple[str, ...] = ()
+    order_by: tuple[str, ...] = ()
+    expand: tuple[str, ...] = ()
+    cross_company: bool = False
+    exact: Expression | None = None  # set where the filter is a superset: what every record must match
+
+    @cached_property
+    def order(self) -> tuple[tuple[EntityProperty, bool], ...]:
+        """Return the whole order, made unique by the key: (property, descending)."""
+        asked = [item.split() for item in self.order_by]
+        given = [(self.ordered_by(words[0]), words[-1].lower() == "desc") for words in asked]
+        named = {prop.name for prop, _ in given}
+        return (*given, *((prop, False) for prop in self.entity.key if prop.name not in named))
+
+    def ordered_by(self, name: str) -> EntityProperty:
+        """Return the property, or for a path through a navigation property one that stands for it."""
+        return self.entity.properties.get(name) or EntityProperty(name, "Edm.String")
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Return what has to be selected: what is asked, and what positions and exactness need."""
+        if not self.select:
+            return ()
+        needed = [prop.name for prop, _ in self.order if "/" not in prop.name]
+        return tuple(dict.fromkeys([*self.select, *needed, *(sorted(self.exact.columns()) if self.exact else ())]))
+
+    def options(self, position: Position, rows: int, *, count: bool = False) -> QueryOptions:
+        """Return the query options that fetch up to `rows` records from `position` on."""
+        after = keyset_filter(self.order, position.after) if position.after else None
+        return QueryOptions(
+            select=self.columns,
+            filter=and_filters(self.filters[position.part], after or ""),
+            order_by=tuple(f"{prop.name} desc" if descending else prop.name for prop, descending in self.order),
+            top=rows,
+            skip=position.skip or None,
+            count=count,
+            expand=self.expand,
+            cross_company=self.cross_company,
+        )
+
+    def following(self, record: Mapping[str, Any], position: Position) -> Position:
+        """Return the position after `record`, which stands at `position`."""
+        values = tuple(record.get(prop.name) for prop, _ in self.order)
+        if values and not any("/" in prop.name for prop, _ in self.order) and keyset_filter(self.order, values):
+            return Position(position.part, after=values)
+        return Position(position.part, position.skip + 1, position.after)
+
+    def accepts(self, record: Mapping[str, Any]) -> bool:
+        return self.exact is None or matches(self.exact, record)
+
+
+@dataclass
+class Reader:
+    """Reads one query. After reading, `count` is the total where it was asked and F&O could tell."""
+
+    client: D365Client
+    query: Query
+    counting: bool = False
+    count: int | None = field(default=None, init=False)
+    waiting: int = field(default=0, init=False)  # records at hand that were not taken
+
+    async def records(self, start: Position, wanted: int) -> AsyncIterator[tuple[Record, Position]]:
+        """Yield up to `wanted` records, each with the position after it."""
+        if len(self.query.filters) > 1 and self.query.order_by:
+            async for record, position in self.merged(start, wanted):
+                yield record, position
+            return
+        position = start
+        while wanted and position.part < len(self.query.filters):
+            asked = min(wanted if self.query.exact is None else max(4 * wanted, 200), PAGE_ROWS)
+            taken = 0
+            async for record in self.chunk(position, asked):
+                taken += 1
+                position = self.query.following(record, position)
+                if self.query.accepts(record):
+                    yield record, position
+                    wanted -= 1
+                if not wanted or taken == asked:
+                    break
+            if taken < asked and wanted:
+                position = Position(position.part + 1)
+
+    async def chunk(self, position: Position, rows: int) -> AsyncIterator[Record]:
+        """Yield what one request asks for, across the pages F&O cuts it into."""
+        counting = self.counting and self.count is None
+        options = self.query.options(position, rows, count=counting)
+        page: Page = await self.client.query(self.query.entity.entity_set, options)
+        if counting:
+            self.count = page.count
+        while True:
+            for index, record in enumerate(page.records, 1):
+                self.waiting = len(page.records) - index
+                yield record
+            if page.next_link is None:
+                return
+            page = await self.client.next_page(page.next_link)
+
+    async def merged(self, start: Position, wanted: int) -> AsyncIterator[tuple[Record, Position]]:
+        """Yield from all parts in the asked order: each is read from its beginning and sorted in with the others."""
+        upto = start.skip + wanted
+        found: list[Record] = []
+        for part in range(len(self.query.filters)):
+            alone = Reader(self.client, replace(self.query, filters=(self.query.filters[part],)))
+            found += [record async for record, _ in alone.records(Position(), upto)]
+        for prop, descending in reversed(self.query.order):
+            found.sort(key=lambda record: sort_key(record.get(prop.name)), reverse=descending)
+        for index, record in enumerate(found[start.skip : upto], start.skip + 1):
+            self.waiting = min(len(found), upto) - index
+            yield record, Position(skip=index)
+
+
+def sort_key(value: Any) -> tuple[int, Any]:
+    """Order as F&O does: text without case, empty before anything."""
+    if value is None:
+        return (0, 0)
+    return (1, value.casefold()) if isinstance(value, str) else (1, value)
+
+
+def position_state(position: Position) -> Sequence[Any]:
+    """Return a position as JSON values, for a cursor."""
+    return [position.part, position.skip, list(position.after)]
+
+
+def position_of(state: Sequence[Any]) -> Position:
+    part, skip, after = state
+    return Position(part, skip, tuple(after))

@@ -1,0 +1,211 @@
+"""An HTTP answer of F&O's → data, or one typed error. Performs no I/O.
+
+F&O's own words are kept apart (`D365Error.messages`), cleaned and cut short: they are data, never instructions.
+Error shapes: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
+"""
+
+import email.utils
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from d365mcp.errors import (
+    BadRequest,
+    Conflict,
+    D365Error,
+    Forbidden,
+    InvalidAnswer,
+    NotFound,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
+
+MAX_MESSAGE_CHARS = 500
+MAX_MESSAGES = 10
+# Microsoft's sample waits this long where a 429 says nothing:
+# https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
+DEFAULT_RETRY_AFTER = 30.0
+
+# Control characters, and those that reorder or hide text.
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+INFOLOG = re.compile(r"(?:^|;\s*|Infolog:\s*)(?=(?:Info|Warning|Error): )")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read to its end. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def activity_id(self) -> str | None:
+        """Return the id to quote to Microsoft's support."""
+        return self.headers.get("ms-dyn-aid")
+
+    @property
+    def retry_after(self) -> float | None:
+        return retry_after(self.headers.get("retry-after"))
+
+
+def decipher(answer: Answer) -> Any:
+    """Return the JSON of a successful answer, None where it has no body. Raises one of D365Error's children."""
+    if answer.status >= 300:
+        raise error_of(answer)
+    return parsed(answer.body)
+
+
+def parsed(body: bytes) -> Any:
+    """Parse a JSON body. Raises InvalidAnswer for anything else."""
+    if not body.strip():
+        return None
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise InvalidAnswer("F&O's answer is nested too deeply to be read.") from None
+    except ValueError:
+        told = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
+        hint = "Check D365FO_BASE_URL: a sign-in page or a proxy may be answering." if "HTML" in told else None
+        raise InvalidAnswer(f"F&O answered with {told}.", hint=hint) from None
+
+
+def parsed_object(body: bytes) -> dict[str, Any]:
+    """Parse a body that has to be one JSON object."""
+    found = parsed(body)
+    if not isinstance(found, dict):
+        raise InvalidAnswer("F&O answered with something else than the object that was asked for.")
+    return found
+
+
+def error_of(answer: Answer) -> D365Error:
+    """Return the error a failed answer means, with what to do about it."""
+    messages = messages_of(answer.body)
+    kind, message, hint = meaning(answer.status, messages)
+    waiting = answer.retry_after if answer.status in (429, 503) else None
+    if answer.status == 429 and waiting is None:
+        waiting = DEFAULT_RETRY_AFTER
+    return kind(
+        message,
+        http_status=answer.status,
+        activity_id=answer.activity_id,
+        messages=messages,
+        hint=hint,
+        retry_after=waiting,
+    )
+
+
+def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], str, str | None]:
+    """Return the kind of error, our sentence for it, and the mend."""
+    if status == 400 and any("update conflict" in message.lower() for message in messages):
+        return Conflict, "Somebody changed this record meanwhile.", "Read it again, then repeat the change."
+    match status:
+        case 400:
+            return BadRequest, "F&O refused this request." + said(messages), hint_for_400(messages)
+        case 401:
+            return (
+                Unauthorized,
+                "F&O did not accept our identity.",
+                (
+                    "Register its client id under System administration > Setup > Microsoft Entra applications, "
+                    "and check that D365FO_BASE_URL is exactly the environment's address."
+                ),
+            )
+        case 403:
+            return (
+                Forbidden,
+                "F&O's security roles do not allow this." + said(messages),
+                ("Give the user that the Microsoft Entra applications form maps us to a role with this privilege."),
+            )
+        case 404:
+            return (
+                NotFound,
+                "F&O has nothing there." + said(messages),
+                ("Check the key, and the company: a record of another company needs its dataAreaId."),
+            )
+        case 409 | 412:
+            return Conflict, "The record changed since it was read.", "Read it again for its present etag."
+        case 429:
+            return (
+                Throttled,
+                "F&O is throttling requests: it is short of resources.",
+                "Try again later, and ask for less.",
+            )
+        case _ if status >= 500:
+            return Unavailable, f"F&O failed to answer (HTTP {status})." + said(messages), unavailable_hint(status)
+    return D365Error, f"F&O answered with HTTP {status}." + said(messages), redirect_hint(status)
+
+
+def said(messages: tuple[str, ...]) -> str:
+    return " It said: " + " | ".join(messages) if messages else ""
+
+
+def hint_for_400(messages: tuple[str, ...]) -> str | None:
+    text = " ".join(messages).lower()
+    if "could not find a property" in text:
+        return "Look the property up with d365fo_get_entity_schema."
+    if "not queryable" in text or "unknown function" in text:
+        return "F&O has no such filter function."
+    return None
+
+
+def unavailable_hint(status: int) -> str | None:
+    return "The environment may be restarting or under maintenance." if status in (502, 503, 504) else None
+
+
+def redirect_hint(status: int) -> str | None:
+    return "Redirects are not followed: set D365FO_BASE_URL to the final address." if status < 400 else None
+
+
+def messages_of(body: bytes) -> tuple[str, ...]:
+    """Return what F&O says in an error's body: the innermost message, one line per Infolog entry, no stack trace."""
+    try:
+        found = json.loads(body) if body.strip()[:1] == b"{" else {}
+    except (ValueError, RecursionError):
+        found = {}
+    text = innermost(found) if isinstance(found, dict) else ""
+    lines = [clean(part) for part in INFOLOG.split(text)]
+    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_MESSAGES]
+
+
+def innermost(body: Mapping[str, Any]) -> str:
+    """Return the most telling message: `error.innererror.message` of OData, `ExceptionMessage` of JSON services."""
+    node = body.get("error")
+    texts = [body.get("ExceptionMessage"), body.get("Message")]
+    for _ in range(5):
+        if not isinstance(node, dict):
+            break
+        texts.insert(0, node.get("message"))
+        node = node.get("innererror") or node.get("internalexception")
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+
+def clean(text: str) -> str:
+    """Return a line of F&O's without what cannot be seen, cut to a readable length."""
+    line = " ".join(UNSEEN.sub(" ", text.split("\r\n   at ")[0]).split()).strip("; ").removesuffix("Infolog:").strip()
+    return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def retry_after(value: str | None) -> float | None:
+    """Return the seconds a Retry-After header asks to wait: it has seconds, or an HTTP date."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())
+
+
+def count_of(body: bytes) -> int:
+    """Return the number in a /$count answer; it may start with a byte order mark."""
+    text = body.decode("utf-8-sig", errors="replace").strip()
+    if not text.isdecimal():
+        raise InvalidAnswer("F&O answered a count with something that is not a number.")
+    return int(text)
