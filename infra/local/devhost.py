@@ -362,7 +362,7 @@ class Request:
     def of(cls, scope: Any) -> "Request":
         headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
             headers[name] = f"{headers[name]},{value}" if name in headers else value
         raw_path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
         return cls(scope["method"], scope["scheme"], scope["path"], raw_path, query, headers)

@@ -1,5 +1,6 @@
 """The dev host answers as the Azure Functions host does; asked over HTTP, with a function app made for it."""
 
+import http.client
 import json
 import re
 import shutil
@@ -105,6 +106,13 @@ def test_the_function_sees_the_request_as_the_host_hands_it_over(host: DevHost, 
     assert seen["params"] == {"a": "1,2", "c": "x&y"}
     assert seen["headers"]["x-twice"] == "1,2"
     assert seen["body"] == "hello"
+
+
+def test_white_space_around_a_header_value_is_no_part_of_it(host: DevHost) -> None:
+    connection = http.client.HTTPConnection(host.base_url.removeprefix("http://"))
+    connection.request("GET", "/v1/echo", headers={"X-Spaced": "  in between \t"})
+    assert json.load(connection.getresponse())["headers"]["x-spaced"] == "in between"
+    connection.close()
 
 
 def test_a_chunked_body_without_length_arrives_empty(client: httpx.Client) -> None:
