@@ -7,15 +7,14 @@ row i takes row (i // every) mod n of each cycle, and its numbers and dates grow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from d365mcp.simulator.model import Record
 from d365mcp.simulator.shapes import Shape
 from d365mcp.simulator.values import shifted
 
 
-def rows(spec: Mapping[str, object], place: str) -> Iterator[Record]:
-    shape = Shape(dict(spec), place)
+def rows(shape: Shape) -> Iterator[dict[str, object]]:
+    """The rows as the world would write them out."""
     always = shape.plain("always")
     cycles = [
         (item.number("every", 1), [row.as_object() for row in item.items("rows")]) for item in shape.items("cycles")

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from d365mcp.simulator.shapes import Shape
+
 NAMESPACE = "Microsoft.Dynamics.DataEntities"
 
 Record = dict[str, object]
@@ -151,7 +153,7 @@ class Entity:
     references: tuple[Reference, ...]
     touches: tuple[Touch, ...]
     records: tuple[Record, ...]
-    generators: tuple[Mapping[str, object], ...]
+    generators: tuple[Shape, ...]
 
     @property
     def company_specific(self) -> bool:

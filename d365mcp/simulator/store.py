@@ -132,12 +132,14 @@ def _filled(entity: Entity) -> Iterator[Row]:
     properties = entity.properties
     empty = [empty_value(prop) for prop in properties.values()]
     position = {name: index for index, name in enumerate(properties)}
-    place = f"entities.{entity.entity_set}.generate"
-    generated = chain.from_iterable(rows(spec, place) for spec in entity.generators)
+    generated = (
+        {name: stored(properties[name], value) for name, value in record.items()}
+        for record in chain.from_iterable(map(rows, entity.generators))
+    )
     for rec_id, record in enumerate(chain(entity.records, generated), FIRST_REC_ID):
         row = empty.copy()
         for name, value in record.items():
-            row[position[name]] = stored(properties[name], value)
+            row[position[name]] = value
         yield (rec_id, *row)
 
 

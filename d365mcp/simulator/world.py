@@ -15,7 +15,7 @@ A world is an object with these members, all optional but `entities`:
 | `services` | `{group: {service: {operation: {parameters, returns, result}}}}` |
 | `labels` | `{"@SYS1": {"en-us": "…"}}` |
 | `hidden_entities` | rows of the metadata service's DataEntities that have no entity set |
-| `documents` | `{"usmf/CIV-000205": "title of the PDF"}` for RunCopilotReport |
+| `documents` | `{"usmf/CustInvoiceJour/CIV-000205": "title of the PDF"}` for RunCopilotReport |
 | `clients` | `{client id: {company, user, language, allowed, read_only, companies, denied, secret}}`; without it every client is known |
 """
 
@@ -23,8 +23,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
+from d365mcp.simulator.errors import Refusal
+from d365mcp.simulator.generate import rows
 from d365mcp.simulator.model import (
     NAMESPACE,
     Action,
@@ -36,12 +39,14 @@ from d365mcp.simulator.model import (
     Operation,
     Parameter,
     Property,
+    Record,
     Reference,
     Sequence,
     Touch,
     World,
 )
 from d365mcp.simulator.shapes import Shape, WorldError
+from d365mcp.simulator.values import stored
 
 SHIPPED = Path(__file__).parent / "worlds"
 CONTOSO = SHIPPED / "contoso.json"
@@ -104,6 +109,8 @@ def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
     enumerations = {item.text("name"): _enumeration(item) for item in shape.items("enumerations")}
     sequences = list(shape.items("number_sequences"))
     navigations = list(shape.items("navigationProperties"))
+    for entity in entities.values():
+        _check_links(entity, entities)
     return World(
         default_company=shape.text("default_company", "dat").lower(),
         companies=frozenset(item.text("dataAreaId").lower() for item in shape.items("companies")),
@@ -122,6 +129,16 @@ def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
         documents=shape.pairs("documents"),
         clients={name: client(item) for name, item in shape.objects("clients").items()},
     )
+
+
+def _check_links(entity: Shape, entities: Mapping[str, Shape]) -> None:
+    """Every entity set that an entity speaks of must exist."""
+    named = [entity.member("backedBy")]
+    named += [item.member("entitySet") for name in ("references", "touches") for item in entity.items(name)]
+    named += [item.member("lookup") for item in entity.items("defaults")]
+    for found in filter(None, named):
+        if found.as_text() not in entities:
+            raise WorldError(f"{found.place}: no entity set {found.value!r} in this world.")
 
 
 def _enumeration(shape: Shape) -> Enumeration:
@@ -209,16 +226,29 @@ def _entity(
         defaults=tuple(_default(item) for item in shape.items("defaults")),
         references=tuple(_reference(item) for item in shape.items("references")),
         touches=tuple(_touch(item) for item in shape.items("touches")),
-        records=tuple(_known(item, properties) for item in shape.items("records")),
-        generators=tuple(item.as_object() for item in shape.items("generate")),
+        records=tuple(_record(item, properties) for item in shape.items("records")),
+        generators=tuple(_generator(item, properties) for item in shape.items("generate")),
     )
 
 
-def _known(record: Shape, properties: Mapping[str, Property]) -> dict[str, object]:
-    for name in record.as_object():
+def _record(shape: Shape, properties: Mapping[str, Property]) -> Record:
+    """A record in its stored form."""
+    record: Record = {}
+    for name, value in shape.as_object().items():
         if name not in properties:
-            raise WorldError(f"{record.place}: the entity has no property {name!r}.")
-    return record.as_object()
+            raise WorldError(f"{shape.place}: the entity has no property {name!r}.")
+        try:
+            record[name] = stored(properties[name], value)
+        except Refusal as refusal:
+            raise WorldError(f"{shape.place}.{name}: {refusal.message}") from refusal
+    return record
+
+
+def _generator(shape: Shape, properties: Mapping[str, Property]) -> Shape:
+    """Bulk rows as they are written, once the first of them has turned out well."""
+    for row in islice(rows(shape), 1):
+        _record(Shape(row, shape.place), properties)
+    return shape
 
 
 def _new_record(shape: Shape) -> dict[str, object]:
