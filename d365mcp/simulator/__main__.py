@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--world", type=Path, default=CONTOSO, metavar="FILE", help="default: the Contoso companies")
     parser.add_argument(
-        "--base-url", default="", metavar="URL", help="the environment's URL, when callers write another"
+        "--base-url", default="", metavar="URL", help="the environment's URL, or its path, when callers write another"
     )
     parser.add_argument("--certificate", metavar="PEM", help="certificate and private key, to serve https")
     parser.add_argument("--quiet", action="store_true", help="log errors alone")

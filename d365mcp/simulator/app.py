@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -117,7 +118,7 @@ class Simulator:
                 self.control.throttle.check()
         except Refusal as refusal:
             return refusal.reply()
-        path = request.scope["raw_path"].decode("latin-1")
+        path = self._below_base(request)
         query = request.scope["query_string"].decode("latin-1")
         return self.environment.answer(Call(request.method, path, query, request.headers, body, base, client))
 
@@ -126,7 +127,13 @@ class Simulator:
         return self.tokens.client_id(authorization, self._base(request)) if authorization else None
 
     def _base(self, request: Request) -> str:
-        return self._base_url or _origin(request)
+        """The environment's URL; a path alone is put after the host the caller wrote."""
+        return self._base_url if "://" in self._base_url else _origin(request) + self._base_url
+
+    def _below_base(self, request: Request) -> str:
+        path = str(request.scope["raw_path"].decode("latin-1"))
+        prefix = urlsplit(self._base_url).path
+        return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else "/"
 
     def _managed_identity(self, request: Request, _: bytes) -> Reply:
         return self.tokens.managed_identity(request.url.query, request.headers.get("x-identity-header", ""))
