@@ -88,7 +88,7 @@ def fault(shape: Shape) -> Fault:
     return Fault(
         kind=kind,
         method=match.text("method", ""),
-        path=re.compile(match.text("path", "")),
+        path=_pattern(match),
         skip=match.number("after_n", 0),
         times=shape.number("times", 1),
         status=status,
@@ -97,6 +97,13 @@ def fault(shape: Shape) -> Fault:
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         size=what.number("bytes", HUGE),
     )
+
+
+def _pattern(match: Shape) -> re.Pattern[str]:
+    try:
+        return re.compile(match.text("path", ""))
+    except re.error as exc:
+        raise match.wrong("a regular expression as path") from exc
 
 
 def _headers(kind: str, status: int) -> dict[str, str]:

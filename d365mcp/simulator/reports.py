@@ -25,7 +25,7 @@ def run_copilot_report(documents: Mapping[str, str], arguments: Mapping[str, obj
     except (ValueError, TypeError, KeyError) as exc:
         message = "Exception occurred while executing action RunCopilotReport on Entity SrsFinanceCopilot"
         raise Refusal(message, 500, "System.InvalidOperationException") from exc
-    title = documents.get(f"{str(arguments['_legalEntityName']).lower()}/{value}")
+    title = documents.get(f"{str(arguments['_legalEntityName']).lower()}/{table}/{value}")
     expected = _CONTROLLERS.get(str(arguments["_controllerName"]), (table, field))
     return b64encode(pdf(title)).decode() if title and expected == (table, field) else ""
 
