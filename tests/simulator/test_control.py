@@ -1,0 +1,151 @@
+"""What a test may turn in a running simulator: faults, delays, throttling, the log and reset."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.simulated import Simulator
+
+URL = "/data/Currencies?$top=1&$select=CurrencyCode"
+
+
+def status(fo: httpx.Client) -> int:
+    return fo.get(URL).status_code
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 412, 429, 500, 502, 503, 504])
+def test_a_status_befalls_the_next_request_alone(simulator: Simulator, fo: httpx.Client, code: int) -> None:
+    simulator.fault(status=code, headers={"Retry-After": "7"})
+    failed = fo.get(URL)
+    assert failed.status_code == code
+    assert failed.headers["retry-after"] == "7"
+    assert status(fo) == 200
+
+
+def test_a_fault_chooses_its_requests(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault("^/data/Currencies$", method="GET", after_n=1, times=2, status=500)
+    assert fo.get("/data/Warehouses?$top=1").status_code == 200
+    assert [status(fo) for _ in range(4)] == [200, 500, 500, 200]
+
+
+def test_a_fault_may_last_until_the_reset(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault(times=0, status=503)
+    assert [status(fo) for _ in range(3)] == [503, 503, 503]
+    simulator.reset()
+    assert status(fo) == 200
+
+
+def test_the_token_endpoint_can_fail_too(simulator: Simulator) -> None:
+    simulator.fault("/msi/token", status=500)
+    with pytest.raises(httpx.HTTPStatusError):
+        simulator.token()
+
+
+def test_a_fault_may_bring_its_own_body(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault(status=400, body={"error": {"code": "", "message": "m"}})
+    assert fo.get(URL).json() == {"error": {"code": "", "message": "m"}}
+    simulator.fault(status=400, body="plain")
+    assert fo.get(URL).text == "plain"
+
+
+def test_odd_answers(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault(kind="html")
+    assert fo.get(URL).headers["content-type"].startswith("text/html")
+    simulator.fault(kind="empty")
+    empty = fo.get(URL)
+    assert (empty.status_code, empty.content) == (200, b"")
+    simulator.fault(kind="malformed")
+    malformed = fo.get(URL)
+    assert malformed.status_code == 200
+    with pytest.raises(ValueError, match="Unterminated|Expecting|Invalid"):
+        malformed.json()
+    simulator.fault(kind="huge", bytes=1_000_000)
+    assert len(fo.get(URL).content) > 900_000
+
+
+@pytest.mark.parametrize("kind", ["drop", "cut"])
+def test_broken_connections(simulator: Simulator, fo: httpx.Client, kind: str) -> None:
+    simulator.fault(kind=kind)
+    with pytest.raises(httpx.RemoteProtocolError):
+        fo.get(URL)
+    assert status(fo) == 200
+
+
+def test_an_endless_answer_ends_when_the_caller_hangs_up(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault(kind="endless")
+    with fo.stream("GET", URL) as reply:
+        chunks = reply.iter_raw()
+        assert all(next(chunks) for _ in range(3))
+    assert status(fo) == 200
+
+
+def test_slow_answers_and_latency_do_not_hold_others_up(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault(kind="slow", seconds=0.3, times=4)
+    callers = [threading.Thread(target=status, args=(fo,)) for _ in range(4)]
+    started = time.perf_counter()
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert 0.3 <= time.perf_counter() - started < 1
+    assert simulator.most_in_flight() == 4
+    simulator.control(latency_ms=50)
+    started = time.perf_counter()
+    assert status(fo) == 200
+    assert time.perf_counter() - started >= 0.05
+
+
+def test_throttling_allows_so_many_requests_in_a_window(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.control(throttle={"requests": 2, "seconds": 60, "retry_after": 9})
+    assert [status(fo) for _ in range(2)] == [200, 200]
+    refused = fo.get(URL)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "9")
+    assert "high resource utilization" in refused.json()["error"]["message"]
+    simulator.control(throttle=None)
+    assert status(fo) == 200
+
+
+def test_the_log_shows_every_request_as_it_was_sent(simulator: Simulator, fo: httpx.Client) -> None:
+    fo.get("/data/Currencies?$filter=Name%20eq%20'Euro'", headers={"x-ms-client-request-id": "7"})
+    fo.post("/data/CustomerGroups", json={"CustomerGroupId": "91"})
+    tokens, read, write = simulator.log()
+    assert tokens["path"] == "/msi/token"
+    assert (read["method"], read["path"], read["query"]) == ("GET", "/data/Currencies", "$filter=Name%20eq%20'Euro'")
+    assert read["headers"]["x-ms-client-request-id"] == "7"
+    assert read["client"] == "00000000-0000-4000-8000-000000000001"
+    assert (write["body"], write["status"], write["sequence"]) == (
+        '{"CustomerGroupId":"91"}',
+        201,
+        read["sequence"] + 1,
+    )
+    assert "Bearer" not in str(simulator.log())
+    simulator.reset()
+    assert simulator.log() == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"explode": True},
+        {"page_size": "many"},
+        {"fault": {"fault": {"kind": "earthquake"}}},
+        {"fault": {"match": {"path": "("}}},
+        {"client": {"company": "usmf"}},
+    ],
+)
+def test_a_wrong_command_is_named(simulator: Simulator, command: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="control|fault|explode"):
+        simulator.control(**command)
+
+
+def test_a_reset_takes_tens_of_milliseconds(simulator: Simulator, fo: httpx.Client) -> None:
+    fo.get("/data/SalesOrderLinesV3?$top=1")
+    for number in range(50):
+        fo.patch("/data/CustomersV3(dataAreaId='usmf',CustomerAccount='US-001')", json={"CreditLimit": number})
+    started = time.perf_counter()
+    simulator.reset()
+    assert time.perf_counter() - started < 0.2

@@ -1,0 +1,182 @@
+"""Worlds: what a file may say, how a wrong one is answered, and the process around it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulated import ROOT, Simulator
+
+ITEMS: dict[str, Any] = {
+    "entitySet": "Items",
+    "publicEntityName": "Item",
+    "keys": ["dataAreaId", "Id"],
+    "properties": [
+        {"name": "dataAreaId", "edmType": "Edm.String"},
+        {"name": "Id", "edmType": "Edm.String"},
+        {"name": "Color", "edmType": "Microsoft.Dynamics.DataEntities.Color"},
+        {"name": "Price", "edmType": "Edm.Decimal"},
+        {"name": "Count", "edmType": "Edm.Int32"},
+        {"name": "Since", "edmType": "Edm.DateTimeOffset", "dataType": "Date"},
+        {"name": "Seen", "edmType": "Edm.DateTimeOffset", "dataType": "UtcDateTime"},
+        {"name": "Tag", "edmType": "Edm.Guid"},
+        {"name": "Active", "edmType": "Edm.Boolean"},
+    ],
+}
+COLORS = {"name": "Color", "members": [{"name": "None"}, {"name": "Red", "position": 5}]}
+
+
+def world(**members: Any) -> dict[str, Any]:
+    return {"default_company": "usmf", "entities": [ITEMS], "enumerations": [COLORS]} | members
+
+
+def complaint(tmp_path: Path, content: Any) -> str:
+    path = tmp_path / "world.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--world", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_a_record_leaves_out_is_empty_as_its_type_is() -> None:
+    running = Simulator.start(world(entities=[ITEMS | {"records": [{"dataAreaId": "USMF", "Id": "1"}]}]))
+    with running.client() as fo:
+        (record,) = fo.get("/data/Items").json()["value"]
+    running.stop()
+    del record["@odata.etag"]
+    assert record == {
+        "dataAreaId": "usmf",
+        "Id": "1",
+        "Color": "None",
+        "Price": 0,
+        "Count": 0,
+        "Since": "1900-01-01T12:00:00Z",
+        "Seen": "1900-01-01T00:00:00Z",
+        "Tag": "00000000-0000-0000-0000-000000000000",
+        "Active": False,
+    }
+
+
+def test_bulk_rows_come_from_cycles() -> None:
+    spec = {
+        "count": 4,
+        "always": {"dataAreaId": "usmf"},
+        "numbers": {"Id": {"from": 8, "format": "I{:03d}"}, "Count": {"from": 1, "every": 2, "step": 10}},
+        "dates": {
+            "Since": {"from": "2026-02-27", "step": 2},
+            "Seen": {"from": "2026-02-27", "every": 2, "at": "T08:00:00Z"},
+        },
+        "cycles": [{"rows": [{"Price": 1.5}, {"Price": 2, "Color": "Red"}]}],
+    }
+    running = Simulator.start(world(entities=[ITEMS | {"generate": [spec]}]))
+    with running.client() as fo:
+        rows = fo.get("/data/Items?$select=Id,Count,Since,Seen,Price,Color").json()["value"]
+    running.stop()
+    shown = [(r["Id"], r["Count"], r["Since"][:10], r["Seen"], r["Price"], r["Color"]) for r in rows]
+    assert shown == [
+        ("I008", 1, "2026-02-27", "2026-02-27T08:00:00Z", 1.5, "None"),
+        ("I009", 1, "2026-03-01", "2026-02-27T08:00:00Z", 2, "Red"),
+        ("I010", 11, "2026-03-03", "2026-02-28T08:00:00Z", 1.5, "None"),
+        ("I011", 11, "2026-03-05", "2026-02-28T08:00:00Z", 2, "Red"),
+    ]
+
+
+def test_a_world_may_start_from_the_shipped_one() -> None:
+    extra = ITEMS | {"records": [{"dataAreaId": "dat", "Id": "1"}]}
+    more = {"entitySet": "CustomerGroups", "records": [{"dataAreaId": "dat", "CustomerGroupId": "1"}]}
+    running = Simulator.start(world(include=["contoso"], default_company="dat", entities=[extra, more]))
+    with running.client() as fo:
+        assert len(fo.get("/data/Items").json()["value"]) == 1
+        assert fo.get("/data/CustomersV3").json()["value"] == []
+        assert [row["dataAreaId"] for row in fo.get("/data/CustomerGroups").json()["value"]] == ["dat"]
+        assert len(fo.get("/data/CustomerGroups?cross-company=true").json()["value"]) == 43
+    running.stop()
+
+
+def test_actions_and_services_answer_what_the_world_says() -> None:
+    actions = [{"entitySet": "Elsewhere", "name": "a", "returns": "Edm.Int32", "result": 7}]
+    services = {"G": {"S": {"O": {"parameters": [{"name": "p"}], "result": [1, 2]}}}}
+    running = Simulator.start(world(actions=actions, services=services))
+    with running.client() as fo:
+        action = "/data/Elsewhere/Microsoft.Dynamics.DataEntities.a"
+        assert fo.post(action, json={}).json()["value"] == 7
+        assert fo.post("/api/services/G/S/O", json={"p": 1}).json() == [1, 2]
+    running.stop()
+
+
+def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in entity.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "is not JSON"),
+        ([], "expected an object, found list"),
+        ({}, "entities is missing"),
+        (world(entities={}), "world.json.entities: expected a list"),
+        (world(entities=[without(ITEMS, "publicEntityName")]), "entities[0]: publicEntityName is missing"),
+        (world(entities=[ITEMS | {"keys": ["Nme"]}]), "entities[0].keys: 'Nme' is not among the properties"),
+        (world(entities=[ITEMS | {"properties": [{"name": "Id"}]}]), "entities[0].properties[0]: edmType is missing"),
+        (world(entities=[ITEMS | {"properties": [{"name": "Id", "edmType": "text"}]}]), "'text' is no type"),
+        (world(enumerations=[]), "no enumeration"),
+        (world(entities=[ITEMS | {"records": [{"Nme": 1}]}]), "records[0]: the entity has no property 'Nme'"),
+        (
+            world(entities=[ITEMS | {"records": [{"Price": "much"}]}]),
+            "records[0].Price: Cannot convert the literal 'much'",
+        ),
+        (world(entities=[ITEMS | {"records": [{"Color": "Blue"}]}]), "Color: Cannot convert the literal 'Blue'"),
+        (
+            world(entities=[ITEMS | {"generate": [{"count": 1, "always": {"Nme": 1}}]}]),
+            "generate[0]: the entity has no property 'Nme'",
+        ),
+        (world(entities=[ITEMS | {"backedBy": "Nothing"}]), "backedBy: no entity set 'Nothing'"),
+        (
+            world(entities=[ITEMS | {"references": [{"property": "Id", "entitySet": "Nothing"}]}]),
+            "no entity set 'Nothing'",
+        ),
+        (world(default_company=5), "default_company: expected text, found int 5"),
+        (world(include=["nowhere"]), "cannot be read"),
+    ],
+)
+def test_a_wrong_world_is_answered_by_place(tmp_path: Path, content: Any, expected: str) -> None:
+    assert expected in complaint(tmp_path, content)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_is_ready_quickly_and_ends_cleanly(stop: signal.Signals) -> None:
+    started = time.perf_counter()
+    running = Simulator.start()
+    assert time.perf_counter() - started < 2
+    running.process.send_signal(stop)
+    assert running.process.wait(timeout=5) == 0
+    running.stop()
+
+
+def test_the_environment_may_be_reached_under_another_url() -> None:
+    running = Simulator.start(world(), "--base-url", "https://contoso.operations.dynamics.com/namespaces/AXSF")
+    headers = {
+        "Authorization": f"Bearer {running.token(resource='https://contoso.operations.dynamics.com/namespaces/AXSF')}"
+    }
+    reply = running.http.get("/namespaces/AXSF/data/Items", headers=headers)
+    assert (
+        reply.json()["@odata.context"] == "https://contoso.operations.dynamics.com/namespaces/AXSF/data/$metadata#Items"
+    )
+    assert running.http.get("/data/Items", headers=headers).status_code == 404
+    running.stop()
+
+
+def test_a_path_alone_is_put_after_the_host() -> None:
+    running = Simulator.start(world(), "--base-url", "/namespaces/AXSF")
+    headers = {"Authorization": f"Bearer {running.token(resource=f'{running.base_url}/namespaces/AXSF')}"}
+    assert running.http.get("/namespaces/AXSF/data/Items", headers=headers).status_code == 200
+    running.stop()
