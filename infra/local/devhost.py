@@ -17,7 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -263,7 +263,8 @@ class DevHost:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request.of(scope)
         reply = await self._preflight_or_answer(request, receive)
-        headers = reply.headers + self._cors_headers(request)
+        length = (b"content-length", str(len(reply.body)).encode())
+        headers = [*reply.headers, length, *self._cors_headers(request)]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
@@ -335,10 +336,10 @@ def _reply(result: object) -> Reply:
         case str():
             return Reply(200, result.encode(), [(b"content-type", b"text/plain; charset=utf-8")])
         case func.HttpResponse():
-            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in result.headers.items()]
-            if not any(name == b"content-type" for name, _ in headers):
-                headers.append((b"content-type", _content_type(result).encode()))
-            return Reply(result.status_code, result.get_body(), headers)
+            headers = {"content-type": _content_type(result)} | {k.lower(): v for k, v in result.headers.items()}
+            headers.pop("content-length", None)  # the host counts for itself
+            encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            return Reply(result.status_code, result.get_body(), encoded)
     raise TypeError(f"An HTTP-triggered function returns HttpResponse, str or None, not {type(result).__name__}.")
 
 
@@ -415,8 +416,10 @@ async def run_timer(function: Function, schedule: str) -> None:
     if function.trigger.get("runOnStartup"):
         await _tick(function)
     while True:
-        await asyncio.sleep(1 - datetime.now(UTC).microsecond / 1e6)
-        if is_due(schedule, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        second = now.replace(microsecond=0) + timedelta(seconds=1)
+        await asyncio.sleep((second - now).total_seconds())
+        if is_due(schedule, second):
             await _tick(function)
 
 
@@ -474,7 +477,13 @@ async def serve(host: DevHost, timers: list[tuple[Function, str]], opened: socke
     # Kept in a list: a task that nothing refers to may be collected.
     running = [asyncio.create_task(run_timer(*timer)) for timer in timers]
     config = uvicorn.Config(
-        host, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5
+        host,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
     )
     print("Functions dev host ready on http://{}:{}".format(*opened.getsockname()[:2]), flush=True)
     await uvicorn.Server(config).serve(sockets=[opened])
