@@ -1,0 +1,64 @@
+"""The official conformance suite passes against our HTTP code, with fixtures in place of our tools."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cached import node_packages
+from tests.dev_host import DevHost
+
+pytestmark = pytest.mark.once
+
+HERE = Path(__file__).parent
+PACKAGES = ("node@24.21.0", "@modelcontextprotocol/conformance@0.2.0-alpha.12")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The suite's command line."""
+
+    modules: Path
+
+    @property
+    def package(self) -> Path:
+        return self.modules / "@modelcontextprotocol" / "conformance"
+
+    def run(self, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [self.modules / "node" / "bin" / "node", self.package / "dist" / "index.js", "server", "--url", url]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
+
+    def required(self, revision: str) -> set[str]:
+        """The scenarios a protocol revision requires of a server."""
+        requirements = (self.package / "requirements" / f"{revision}.yaml").read_text()
+        section = re.search(r"^server:\n((?:  - .*\n)+)", requirements, re.MULTILINE)
+        assert section is not None
+        return set(re.findall(r"- (\S+)", section[1]))
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return Suite(node_packages(*PACKAGES))
+
+
+@pytest.fixture(scope="module")
+def fixtures_url(suite: Suite) -> Iterator[str]:
+    with DevHost(HERE / "app") as host:
+        yield f"{host.base_url}/mcp"
+
+
+@pytest.mark.parametrize(("revision", "required", "passing"), [("2026-07-28", 37, 37), ("2025-11-25", 30, 26)])
+def test_all_that_a_revision_requires_of_a_stateless_server_passes(
+    suite: Suite, fixtures_url: str, tmp_path: Path, revision: str, required: int, passing: int
+) -> None:
+    expected_failures = str(HERE / f"expected-failures-{revision}.yml")
+    options = ["--requirements", revision, "--expected-failures", expected_failures, "--output-dir", str(tmp_path)]
+    done = suite.run(fixtures_url, *options)
+    summary = done.stdout[done.stdout.find("=== SUMMARY ===") :]
+    assert done.returncode == 0, summary + done.stderr
+    scenarios = suite.required(revision)
+    assert len(scenarios) == required
+    assert len(scenarios & set(re.findall(r"^✓ (\S+): ", summary, re.MULTILINE))) == passing, summary
