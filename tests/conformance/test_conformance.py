@@ -50,9 +50,15 @@ def fixtures_url(suite: Suite) -> Iterator[str]:
         yield f"{host.base_url}/mcp"
 
 
-@pytest.mark.parametrize(("revision", "required", "passing"), [("2026-07-28", 37, 37), ("2025-11-25", 30, 26)])
+# Not required yet, since the suite's own server does not pass them.
+PENDING = {"http-header-validation", "http-custom-header-server-validation", "json-schema-2020-12"}
+
+
+@pytest.mark.parametrize(
+    ("revision", "required", "passing", "more"), [("2026-07-28", 37, 37, PENDING), ("2025-11-25", 30, 26, set())]
+)
 def test_all_that_a_revision_requires_of_a_stateless_server_passes(
-    suite: Suite, fixtures_url: str, tmp_path: Path, revision: str, required: int, passing: int
+    suite: Suite, fixtures_url: str, tmp_path: Path, revision: str, required: int, passing: int, more: set[str]
 ) -> None:
     expected_failures = str(HERE / f"expected-failures-{revision}.yml")
     options = ["--requirements", revision, "--expected-failures", expected_failures, "--output-dir", str(tmp_path)]
@@ -60,5 +66,6 @@ def test_all_that_a_revision_requires_of_a_stateless_server_passes(
     summary = done.stdout[done.stdout.find("=== SUMMARY ===") :]
     assert done.returncode == 0, summary + done.stderr
     scenarios = suite.required(revision)
-    assert len(scenarios) == required
-    assert len(scenarios & set(re.findall(r"^✓ (\S+): ", summary, re.MULTILINE))) == passing, summary
+    passed = set(re.findall(r"^✓ (\S+): ", summary, re.MULTILINE))
+    assert (len(scenarios), len(scenarios & passed)) == (required, passing), summary
+    assert more <= passed, summary
