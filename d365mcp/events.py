@@ -121,6 +121,15 @@ Event = McpRequest | D365Exchange | CatalogRefreshed | Audit | StatisticsReset
 Listener = Callable[[Event], None]
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who calls this server, and what they may do."""
+
+    name: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+    assertion: str | None = field(default=None, repr=False)  # their own token, where we act on their behalf
+
+
 @dataclass(slots=True)
 class Operation:
     """The MCP request under way: its trace, its deadline, who asks, and what it has cost so far."""

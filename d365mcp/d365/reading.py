@@ -4,7 +4,7 @@ A position is that of the next record; it survives in a cursor. Where the order 
 ("keyset": constant cost however deep, and no row lost or repeated when others are inserted), else a number to skip.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -95,7 +95,7 @@ class Reader:
     count: int | None = field(default=None, init=False)
     waiting: int = field(default=0, init=False)  # records at hand that were not taken
 
-    async def records(self, start: Position, wanted: int) -> AsyncIterator[tuple[Record, Position]]:
+    async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Position], None]:
         """Yield up to `wanted` records, each with the position after it."""
         if len(self.query.filters) > 1 and self.query.order_by:
             async for record, position in self.merged(start, wanted):
@@ -116,7 +116,7 @@ class Reader:
             if taken < asked and wanted:
                 position = Position(position.part + 1)
 
-    async def chunk(self, position: Position, rows: int) -> AsyncIterator[Record]:
+    async def chunk(self, position: Position, rows: int) -> AsyncGenerator[Record, None]:
         """Yield what one request asks for, across the pages F&O cuts it into."""
         counting = self.counting and self.count is None
         options = self.query.options(position, rows, count=counting)
@@ -131,7 +131,7 @@ class Reader:
                 return
             page = await self.client.next_page(page.next_link)
 
-    async def merged(self, start: Position, wanted: int) -> AsyncIterator[tuple[Record, Position]]:
+    async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Position], None]:
         """Yield from all parts in the asked order: each is read from its beginning and sorted in with the others."""
         upto = start.skip + wanted
         found: list[Record] = []

@@ -105,7 +105,7 @@ def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], st
         return Conflict, "Somebody changed this record meanwhile.", "Read it again, then repeat the change."
     match status:
         case 400:
-            return BadRequest, "F&O refused this request." + said(messages), hint_for_400(messages)
+            return BadRequest, "F&O refused this request.", hint_for_400(messages)
         case 401:
             return (
                 Unauthorized,
@@ -118,13 +118,13 @@ def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], st
         case 403:
             return (
                 Forbidden,
-                "F&O's security roles do not allow this." + said(messages),
+                "F&O's security roles do not allow this.",
                 ("Give the user that the Microsoft Entra applications form maps us to a role with this privilege."),
             )
         case 404:
             return (
                 NotFound,
-                "F&O has nothing there." + said(messages),
+                "F&O has nothing there.",
                 ("Check the key, and the company: a record of another company needs its dataAreaId."),
             )
         case 409 | 412:
@@ -136,12 +136,8 @@ def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], st
                 "Try again later, and ask for less.",
             )
         case _ if status >= 500:
-            return Unavailable, f"F&O failed to answer (HTTP {status})." + said(messages), unavailable_hint(status)
-    return D365Error, f"F&O answered with HTTP {status}." + said(messages), redirect_hint(status)
-
-
-def said(messages: tuple[str, ...]) -> str:
-    return " It said: " + " | ".join(messages) if messages else ""
+            return Unavailable, f"F&O failed to answer (HTTP {status}).", unavailable_hint(status)
+    return D365Error, f"F&O answered with HTTP {status}.", redirect_hint(status)
 
 
 def hint_for_400(messages: tuple[str, ...]) -> str | None:

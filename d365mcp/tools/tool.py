@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from d365mcp.errors import InvalidArgument, close_names, or_list
-from d365mcp.events import Listener
+from d365mcp.events import Caller, Listener
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
 Toolset = Literal["data", "metadata", "environment", "performance", "services", "documents", "admin"]
 ReportProgress = Callable[[float, float | None, str], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who calls this server, and what they may do."""
-
-    name: str = "anonymous"
-    roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
+
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import d365mcp
+from d365mcp.events import Event
+from d365mcp.server.callers import Access
+from d365mcp.server.endpoint import Endpoint
+from d365mcp.server.late import LateEngine
+from d365mcp.server.prepared import Prepared
+from d365mcp.settings import Settings, read_settings
+from d365mcp.telemetry import exporter
+
+if TYPE_CHECKING:
+    from d365mcp.d365.client import D365Client
+    from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.server.sdk import Engine
+    from d365mcp.tools.tool import ReportProgress, ToolContext
+
+INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
+TITLE = "Dynamics 365 Finance & Operations"
+
+
+class Application:
+    """The server: an endpoint that answers at once, and what its calls need, loaded after the first answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started = time.monotonic()
+        self.telemetry = exporter.start(settings)
+        self.endpoint = Endpoint(settings, LateEngine(self.load), self.emit, Prepared())
+        self.random_cursor_key = secrets.token_bytes(32)
+
+    def emit(self, event: Event) -> None:
+        self.telemetry(event)
+
+    def load(self) -> "Engine":
+        """Import and build what answers calls. Runs in the late thread: never on the event loop."""
+        from d365mcp.server.sdk import build_engine
+        from d365mcp.tools import ALL_TOOLS
+
+        engine = build_engine(
+            self.settings,
+            ALL_TOOLS,
+            self.make_context,
+            name="d365mcp",
+            version=d365mcp.__version__,
+            title=TITLE,
+            instructions=INSTRUCTIONS.read_text(encoding="utf-8").strip(),
+        )
+        self.preload()
+        return engine
+
+    def preload(self) -> None:
+        """Import what the first call to F&O needs, while nobody waits."""
+        if not self.settings.problems:
+            self.client  # noqa: B018 - built here, once, in this thread
+            from azure import identity
+
+            identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
+
+    @cached_property
+    def client(self) -> "D365Client":
+        from d365mcp.d365.auth import TokenSource
+        from d365mcp.d365.client import D365Client
+        from d365mcp.d365.http import D365Http
+
+        return D365Client(D365Http(self.settings, TokenSource(self.settings), self.emit))
+
+    @cached_property
+    def catalog(self) -> "MetadataCatalog":
+        from d365mcp.metadata.catalog import MetadataCatalog
+
+        return MetadataCatalog(self.client)
+
+    async def cursor_keys(self) -> Sequence[bytes]:
+        """Return the keys of continuation cursors: the operator's, or one of this process."""
+        return self.settings.cursor_keys or (self.random_cursor_key,)
+
+    async def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
+        """Return what one tool call may use."""
+        from d365mcp.tools.cursors import CursorSeal
+        from d365mcp.tools.tool import ToolContext
+
+        return ToolContext(
+            settings=self.settings,
+            d365=self.client,
+            catalog=self.catalog,
+            cursors=CursorSeal(self.settings.base_url, self.cursor_keys),
+            caller=access.caller,
+            read_only=access.read_only,
+            report_progress=report_progress,
+            emit=self.emit,
+        )
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        """Return that this process is alive, and which settings are missing. Constant time, no secrets, no call."""
+        return 200, {
+            "status": "fail" if self.settings.problems else "pass",
+            "version": d365mcp.__version__,
+            "description": "MCP server for Dynamics 365 Finance & Operations",
+            "uptime_seconds": round(time.monotonic() - self.started, 1),
+            "missing_settings": list(self.settings.missing),
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        }
+
+    def well_known(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Return a discovery document. None exists while callers sign in with nothing but a function key."""
+        message = "No sign-in is configured here: this server has no discovery documents."
+        return 404, {"error": "not_found", "message": message}
+
+
+application = Application(read_settings())

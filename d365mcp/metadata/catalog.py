@@ -1,0 +1,208 @@
+"""What exists in an environment: entities by any of their names, enumerations, labels.
+
+Answers come from the metadata service and are kept for a while in this process, an accelerator and nothing more.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from d365mcp.d365.client import D365Client
+from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
+from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
+from d365mcp.metadata.search import Hit, search_summaries
+
+T = TypeVar("T")
+
+KEPT_SECONDS = 900.0
+MAX_KEPT = 2_000
+LABELS_IN_FLIGHT = 8
+# Asked for beyond this, enumerations of a wide entity would cost more calls than they save.
+MAX_ENUMERATIONS = 40
+
+
+class Kept(Generic[T]):
+    """Remembers answers for a while; many who ask for the same at once share one call."""
+
+    def __init__(self, seconds: float = KEPT_SECONDS) -> None:
+        self.seconds = seconds
+        self.held: dict[Any, tuple[float, asyncio.Future[T]]] = {}
+
+    async def get(self, key: Any, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what is kept, or ask; a failure is not kept."""
+        found = self.held.get(key)
+        loop = asyncio.get_running_loop()
+        if found is not None and time.monotonic() - found[0] < self.seconds and found[1].get_loop() is loop:
+            return await asyncio.shield(found[1])
+        while len(self.held) >= MAX_KEPT:
+            self.held.pop(next(iter(self.held)))
+        task = asyncio.ensure_future(ask())
+        task.add_done_callback(lambda done: self.forget_failure(key, done))
+        self.held[key] = (time.monotonic(), task)
+        return await asyncio.shield(task)
+
+    def forget_failure(self, key: Any, done: "asyncio.Future[T]") -> None:
+        if done.cancelled() or done.exception() is not None:
+            self.held.pop(key, None)
+
+
+@dataclass(frozen=True)
+class CatalogSource:
+    """Where metadata comes from, and how old it is."""
+
+    kind: str  # snapshot or service
+    age_seconds: float | None = None
+    entities: int | None = None
+    application_version: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        facts = {
+            "source": self.kind,
+            "age_seconds": self.age_seconds,
+            "entities": self.entities,
+            "application_version": self.application_version,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, best first, and how many there are in all."""
+
+    hits: tuple[Hit, ...] = ()
+    total: int = 0
+
+
+@dataclass
+class MetadataCatalog:
+    """The metadata of one environment."""
+
+    client: D365Client
+    entities: Kept[DataEntity] = field(default_factory=Kept)
+    enumerations: Kept[Enumeration] = field(default_factory=Kept)
+    summaries_kept: Kept[list[EntitySummary]] = field(default_factory=Kept)
+    labels_kept: Kept[str | None] = field(default_factory=Kept)
+
+    async def entity(self, name: str, *, enumerations: bool = True) -> DataEntity:
+        """Return an entity by entity set, public or AOT name, in any case. Raises UnknownName with the close ones."""
+        entity = await self.entities.get(name.strip().casefold(), lambda: self.find_entity(name.strip()))
+        return await self.with_enumerations(entity) if enumerations else entity
+
+    async def find_entity(self, name: str) -> DataEntity:
+        """Try the entity set first (one call), then look among all names."""
+        try:
+            return await self.client.public_entity_by_set(name)
+        except NotFound:
+            pass
+        summaries = await self.summaries()
+        wanted = name.casefold()
+        for summary in summaries:
+            if wanted in (summary.entity_set.casefold(), summary.public_name.casefold(), summary.aot_name.casefold()):
+                return await self.of_summary(summary)
+        raise UnknownName("data entity", name, close_entities(name, summaries), hint="Try d365fo_search_entities.")
+
+    async def of_summary(self, summary: EntitySummary) -> DataEntity:
+        if not summary.data_service_enabled or not summary.public_name:
+            raise InvalidArgument(
+                f"{summary.aot_name} exists, but OData does not show it: it is for data management only."
+            )
+        entity = await self.client.public_entity(summary.public_name)
+        return replace(entity, aot_name=summary.aot_name, category=entity.category or summary.category)
+
+    async def with_enumerations(self, entity: DataEntity) -> DataEntity:
+        """Return the entity with the enumerations that are known already; others are looked up by `enumeration`."""
+        known = {
+            name: held[1].result()
+            for name, held in self.enumerations.held.items()
+            if held[1].done() and not held[1].cancelled() and held[1].exception() is None
+        }
+        used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
+        found = {enumeration.name: enumeration for enumeration in known.values() if enumeration.name in used}
+        return replace(entity, enumerations=found) if found else entity
+
+    async def enumerations_of(self, entity: DataEntity, properties: Iterable[str]) -> Mapping[str, Enumeration]:
+        """Return the enumerations these properties use, as many as are reasonable."""
+        used = dict.fromkeys(prop.enumeration for name in properties if (prop := entity.properties.get(name)))
+        names = [name for name in used if name][:MAX_ENUMERATIONS]
+        found = await asyncio.gather(*(self.enumeration(name) for name in names), return_exceptions=True)
+        return {each.name: each for each in found if isinstance(each, Enumeration)}
+
+    async def enumeration(self, name: str) -> Enumeration:
+        """Return an enumeration by its name in any case. Raises UnknownName with the close ones."""
+        return await self.enumerations.get(name.strip().casefold(), lambda: self.find_enumeration(name.strip()))
+
+    async def find_enumeration(self, name: str) -> Enumeration:
+        try:
+            return await self.client.enumeration(name)
+        except NotFound:
+            pass
+        names = [known for known, _ in await self.client.enumeration_names()]
+        if found := next((known for known in names if known.casefold() == name.casefold()), None):
+            return await self.client.enumeration(found)
+        raise UnknownName("enumeration", name, close_names(name, names))
+
+    async def summaries(self) -> list[EntitySummary]:
+        """Return the light rows of all entities."""
+        return await self.summaries_kept.get("", self.client.data_entities)
+
+    async def search_entities(
+        self,
+        words: str,
+        *,
+        category: str | None = None,
+        read_only: bool | None = None,
+        public_only: bool = True,
+        limit: int = 20,
+    ) -> SearchResult:
+        """Return the entities that fit words best."""
+        rows = [
+            row
+            for row in await self.summaries()
+            if (row.data_service_enabled or not public_only)
+            and (category is None or (row.category or "").casefold() == category.casefold())
+            and (read_only is None or row.is_read_only == read_only)
+        ]
+        hits = search_summaries(words, rows)
+        return SearchResult(tuple(hits[:limit]), len(hits))
+
+    async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return texts and failures by label id; calls run a few at a time."""
+        gate = asyncio.Semaphore(LABELS_IN_FLIGHT)
+        wanted = list(dict.fromkeys(ids))
+
+        async def one(label_id: str) -> str | None | D365McpError:
+            async with gate:
+                try:
+                    return await self.labels_kept.get(
+                        (label_id, language.casefold()), lambda: self.client.label(label_id, language)
+                    )
+                except D365McpError as problem:
+                    return problem
+
+        answers = dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+        texts = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
+        failures = {
+            name: answer.message if isinstance(answer, D365McpError) else f"has no text in {language}"
+            for name, answer in answers.items()
+            if not isinstance(answer, str)
+        }
+        return texts, failures
+
+    def source(self) -> CatalogSource:
+        """Return where metadata comes from."""
+        return CatalogSource("metadata service")
+
+    def note(self) -> str | None:
+        """Return what a caller should know of the catalog, or None."""
+        return None
+
+
+def close_entities(name: str, summaries: Iterable[EntitySummary]) -> list[str]:
+    """Return the entity sets whose names come closest: alike in letters, else containing the name."""
+    public = [row for row in summaries if row.data_service_enabled and row.entity_set]
+    by_name = {known: row.entity_set for row in public for known in (row.entity_set, row.public_name) if known}
+    alike = [by_name[found] for found in close_names(name, by_name, 6)]
+    containing = sorted((row.entity_set for row in public if name.casefold() in row.entity_set.casefold()), key=len)
+    return list(dict.fromkeys([*containing[:2], *alike]))[:3]

@@ -1,0 +1,280 @@
+"""HTTP rules of the MCP endpoint: one request in, one reply out. Free of the SDK, which loads after the first answer.
+
+https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from d365mcp.errors import InvalidArgument
+from d365mcp.events import Listener, McpRequest, Operation, Outcome, Trace, working_on
+from d365mcp.server.callers import Access, access_of
+from d365mcp.server.late import EngineUnavailableError, LateEngine
+from d365mcp.server.messages import (
+    BUSY,
+    INVALID_REQUEST,
+    MAX_BODY_BYTES,
+    UNAVAILABLE,
+    Message,
+    Refused,
+    Reply,
+    error,
+    read_message,
+)
+from d365mcp.settings import LOOPBACK, Settings
+
+if TYPE_CHECKING:
+    from d365mcp.server.prepared import Prepared
+    from d365mcp.server.sdk import Served
+
+log = logging.getLogger("d365mcp.request")
+
+ACCEPTED = ("application/json", "application/*", "*/*")
+# A call that would have to wait until less than this is left of its time is not begun.
+LEAST_SECONDS = 0.25
+
+
+class Endpoint:
+    """Answers MCP over HTTP. Remembers nothing between requests.
+
+    `late` loads what answers calls; `prepared` answers the ordinary shapes of initialize and the lists ahead of it. A
+    test registry comes in by its own `late` engine, without prepared answers.
+    """
+
+    def __init__(
+        self, settings: Settings, late: LateEngine, emit: Listener, prepared: "Prepared | None" = None
+    ) -> None:
+        self.settings = settings
+        self.late = late
+        self.emit = emit
+        self.prepared = prepared
+        self.permits = asyncio.Semaphore(settings.tool_permits)
+        self.in_flight = 0
+        self.answered = 0
+        own = {settings.site_hostname.lower(), *(name.lower() for name in settings.allowed_hosts)}
+        self.hosts = frozenset(own - {""})
+        self.origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+
+    async def handle(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        traceparent: str | None = None,
+        invocation_id: str | None = None,
+    ) -> Reply:
+        """Answer one HTTP request; header names come in lower case. Never raises."""
+        try:
+            self.check_place(headers)
+            if method != "POST":
+                told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
+                return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
+            self.check_form(headers, body)
+            message = read_message(body)
+            access = access_of(headers, self.settings)
+        except Refused as refused:
+            return refused.reply
+        except InvalidArgument as problem:
+            return error(400, INVALID_REQUEST, problem.message)
+        if "method" not in message or "id" not in message:
+            return Reply(202)
+        job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
+        return await job.run()
+
+    def check_place(self, headers: Mapping[str, str]) -> None:
+        """Refuse foreign Host and Origin headers: a page elsewhere could reach us through a browser."""
+        host = headers.get("host", "").lower()
+        if not self.is_own(host):
+            told = f"The Host {host[:100]} is not this server's: MCP_ALLOWED_HOSTS takes further names."
+            raise Refused(error(421, INVALID_REQUEST, told))
+        origin = headers.get("origin")
+        if origin and not self.is_allowed_origin(origin.lower(), host):
+            told = f"The Origin {origin[:100]} may not call this server: MCP_ALLOWED_ORIGINS takes it."
+            raise Refused(error(403, INVALID_REQUEST, told))
+
+    def is_own(self, host: str) -> bool:
+        return host in self.hosts or hostname(host) in self.hosts or hostname(host) in LOOPBACK
+
+    def is_allowed_origin(self, origin: str, host: str) -> bool:
+        if origin.rstrip("/") in self.origins:
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and (parts.netloc == host or (parts.hostname or "") in LOOPBACK)
+
+    def check_form(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Refuse bodies of another type or size, and clients that do not take JSON."""
+        if len(body) > MAX_BODY_BYTES or int_of(headers.get("content-length")) > MAX_BODY_BYTES:
+            told = f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."
+            raise Refused(error(413, INVALID_REQUEST, told))
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(error(415, INVALID_REQUEST, "Content-Type must be application/json."))
+        accept = headers.get("accept", "*/*").lower()
+        if not any(kind in accept for kind in ACCEPTED):
+            raise Refused(error(406, INVALID_REQUEST, "Accept must include application/json (and text/event-stream)."))
+
+
+class Job:
+    """One request on its way: its trace and deadline, and what it took."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        message: Message,
+        headers: Mapping[str, str],
+        access: Access,
+        trace: Trace,
+        invocation_id: str | None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.message = message
+        self.headers = headers
+        self.access = access
+        self.invocation_id = invocation_id
+        self.began = time.perf_counter()
+        self.started_at = time.time()
+        self.queued = 0.0
+        self.toolset: str | None = None
+        self.outcome: Outcome = "ok"
+        self.error_code: str | None = None
+        deadline = time.monotonic() + endpoint.settings.deadline_seconds
+        caller = access.caller
+        self.operation = Operation(trace, deadline, caller.name, caller.assertion)
+
+    async def run(self) -> Reply:
+        """Answer from what is prepared, else by the engine."""
+        prepared = self.endpoint.prepared
+        reply = prepared.answer(self.message, self.headers, self.access) if prepared else None
+        if reply is None:
+            reply = await self.served()
+        else:
+            self.endpoint.late.arm()
+        self.tell(reply)
+        return reply
+
+    async def served(self) -> Reply:
+        with working_on(self.operation):
+            try:
+                if self.message["method"] != "tools/call":
+                    return await self.answer()
+                if not await self.permitted():
+                    return self.busy()
+                try:
+                    return await self.answer()
+                finally:
+                    self.endpoint.in_flight -= 1
+                    self.endpoint.permits.release()
+            except EngineUnavailableError as problem:
+                self.outcome, self.error_code = "protocol_error", "unavailable"
+                return error(503, UNAVAILABLE, str(problem), self.message["id"], headers={"retry-after": "5"})
+
+    async def answer(self) -> Reply:
+        engine = await self.endpoint.late.get()
+        name = self.name()
+        self.toolset = engine.toolset_of.get(name)
+        served: Served = await engine.serve(self.message, self.headers, self.access)
+        self.outcome, self.error_code = served.outcome, served.error_code
+        return served.reply
+
+    async def permitted(self) -> bool:
+        """Wait, in order, for one of the permits tool calls share; False when the time would be up first."""
+        waiting = time.perf_counter()
+        try:
+            async with asyncio.timeout(max(0.0, self.operation.remaining() - LEAST_SECONDS)):
+                await self.endpoint.permits.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self.queued = time.perf_counter() - waiting
+        self.endpoint.in_flight += 1
+        return True
+
+    def busy(self) -> Reply:
+        self.outcome, self.error_code = "refused", "busy"
+        permits = self.endpoint.settings.tool_permits
+        told = f"All {permits} tool calls this instance runs at once are taken, and none ended in time: try again."
+        data = {"code": "busy", "retryable": True, "retry_after": 2}
+        return error(503, BUSY, told, self.message["id"], data, {"retry-after": "2"})
+
+    def name(self) -> str:
+        """Return the tool's name, or the method's where no tool is called."""
+        params = self.message.get("params") or {}
+        tool = params.get("name") if self.message["method"] == "tools/call" else None
+        return tool[:100] if isinstance(tool, str) else str(self.message["method"])[:100]
+
+    def tell(self, reply: Reply) -> None:
+        """Emit what became of the request, and log one line of it."""
+        event = self.event(reply)
+        self.endpoint.answered += 1
+        self.endpoint.emit(event)
+        if event.method == "tools/call":
+            log.info("%s", line_of(event))
+
+    def event(self, reply: Reply) -> McpRequest:
+        operation = self.operation
+        return McpRequest(
+            name=self.name(),
+            method=self.message["method"][:100],
+            trace=operation.trace,
+            started_at=self.started_at,
+            duration_ms=(time.perf_counter() - self.began) * 1000,
+            outcome=self.outcome,
+            error_code=self.error_code,
+            toolset=self.toolset,
+            protocol_version=self.headers.get("mcp-protocol-version"),
+            client_name=client_name(self.message, self.headers),
+            caller=operation.caller,
+            invocation_id=self.invocation_id,
+            cold_start=self.endpoint.answered == 0,
+            queue_ms=self.queued * 1000,
+            d365_ms=operation.d365_ms,
+            d365_calls=operation.d365_calls,
+            retries=operation.retries,
+            throttles=operation.throttles,
+            companies=len(operation.companies),
+            rows=operation.rows,
+            bytes=len(reply.body),
+        )
+
+
+def hostname(host: str) -> str:
+    """Return a Host header's name without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def int_of(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else 0
+
+
+def client_name(message: Message, headers: Mapping[str, str]) -> str | None:
+    """Return what the client calls itself: in the envelope, in initialize, or by its User-Agent."""
+    params = message.get("params") or {}
+    meta = params.get("_meta")
+    info = meta.get("io.modelcontextprotocol/clientInfo") if isinstance(meta, dict) else params.get("clientInfo")
+    name = info.get("name") if isinstance(info, dict) else None
+    name = name if isinstance(name, str) else headers.get("user-agent")
+    return name[:60] if name else None
+
+
+def line_of(event: McpRequest) -> str:
+    """Return one line of JSON for the log: no argument values, nothing of the records."""
+    shown = {
+        "event": "mcp.request",
+        "tool": event.name,
+        "outcome": event.outcome,
+        "error_code": event.error_code,
+        "total_ms": round(event.duration_ms, 1),
+        "d365_ms": round(event.d365_ms, 1),
+        "d365_calls": event.d365_calls,
+        "queue_ms": round(event.queue_ms, 1),
+        "invocation_id": event.invocation_id,
+        "trace_id": event.trace.trace_id,
+    }
+    return json.dumps({name: value for name, value in shown.items() if value is not None}, separators=(",", ":"))

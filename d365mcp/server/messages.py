@@ -1,0 +1,131 @@
+"""JSON-RPC as it goes over HTTP: replies, errors, and reading one message safely. Knows no SDK."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 100
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
+# Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
+BUSY, UNAVAILABLE = -31503, -31500
+
+JSON_HEADERS = {"content-type": "application/json"}
+
+Id = str | int | None
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class Refused(Exception):
+    """A request that ends here, with its reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+def dumped(value: Any) -> bytes:
+    """Return compact JSON; half of a surrogate pair, which UTF-8 cannot carry, as an escape."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def error(
+    status: int, code: int, message: str, id: Id = None, data: Any = None, headers: Mapping[str, str] | None = None
+) -> Reply:
+    """Return an HTTP answer with a JSON-RPC error: clients read the body to tell what a 4xx means."""
+    found: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        found["data"] = data
+    body = dumped({"jsonrpc": "2.0", "id": id, "error": found})
+    return Reply(status, {**JSON_HEADERS, **(headers or {})}, body)
+
+
+def result(id: Id, prepared: bytes) -> Reply:
+    """Return an HTTP answer with a result that is JSON already."""
+    return Reply(200, JSON_HEADERS, b'{"jsonrpc":"2.0","id":' + dumped(id) + b',"result":' + prepared + b"}")
+
+
+def read_message(body: bytes) -> Message:
+    """Return the one JSON-RPC message of a body. Raises Refused, saying what is wrong with it."""
+    if len(body) > MAX_BODY_BYTES:
+        raise Refused(error(413, INVALID_REQUEST, f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."))
+    if not body.strip():
+        # The Functions host forwards a body only when Content-Length says there is one.
+        raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
+    try:
+        message = json.loads(body, object_pairs_hook=unique, parse_constant=refuse_constant)
+    except RecursionError:
+        raise Refused(error(400, PARSE_ERROR, "The JSON is nested too deeply.")) from None
+    except ValueError as problem:
+        reason = str(problem) if isinstance(problem, Odd) else "The body is not JSON in UTF-8."
+        raise Refused(error(400, PARSE_ERROR, reason)) from None
+    if isinstance(message, list):
+        raise Refused(error(400, INVALID_REQUEST, "Send one JSON-RPC message at a time: batches are not supported."))
+    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+        raise Refused(error(400, INVALID_REQUEST, 'The body must be one JSON-RPC message with "jsonrpc": "2.0".'))
+    if too_deep(message):
+        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
+    return check_shape(message)
+
+
+def check_shape(message: Message) -> Message:
+    """Return a request, notification or response whose outer members have the right types."""
+    id, method, params = message.get("id"), message.get("method"), message.get("params")
+    if "method" not in message:
+        if "id" in message and ("result" in message or "error" in message):
+            return message
+        raise Refused(error(400, INVALID_REQUEST, "The message has neither a method nor a result."))
+    if not isinstance(method, str):
+        raise Refused(error(400, INVALID_REQUEST, "The method must be text."))
+    if "id" in message and (isinstance(id, bool) or not isinstance(id, str | int)):
+        raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
+    if "params" in message and not isinstance(params, dict):
+        told = id if isinstance(id, str | int) else None
+        raise Refused(error(400, INVALID_PARAMS, "params must be an object.", told))
+    return message
+
+
+class Odd(ValueError):
+    """JSON that parsers disagree on."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; a name given twice would mean one thing to us and another to whoever checked before us."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Odd("The JSON has the same name twice in one object.")
+    return found
+
+
+def refuse_constant(name: str) -> Any:
+    raise Odd(f"{name} is not JSON.")
+
+
+def too_deep(value: Any) -> bool:
+    """Return whether a value is nested more than MAX_DEPTH levels; needs no recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,117 @@
+"""Invokes F&O's operations: OData actions, and JSON services."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.d365.keys import key_predicate
+from d365mcp.d365.models import Action, DataEntity
+from d365mcp.d365.names import identifier
+from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
+from d365mcp.tools.parameters import EntityName, Key
+from d365mcp.tools.policy import audited, bound_of, check_action, check_service, check_writes_allowed
+from d365mcp.tools.records import with_company
+from d365mcp.tools.results import tidy_value
+from d365mcp.tools.tool import ToolContext
+
+Parameters = Annotated[dict[str, Any] | None, Field(description="By name; an action's often start with _")]
+
+
+class ActionResult(TypedDict, total=False):
+    action: str
+    result: Any
+    request: dict[str, Any]
+
+
+class ServiceResult(TypedDict, total=False):
+    service: str
+    result: Any
+    offers: list[str]
+
+
+async def call_action(
+    context: ToolContext,
+    action: Annotated[str, Field(description="e.g. GetApplicationVersion", max_length=200)],
+    entity_name: EntityName | None = None,
+    key: Key | None = None,
+    parameters: Parameters = None,
+    dry_run: bool = False,
+) -> ActionResult:
+    """Invoke an OData action: on an entity set (entity_name), on a record (with key), or unbound."""
+    check_writes_allowed(context)
+    name = identifier(action, "action")
+    entity = await context.catalog.entity(entity_name) if entity_name else None
+    given = parameters or {}
+    predicate = None
+    if entity is not None:
+        found = action_of(entity, name)
+        check_binding(found, entity, key)
+        check_parameters(found, given)
+        predicate = key_predicate(entity, with_company(entity, key, None)) if key else None
+    elif key:
+        raise InvalidArgument("A key needs its entity: give entity_name.")
+    entity_set = entity.entity_set if entity else None
+    check_action(context, entity_set, name)
+    bound_of(context).refuse_unless_free(f"The action {name}", "which companies it touches cannot be proved")
+    if dry_run:
+        return ActionResult(action=name, request=described(entity_set, predicate, name, given))
+    async with audited(context, "d365fo_call_action", f"{entity_set or ''}.{name}", key):
+        result = await context.d365.invoke(name, given, entity_set=entity_set, key_predicate=predicate)
+    return ActionResult(action=name, result=tidy_value(result))
+
+
+def action_of(entity: DataEntity, name: str) -> Action:
+    by_folded = {each.name.casefold(): each for each in entity.actions}
+    if (found := by_folded.get(name.casefold())) is None:
+        close = close_names(name, [each.name for each in entity.actions])
+        known = or_list([each.name for each in entity.actions][:10]) if entity.actions else "none"
+        raise UnknownName(f"action of {entity.entity_set}", name, close, hint=f"Its actions: {known}.")
+    return found
+
+
+def check_binding(action: Action, entity: DataEntity, key: Any) -> None:
+    if action.binding == "BoundToEntityInstance" and not key:
+        raise InvalidArgument(f"{action.name} acts on one record of {entity.entity_set}: give its key.")
+    if action.binding == "BoundToEntitySet" and key:
+        raise InvalidArgument(f"{action.name} acts on {entity.entity_set} as a whole: leave key out.")
+
+
+def check_parameters(action: Action, given: dict[str, Any]) -> None:
+    """Raise InvalidArgument naming all parameters that are unknown or missing."""
+    known = [parameter.name for parameter in action.parameters]
+    problems = []
+    for name in given:
+        if name not in known:
+            close = close_names(name, known)
+            problems.append(f'no parameter "{name[:80]}"' + (f" (did you mean {or_list(close)}?)" if close else ""))
+    problems += [f"{name} is missing" for name in known if name not in given]
+    if problems:
+        raise InvalidArgument(f"{action.name}: {'; '.join(problems)}. It takes {', '.join(known) or 'none'}.")
+
+
+def described(entity_set: str | None, predicate: str | None, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    place = f"{entity_set}{predicate or ''}/" if entity_set else ""
+    return {"method": "POST", "path": f"/data/{place}Microsoft.Dynamics.DataEntities.{action}", "body": parameters}
+
+
+async def call_json_service(
+    context: ToolContext,
+    service_group: Annotated[str | None, Field(max_length=200)] = None,
+    service_name: Annotated[str | None, Field(max_length=200)] = None,
+    operation_name: Annotated[str | None, Field(max_length=200)] = None,
+    parameters: Parameters = None,
+) -> ServiceResult:
+    """Call a JSON service (/api/services). With names left out from the right, lists what is there instead."""
+    path = [service_group, service_name, operation_name]
+    given = [identifier(part, "service name") for part in path if part]
+    if any(path[place] for place in range(len(given), 3)):
+        raise InvalidArgument("Give service_group before service_name, and both before operation_name.")
+    if len(given) < 3:
+        return ServiceResult(service="/".join(given), offers=await context.d365.services(*given))
+    group, service, operation = given
+    check_service(context, group, service, operation)
+    bound_of(context).refuse_unless_free("A JSON service", "which companies it touches cannot be proved")
+    async with audited(context, "d365fo_call_json_service", "/".join(given)):
+        result = await context.d365.call_service(group, service, operation, parameters or {})
+    return ServiceResult(service="/".join(given), result=tidy_value(result))

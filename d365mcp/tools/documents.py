@@ -1,0 +1,99 @@
+"""Fetches business documents as PDF, rendered by F&O's own reports.
+
+https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/analytics/document-reporting-services
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from pydantic import Field
+
+from d365mcp.d365.names import identifier
+from d365mcp.errors import InvalidAnswer, InvalidArgument, NotFound
+from d365mcp.tools.policy import bound_of
+from d365mcp.tools.tool import Attached, Attachment, ToolContext
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report controller, and the table and field its document is found by."""
+
+    controller: str
+    table: str
+    field: str
+
+
+Document = Literal[
+    "customer_invoice", "free_text_invoice", "debit_credit_note", "sales_confirmation", "purchase_order", "custom"
+]
+REPORTS = {
+    "customer_invoice": Report("SalesInvoiceController", "CustInvoiceJour", "InvoiceId"),
+    "free_text_invoice": Report("FreeTextInvoiceController", "CustInvoiceJour", "InvoiceId"),
+    "debit_credit_note": Report("CustDebitCreditNoteController", "CustInvoiceJour", "InvoiceId"),
+    "sales_confirmation": Report("SalesConfirmController", "CustConfirmJour", "ConfirmId"),
+    "purchase_order": Report("PurchPurchaseOrderController", "VendPurchOrderJour", "PurchId"),
+}
+
+
+async def download_document(
+    context: ToolContext,
+    document: Document,
+    number: Annotated[str, Field(description="Invoice, confirmation or order number", min_length=1, max_length=100)],
+    company: Annotated[str, Field(description="Legal entity, e.g. usmf", min_length=1, max_length=10)],
+    controller: Annotated[str | None, Field(description="Custom only: controller class")] = None,
+    table: str | None = None,
+    field: str | None = None,
+) -> Attached:
+    """Fetch a document as PDF."""
+    report = report_of(document, controller, table, field)
+    bound_of(context).check([company])
+    parameters = {
+        "_contractName": "SrsCopilotArgsContract",
+        "_controllerName": report.controller,
+        "_controllerArgsJson": json.dumps(
+            {"DataTableName": report.table, "DataTableFieldName": report.field, "DataTableFieldValue": number}
+        ),
+        "_legalEntityName": company.upper(),
+        "_reportParameterJson": "{}",
+    }
+    encoded = await context.d365.invoke("RunCopilotReport", parameters, entity_set="SrsFinanceCopilots")
+    data = decoded(encoded, context.settings.max_document_bytes)
+    if not data:
+        raise NotFound(f"F&O rendered nothing for {document} {number} of {company}: check the number and the company.")
+    name = f"{document}-{number}.pdf"
+    uri = f"d365fo://documents/{company.lower()}/{document}/{quote(number, safe='')}.pdf"
+    content = {
+        "document": document,
+        "number": number,
+        "company": company.lower(),
+        "file_name": name,
+        "bytes": len(data),
+    }
+    return Attached(content, Attachment(uri, "application/pdf", data))
+
+
+def report_of(document: Document, controller: str | None, table: str | None, field: str | None) -> Report:
+    custom = (controller, table, field)
+    if document != "custom":
+        if any(custom):
+            raise InvalidArgument("controller, table and field go with document custom only.")
+        return REPORTS[document]
+    if not all(custom):
+        raise InvalidArgument("A custom document needs controller, table and field.")
+    return Report(*(identifier(str(part), "name") for part in custom))
+
+
+def decoded(encoded: object, limit: int) -> bytes:
+    """Return the file in F&O's base64 answer. Raises InvalidAnswer when it is none, or larger than the limit."""
+    text = encoded if isinstance(encoded, str) else ""
+    if len(text) * 3 // 4 > limit:
+        size = f"{len(text) * 3 / 4 / 1e6:.1f} MB"
+        raise InvalidAnswer(f"The document has {size}; MCP_MAX_DOCUMENT_BYTES allows {limit / 1e6:.1f} MB.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidAnswer("F&O answered with something that is not a document.") from None

@@ -1,0 +1,29 @@
+"""Reads label texts."""
+
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.tools.parameters import Language
+from d365mcp.tools.tool import ToolContext
+
+
+class LabelsResult(TypedDict, total=False):
+    language: str
+    labels: dict[str, str]
+    failures: dict[str, str]
+
+
+async def get_labels(
+    context: ToolContext,
+    label_ids: Annotated[list[str], Field(description='e.g. ["@SYS1"]', min_length=1, max_length=200)],
+    language: Language = None,
+) -> LabelsResult:
+    """Translate label ids to text."""
+    wanted = language or context.settings.languages[0]
+    texts, failures = await context.catalog.labels(label_ids, wanted)
+    result = LabelsResult(language=wanted, labels=texts)
+    if failures:
+        result["failures"] = failures
+    return result

@@ -1,0 +1,113 @@
+"""What this server may do to F&O at all: the operator's limits, checked before anything is sent."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+from d365mcp.d365.companies import OTHER_COMPANY_COLUMNS, CompanyBound
+from d365mcp.d365.models import COMPANY, DataEntity
+from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed
+from d365mcp.events import Audit, Trace, current_operation
+from d365mcp.tools.tool import ToolContext
+
+
+def bound_of(context: ToolContext) -> CompanyBound:
+    return CompanyBound(context.settings.companies)
+
+
+def check_writes_allowed(context: ToolContext) -> None:
+    """Raise NotAllowed where this server, or this request, only reads."""
+    if context.read_only:
+        raise NotAllowed("Only reading is allowed here: the operator sets MCP_READ_ONLY=false to let tools write.")
+
+
+def check_writable(context: ToolContext, entity: DataEntity) -> None:
+    """Raise NotAllowed or InvalidArgument where the entity may not, or cannot, be written."""
+    check_writes_allowed(context)
+    if entity.is_read_only:
+        raise InvalidArgument(f"{entity.entity_set} is read-only in F&O.")
+    allowed = context.settings.writable_entities
+    if allowed and not matches(entity.entity_set, allowed):
+        raise NotAllowed(
+            f"{entity.entity_set} may not be written here: D365FO_WRITABLE_ENTITIES has {', '.join(allowed)}."
+        )
+
+
+async def check_record_company(context: ToolContext, entity: DataEntity, record: Mapping[str, Any]) -> None:
+    """Raise NotAllowed where a record lies, or might lie, outside the companies this server may touch."""
+    bound = bound_of(context)
+    if not bound.allowed:
+        return
+    named = [str(record[name]) for name in record if is_company(name, entity)]
+    bound.check(named)
+    if not named and entity.has_company:
+        bound.check([(await context.d365.session()).company])
+    elif not named and any(is_company(name, entity) for name in entity.properties):
+        bound.refuse_unless_free(f"Writing {entity.entity_set}", "the record does not say its company")
+
+
+def is_company(name: str, entity: DataEntity) -> bool:
+    if entity.has_company:
+        return name.casefold() == COMPANY.casefold()
+    return name.casefold() in OTHER_COMPANY_COLUMNS
+
+
+def check_action(context: ToolContext, entity_set: str | None, action: str) -> None:
+    """Raise NotAllowed for an action that D365FO_ALLOWED_ACTIONS does not have."""
+    check_writes_allowed(context)
+    name = f"{entity_set}.{action}" if entity_set else action
+    if not matches(name, context.settings.allowed_actions):
+        raise NotAllowed(
+            f"The action {name} may not be invoked here: the operator adds it (or a pattern) to D365FO_ALLOWED_ACTIONS."
+        )
+
+
+def check_service(context: ToolContext, group: str, service: str, operation: str) -> None:
+    """Raise NotAllowed for a service that D365FO_ALLOWED_SERVICES does not have."""
+    check_writes_allowed(context)
+    name = f"{group}/{service}/{operation}"
+    if not matches(name, context.settings.allowed_services):
+        raise NotAllowed(
+            f"The service {name} may not be called here: the operator adds it (or a pattern) to D365FO_ALLOWED_SERVICES."
+        )
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether a name fits one of the patterns (`*` and `?`), whatever its case."""
+    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
+
+
+@asynccontextmanager
+async def audited(
+    context: ToolContext, tool: str, entity: str | None, key: Mapping[str, Any] | None = None
+) -> AsyncIterator[None]:
+    """Emit an audit event for a write, however it ends; of the key only a hash leaves."""
+    try:
+        yield
+    except D365McpError as error:
+        emit_audit(context, tool, entity, key, error.code, error.activity_id)
+        raise
+    emit_audit(context, tool, entity, key, "done", None)
+
+
+def emit_audit(
+    context: ToolContext,
+    tool: str,
+    entity: str | None,
+    key: Mapping[str, Any] | None,
+    outcome: str,
+    activity_id: str | None,
+) -> None:
+    operation = current_operation()
+    trace = operation.trace.child() if operation else Trace.continued(None)
+    hashed = key_hash(key) if key else None
+    context.emit(Audit(context.caller.name, tool, entity, hashed, outcome, trace, activity_id))
+
+
+def key_hash(key: Mapping[str, Any]) -> str:
+    """Return a short fingerprint of a key, the same for the same record whatever the order of its parts."""
+    text = json.dumps({name.casefold(): str(value).casefold() for name, value in key.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""Answers questions over many records: one SELECT over entity sets."""
+
+import asyncio
+from contextlib import closing
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.d365.companies import CompanyBound
+from d365mcp.events import current_operation
+from d365mcp.sql.plan import parse, plan, table_names
+from d365mcp.sql.run import Answer, Database, Limits, run, shown
+from d365mcp.tools.parameters import Company, Format
+from d365mcp.tools.results import chars, csv_cell, to_csv
+from d365mcp.tools.tool import ToolContext
+
+ENVELOPE_CHARS = 2_000
+
+
+class SqlResult(TypedDict, total=False):
+    records: list[dict[str, Any]]
+    csv: str
+    row_count: int
+    left_out: int
+    partial: bool
+    company: str
+    rows_scanned: dict[str, int]
+    requests: list[str]
+    notes: list[str]
+
+
+async def query_sql(
+    context: ToolContext,
+    sql: Annotated[str, Field(description="SELECT c.CustomerGroupId, count(*) n FROM CustomersV3 c GROUP BY 1")],
+    company: Company = None,
+    cross_company: bool = False,
+    max_rows_scanned: Annotated[int, Field(description="Per entity", ge=1, le=2_000_000)] = 200_000,
+    allow_partial: Annotated[bool, Field(description="Answer over part of the rows")] = False,
+    format: Format = "records",
+) -> SqlResult:
+    """Aggregate, join and rank records: one SELECT (DuckDB SQL) with entity sets as tables. Filter to keep it fast."""
+    tree = parse(sql)
+    entities = {name: await context.catalog.entity(name) for name in table_names(tree)}
+    bound = CompanyBound(context.settings.companies)
+    limits = Limits(max_rows_scanned, allow_partial, company, cross_company, bound)
+    with closing(await asyncio.to_thread(Database)) as database:
+        planned = await asyncio.to_thread(plan, tree, entities, database.constant)
+        answer = await run(planned, database, context.d365, limits)
+    if answer.default_company:
+        session = await context.d365.session()
+        bound.check([session.company])
+    if operation := current_operation():
+        operation.rows += len(answer.rows)
+    result = shaped(answer, format, context.settings.max_result_chars - ENVELOPE_CHARS)
+    if answer.default_company:
+        result["company"] = session.company.lower()
+    return result
+
+
+def shaped(answer: Answer, format: Format, budget: int) -> SqlResult:
+    """Return the answer cut to the budget in whole rows."""
+    names = unique(answer.columns)
+    result = SqlResult(row_count=len(answer.rows), rows_scanned=answer.rows_scanned, requests=answer.requests)
+    kept = []
+    for row in answer.rows:
+        record = dict(zip(names, map(shown, row), strict=True))
+        budget -= row_cost(record, format)
+        if budget < 0:
+            break
+        kept.append(record)
+    result |= SqlResult(csv=to_csv(kept, names)) if format == "csv" else SqlResult(records=kept)
+    notes = list(dict.fromkeys(answer.notes))
+    if left_out := len(answer.rows) - len(kept):
+        result["left_out"] = left_out
+        notes.append("rows left out to keep the answer short: aggregate further, or add a LIMIT")
+    if answer.more:
+        notes.append(f"only the first {len(answer.rows):,} rows are counted: aggregate further, or add a LIMIT")
+    if answer.partial:
+        result["partial"] = True
+    if notes:
+        result["notes"] = notes
+    return result
+
+
+def row_cost(record: dict[str, Any], format: Format) -> int:
+    if format == "csv":
+        return sum(len(str(csv_cell(value))) + 1 for value in record.values())
+    return chars(record) + 1
+
+
+def unique(names: tuple[str, ...]) -> list[str]:
+    """Return the headings with repeated ones numbered, so that no column is lost in a record."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result

@@ -1,0 +1,44 @@
+"""The triggers, and nothing else: turns the Functions host's requests into plain values, and replies back."""
+
+import json
+
+import azure.functions as func
+
+from d365mcp.app import application
+
+app = func.FunctionApp()
+
+# function_key: the host checks the key. In the other modes we check the caller ourselves, or the platform has.
+CALLERS = func.AuthLevel.FUNCTION if application.settings.mcp_auth == "function_key" else func.AuthLevel.ANONYMOUS
+
+
+@app.route(route="mcp", methods=["GET", "POST", "DELETE"], auth_level=CALLERS)
+async def mcp(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Answer one MCP request."""
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    reply = await application.endpoint.handle(
+        req.method,
+        headers,
+        req.get_body(),
+        traceparent=context.trace_context.trace_parent,
+        invocation_id=context.invocation_id,
+    )
+    return func.HttpResponse(
+        reply.body, status_code=reply.status, headers=dict(reply.headers), mimetype=reply.headers.get("content-type")
+    )
+
+
+@app.route(route=".well-known/{*path}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def well_known(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer the discovery documents clients look for before they sign in."""
+    return answer(*application.well_known(req.route_params.get("path", "")))
+
+
+@app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Say that this process is alive; asks nobody."""
+    return answer(*application.health())
+
+
+def answer(status: int, body: object, mimetype: str = "application/json") -> func.HttpResponse:
+    return func.HttpResponse(json.dumps(body), status_code=status, mimetype=mimetype)

@@ -1,0 +1,110 @@
+"""Renders from code what people and clients read: the README's tables, each tool's snapshot, the prepared answers.
+
+`python tests/rendered.py` rewrites them all.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from d365mcp.app import Application  # noqa: E402 - the checkout is on the path only now
+from d365mcp.server import prepare  # noqa: E402
+from d365mcp.server.prepared import FRAGMENTS  # noqa: E402
+from d365mcp.settings import declared, read_settings  # noqa: E402
+from d365mcp.tools import ALL_TOOLS  # noqa: E402
+from d365mcp.tools.tool import Tool  # noqa: E402
+
+SNAPSHOTS = ROOT / "tests" / "snapshots"
+PAGES = (ROOT / "README.md", ROOT / "infra" / "README.md")
+
+
+def settings_table() -> str:
+    rows = [f"| `{each.metadata['name']}` | {default(each)} | {each.metadata['text']} |" for each in declared()]
+    return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
+
+
+def default(each: Any) -> str:
+    value = each.default
+    if value in ("", (), None):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{','.join(value)}`" if isinstance(value, tuple) else f"`{value}`"
+
+
+def tools_table() -> str:
+    rows = [f"| `{tool.name}` | {tool.toolset} | {access(tool)} | {tool.description} |" for tool in ALL_TOOLS]
+    return "\n".join(["| tool | toolset | access | what it does |", "|---|---|---|---|", *rows])
+
+
+def access(tool: Tool) -> str:
+    if tool.read_only:
+        return "read"
+    return "delete" if tool.destructive else "write"
+
+
+def with_tables(page: str) -> str:
+    """Return a page with the tables between its markers (`<!-- tools -->` … `<!-- /tools -->`) made anew."""
+    for name, table in (("settings", settings_table()), ("tools", tools_table())):
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if start in page:
+            before, rest = page.split(start, 1)
+            page = f"{before}{start}\n{table}\n{end}{rest.split(end, 1)[1]}"
+    return page
+
+
+def snapshot(tool: Tool) -> str:
+    """Return what a client sees of a tool, as reviewable JSON."""
+    shown = {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "toolset": tool.toolset,
+        "annotations": {
+            "readOnlyHint": tool.read_only,
+            "destructiveHint": tool.destructive,
+            "idempotentHint": tool.idempotent,
+            "openWorldHint": tool.open_world,
+        },
+        "inputSchema": tool.input_schema,
+        "outputSchema": tool.output_schema,
+    }
+    return json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def rendered() -> Iterator[tuple[Path, str]]:
+    """Yield every rendered file with the text it should have."""
+    for page in PAGES:
+        if page.exists():
+            yield page, with_tables(page.read_text())
+    engine = Application(read_settings({})).load()
+    yield FRAGMENTS, prepare.text(asyncio.run(prepare.prepare(engine)))
+    for tool in ALL_TOOLS:
+        yield SNAPSHOTS / f"{tool.name}.json", snapshot(tool)
+
+
+def stale() -> list[Path]:
+    """Return the rendered files that differ from the code, and snapshots of tools that are gone."""
+    wanted = dict(rendered())
+    gone = [path for path in SNAPSHOTS.glob("*.json") if path not in wanted]
+    return [path for path, text in wanted.items() if not path.exists() or path.read_text() != text] + gone
+
+
+def write() -> None:
+    SNAPSHOTS.mkdir(exist_ok=True)
+    for path in SNAPSHOTS.glob("*.json"):
+        path.unlink()
+    for path, text in rendered():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write()
