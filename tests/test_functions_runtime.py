@@ -39,3 +39,27 @@ def test_the_sample_app_is_indexed_and_answers_as_under_the_dev_host() -> None:
     assert broken.status == 500
     assert "the secret reason" in (broken.error or "")
     assert outcome.triggers["tick"]["schedule"] == "%TICK_SCHEDULE%"
+
+
+def test_our_app_is_indexed_and_answers_without_a_setting() -> None:
+    ping = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
+    headers = {"host": "localhost", "content-type": "application/json", "accept": "application/json"}
+    outcome = run_app(
+        TESTS.parent,
+        Call("health"),
+        Call("well_known", route_parameters={"path": "oauth-protected-resource"}),
+        Call("mcp", "POST", "http://localhost/mcp", headers, body=json.dumps(ping)),
+        Call("mcp", "GET", "http://localhost/mcp", headers),
+        environ={"D365FO_BASE_URL": "", "MCP_AUTH": ""},
+    )
+    assert outcome.triggers["mcp"]["route"] == "mcp"
+    assert outcome.triggers["mcp"]["methods"] == ["GET", "POST", "DELETE"]
+    assert outcome.triggers["mcp"]["authLevel"] == "FUNCTION"
+    assert outcome.triggers["health"]["authLevel"] == outcome.triggers["well_known"]["authLevel"] == "ANONYMOUS"
+    assert outcome.triggers["well_known"]["route"] == ".well-known/{*path}"
+    health, well_known, answer, refused = outcome.answers
+    assert health.status == 200
+    assert "D365FO_BASE_URL" in health.body
+    assert (well_known.status, well_known.headers["content-type"]) == (404, "application/json")
+    assert (answer.status, json.loads(answer.body)) == (200, {"jsonrpc": "2.0", "id": 7, "result": {}})
+    assert (refused.status, refused.headers["allow"]) == (405, "POST")

@@ -1,5 +1,6 @@
 """`infra/local/run` makes its environment, starts what is needed, and leaves nothing running."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from mcp import Client
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
@@ -203,3 +205,23 @@ def test_an_old_python_is_refused_by_name(checkout: Path, tmp_path: Path) -> Non
     refused = run_script(checkout, path=old)
     assert refused.returncode == 1
     assert refused.stderr == "infra/local/run needs Python 3.11 or newer on PATH.\n"
+
+
+# --- The whole -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_endpoint_it_prints_answers_questions_about_the_simulated_environment() -> None:
+    with run("--port", "0", "--devhost") as started:
+        endpoint = next(
+            line for line in started.read_until(LAST_LINE).splitlines() if line.startswith("MCP endpoint: ")
+        )
+        query = {"entity_name": "CustomersV3", "top": 1}
+        result = asyncio.run(ask(endpoint.removeprefix("MCP endpoint: "), "d365fo_query_entities", query))
+        assert len(result["records"]) == 1
+
+
+async def ask(url: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async with Client(url) as client:
+        result = await client.call_tool(tool, arguments)
+        assert not result.is_error, result
+        return dict(result.structured_content or {})
