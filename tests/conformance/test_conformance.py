@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cached import node_packages
-from tests.dev_host import DevHost
+from tests.dev_host import ROOT, DevHost
 
 pytestmark = pytest.mark.once
 
@@ -69,3 +69,30 @@ def test_all_that_a_revision_requires_of_a_stateless_server_passes(
     passed = set(re.findall(r"^✓ (\S+): ", summary, re.MULTILINE))
     assert (len(scenarios), len(scenarios & passed)) == (required, passing), summary
     assert more <= passed, summary
+
+
+@pytest.fixture(scope="module")
+def own_url(suite: Suite) -> Iterator[str]:
+    """The server itself, over an F&O that no scenario reaches."""
+    with DevHost(ROOT, environ={"D365FO_BASE_URL": "http://localhost:9", "MCP_AUTH": "none"}) as host:
+        yield f"{host.base_url}/mcp"
+
+
+@pytest.mark.parametrize(
+    ("revision", "scenario"),
+    [
+        ("2026-07-28", "tools-list"),
+        ("2026-07-28", "http-header-validation"),
+        ("2026-07-28", "input-required-result-unsupported-methods"),
+        ("2026-07-28", "dns-rebinding-protection"),
+        ("2025-11-25", "dns-rebinding-protection"),
+        *((revision, name) for revision in ("2025-11-25", "2025-06-18") for name in ("server-initialize", "ping")),
+        *((revision, "tools-list") for revision in ("2025-11-25", "2025-06-18")),
+    ],
+)
+def test_the_server_itself_passes_what_needs_no_fixture(
+    suite: Suite, own_url: str, tmp_path: Path, revision: str, scenario: str
+) -> None:
+    done = suite.run(own_url, "--scenario", scenario, "--spec-version", revision, "--output-dir", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Passed: ([1-9]\d*)/\1, 0 failed, 0 warnings", done.stdout), done.stdout
