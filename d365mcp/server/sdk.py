@@ -310,7 +310,6 @@ def out_of_time(settings: Settings) -> DeadlineExceeded:
 
 def shown_tool(tool: Tool) -> types.Tool:
     hints = types.ToolAnnotations(
-        title=tool.title,
         read_only_hint=tool.read_only,
         destructive_hint=tool.destructive,
         idempotent_hint=tool.idempotent,

@@ -99,7 +99,7 @@ class Tool:
         shape = get_type_hints(self.function)["return"]
         if shape in (Attached, Mapping[str, Any]):
             return None
-        return slim(TypeAdapter(shape).json_schema(mode="serialization"))  # type: ignore[no-any-return]
+        return shallow(TypeAdapter(shape).json_schema(mode="serialization"))
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments as the function takes them.
@@ -131,14 +131,24 @@ class Tool:
         return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}.'
 
 
+# Limits are checked, and told when they are passed: in every list they would be read for nothing.
+UNSAID = frozenset({"maxLength", "minLength", "maxItems", "minItems", "maxProperties", "maximum"})
+
+
 def slim(schema: Any) -> Any:
-    """Drop what pydantic adds for people (titles) and what models need not read: it is pure weight in tools/list."""
+    """Drop what pydantic adds for people (titles) and what goes without saying: it is pure weight in tools/list."""
     if isinstance(schema, list):
         return [slim(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {name: value for name, value in schema.items() if not (name == "title" and isinstance(value, str))}
+    kept = {name: value for name, value in schema.items() if not goes_without_saying(name, value)}
     return {name: slim_properties(value) if name == "properties" else slim(value) for name, value in kept.items()}
+
+
+def goes_without_saying(name: str, value: Any) -> bool:
+    if name == "title":
+        return isinstance(value, str)
+    return name in UNSAID or (name == "additionalProperties" and value is True) or (name == "default" and not value)
 
 
 def slim_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,9 +157,21 @@ def slim_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def slim_optional(schema: dict[str, Any]) -> dict[str, Any]:
-    """Turn "this or null, by default null" into "this": an optional argument may simply be left out."""
-    if schema.get("default", ...) is not None or "anyOf" not in schema:
+    """Turn "this or null" into "this": an optional argument may simply be left out."""
+    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(choices) != 1:
         return schema
-    choices = [each for each in schema["anyOf"] if each != {"type": "null"}]
-    rest = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
-    return {**choices[0], **rest} if len(choices) == 1 else {"anyOf": choices, **rest}
+    return {**choices[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
+
+
+def shallow(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an output schema that names the members and their kinds; what is inside is for the data to show."""
+    members = {
+        name: {"type": types_of(member)} if "type" in member or "anyOf" in member else {}
+        for name, member in schema.get("properties", {}).items()
+    }
+    return {"type": "object", "properties": members}
+
+
+def types_of(member: Mapping[str, Any]) -> Any:
+    return member["type"] if "type" in member else [choice["type"] for choice in member["anyOf"]]
