@@ -1,5 +1,6 @@
 """Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
 
+import logging
 import secrets
 import sys
 import time
@@ -27,12 +28,19 @@ INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
 TITLE = "Dynamics 365 Finance & Operations"
 
 
+# At INFO they write a line with the whole URL, filter values and all, for every call.
+NOISY_LOGGERS = ("httpx", "httpcore", "azure", "msal", "urllib3", "opencensus")
+
+
 class Application:
     """The server: an endpoint that answers at once, and what its calls need, loaded after the first answer."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = time.monotonic()
+        for name in NOISY_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
         self.endpoint = Endpoint(settings, LateEngine(self.load), self.emit, Prepared())
         self.random_cursor_key = secrets.token_bytes(32)
@@ -114,6 +122,17 @@ class Application:
         """Return a discovery document. None exists while callers sign in with nothing but a function key."""
         message = "No sign-in is configured here: this server has no discovery documents."
         return 404, {"error": "not_found", "message": message}
+
+
+def warn_of_settings(settings: Settings) -> None:
+    """Write to the log what has to be mended, and what is asked for and never done."""
+    log = logging.getLogger("d365mcp")
+    for problem in settings.problems:
+        log.error("%s", problem)
+    if not settings.stateless:
+        log.warning("MCP_HTTP_STATELESS=false has no effect: this server is always stateless.")
+    if not settings.json_answers:
+        log.warning("MCP_HTTP_JSON=false has no effect: this server always answers in JSON.")
 
 
 application = Application(read_settings())

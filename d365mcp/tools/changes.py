@@ -15,7 +15,7 @@ from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
 from d365mcp.tools.parameters import Company, EntityName, Key
 from d365mcp.tools.policy import audited, check_record_company, check_writable, check_writes_allowed, emit_audit
-from d365mcp.tools.records import key_company, with_company
+from d365mcp.tools.records import key_company, with_company, with_enumerations
 from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
 
@@ -260,6 +260,7 @@ async def checked_create(
     context: ToolContext, entity: DataEntity, data: Mapping[str, Any], company: str | None
 ) -> Change:
     check_writable(context, entity)
+    entity = await with_enumerations(context, entity, data)
     body, notes = check_body(with_company(entity, data, company), entity, creating=True)
     await check_record_company(context, entity, body)
     return Change("create", entity, "POST", body=body, key=record_key(entity, body), notes=tuple(notes))
@@ -269,6 +270,7 @@ async def checked_update(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], data: Mapping[str, Any], if_match: str | None
 ) -> Change:
     check_writable(context, entity)
+    entity = await with_enumerations(context, entity, {**key, **data})
     predicate = key_predicate(entity, key)
     body, notes = check_body(data, entity, creating=False)
     if not body:
@@ -283,6 +285,7 @@ async def checked_delete(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], if_match: str | None
 ) -> Change:
     check_writable(context, entity)
+    entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
     await check_record_company(context, entity, key)
     return Change("delete", entity, "DELETE", predicate, key=key, cross_company=entity.has_company, if_match=if_match)

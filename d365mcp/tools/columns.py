@@ -2,27 +2,29 @@
 
 import re
 
-from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.models import DataEntity
 
 # Fewer than this are shown all: F&O's entities have 10 to 300.
 NARROW = 20
 WANTED = 14
+FEW = 6
 
-# What people ask for first, by the last words of a property's name; the order is the order of preference.
+# What people ask for first, by a property's name; the order is the order of preference.
 WELL_KNOWN = (
-    r"(Organization|Customer|Vendor|Product|Item|Order|Account|Warehouse|Worker|Bank|Project)?Name$",
-    r"^(Description|Search ?Name|Text)$",
-    r"(^|Order|Line|Processing|Approval|On ?Hold|Document)Status$",
-    r"(Customer|Vendor|Invoice|Ordering|Item|Product|Personnel|Order|Journal|Voucher|Project).*(Account|Number|Id)$",
-    r"Group(Id)?$",
-    r"^(Sales)?Currency(Code)?$",
-    r"(Amount|Price|Cost|Quantity|CreditLimit|Balance|Rate|Total)$",
-    r"(Requested|Confirmed|Accounting|Trans|Due|Invoice|Start|End|Creation|Order).*Date(Time)?$",
-    r"^(Primary)?(Contact)?(Email|Phone)(Address|Number)?$|^PrimaryContact(Email|Phone)$",
-    r"^(Address)?(City|CountryRegionId)$",
-    r"(Type|Category|Class)$",
-    r"(Site|Warehouse)Id$",
-    r"^(PaymentTerms|PaymentMethod|DefaultPaymentTermsName|Unit|.*UnitSymbol)$",
+    r"^(Organization|Customer|Vendor|Product|Item|SalesOrder|PurchaseOrder|Warehouse|Worker|Bank|Project|Asset)?Name$",
+    r"^(Vendor)?OrganizationName$|^(Line|Unit|Product)?Description$|^ProductSearchName$",
+    r"^(SalesOrder|PurchaseOrder|OnHold|DocumentApproval|SalesOrderProcessing|ProductionOrder|Worker)?Status$",
+    r"^(SalesOrder|PurchaseOrder|SalesQuotation|JournalBatch|Journal|Product|FreeText)Number$",
+    r"^(SalesOrderLine|PurchaseOrderLine|TransferOrder)Status$",
+    r"^(Ordering|Invoice|Requesting)?CustomerAccount(Number)?$|^(Order|Invoice)VendorAccountNumber$|^ItemNumber$",
+    r"^(Customer|Vendor|Product|Asset|Item)Group(Id)?$",
+    r"^(Sales)?Currency(Code)?$|^ISOCurrencyCode$",
+    r"^(Line|OrderTotal|Transaction|AccountingCurrency|Debit|Credit|Total)Amount$|^CreditLimit$",
+    r"^(Sales|Purchase|Unit)?Price$|^Ordered(Sales|Purchase)Quantity$|^AvailableOnHandQuantity$|^Rate$",
+    r"^(RequestedShipping|RequestedDelivery|RequestedReceipt|Accounting|Trans|Due|Invoice|Start|End)Date$",
+    r"^OrderCreationDateTime$|^Is(Posted|Active)$|^JournalName$|^Voucher$|^Text$",
+    r"^(Default)?PaymentTerms(Name)?$|^PrimaryContact(Email|Phone)$|^PrimaryEmailAddress$|^Email$",
+    r"^AddressCity$|^AddressCountryRegionId$|^PartyNumber$|^ProductType$|^(Default)?ShippingWarehouseId$",
 )
 PATTERNS = tuple(re.compile(pattern) for pattern in WELL_KNOWN)
 
@@ -32,25 +34,18 @@ def default_columns(entity: DataEntity) -> tuple[str, ...]:
     if len(entity.properties) <= NARROW:
         return ()
     needed = [prop.name for prop in entity.properties.values() if prop.is_key or prop.is_mandatory]
-    known = sorted((rank, len(name), name) for name in entity.properties if (rank := preference(name)) is not None)
-    chosen = dict.fromkeys([*needed, *one_of_each(known)])
-    return tuple(chosen)[: max(len(needed), WANTED)]
+    known = sorted((rank, name) for name in entity.properties if (rank := preference(name)) is not None)
+    chosen = tuple(dict.fromkeys([*needed, *(name for _, name in known)]))
+    if len(chosen) < FEW:  # an entity like no other: its first properties have to do
+        chosen = tuple(dict.fromkeys([*chosen, *entity.properties]))[:WANTED]
+    return chosen[: max(len(needed), WANTED)]
 
 
 def preference(name: str) -> int | None:
     return next((rank for rank, pattern in enumerate(PATTERNS) if pattern.search(name)), None)
 
 
-def one_of_each(known: list[tuple[int, int, str]]) -> list[str]:
-    """Return the shortest name of every kind first, then the second shortest, and so on."""
-    by_rank: dict[int, list[str]] = {}
-    for rank, _, name in known:
-        by_rank.setdefault(rank, []).append(name)
-    rounds = max((len(found) for found in by_rank.values()), default=0)
-    return [found[turn] for turn in range(rounds) for found in by_rank.values() if turn < len(found)]
-
-
-def words_match(prop: EntityProperty, label: str, words: list[str]) -> bool:
-    """Return whether all words occur in a property's name or label."""
-    text = f"{prop.name} {label}".casefold()
-    return all(word in text for word in words)
+def words_match(name: str, label: str, words: list[str]) -> bool:
+    """Return whether any of the words occurs in a property's name or label."""
+    text = f"{name} {label}".casefold()
+    return not words or any(word in text for word in words)

@@ -97,7 +97,7 @@ async def get_entity_schema(
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
     words = (properties or "").casefold().split()
-    chosen = [prop for prop in entity.properties.values() if not words or words_match(prop, "", words)]
+    chosen = [prop for prop in entity.properties.values() if words_match(prop.name, "", words)]
     enumerations = await context.catalog.enumerations_of(entity, [prop.name for prop in chosen])
     labels = await labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
     result = frame(entity, labels.get(entity.label_id, ""))

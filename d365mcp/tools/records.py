@@ -1,6 +1,6 @@
 """Reads records: by query, and by key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -187,9 +187,14 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
 async def translated(context: ToolContext, entity: DataEntity, filter: str) -> Translation:
     """Translate a filter, with the enumerations it compares at hand."""
     expression = parse_filter(filter)
-    columns = [entity.names_by_folded.get(column.casefold(), "") for column in expression.columns()]
-    known = await context.catalog.enumerations_of(entity, columns)
-    return translate_filter(expression, replace(entity, enumerations={**entity.enumerations, **known}))
+    return translate_filter(expression, await with_enumerations(context, entity, expression.columns()))
+
+
+async def with_enumerations(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> DataEntity:
+    """Return the entity with the enumerations these properties use: their members are checked before anything is sent."""
+    proper = [entity.names_by_folded.get(name.casefold(), "") for name in names]
+    known = await context.catalog.enumerations_of(entity, proper)
+    return replace(entity, enumerations={**entity.enumerations, **known}) if known else entity
 
 
 async def scoped(
@@ -312,6 +317,7 @@ async def get_entity_record(
     entity = await context.catalog.entity(entity_name)
     bound = CompanyBound(context.settings.companies)
     key = with_company(entity, key, company)
+    entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
     expanded = check_expand(expand or (), entity)
     scope = scope_read(entity, bound, company=None, cross_company=False, translation=None, expand=expanded)
