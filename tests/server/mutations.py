@@ -1,0 +1,112 @@
+"""Requests as clients send them, and what can be odd about them: for telling two ways of answering apart."""
+
+import copy
+import json
+import random
+from typing import Any
+
+Headers = dict[str, str]
+Case = tuple[bytes, Headers]
+
+META = "io.modelcontextprotocol/"
+VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
+METHODS = [
+    "initialize",
+    "ping",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "server/discover",
+]
+ODD_VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 1.5, 2**60, "", "x", "é", "2026-07-28", "2031-01-01", [], [1], {}, {"a": 1}, {"listChanged": 1},
+]  # fmt: skip
+ODD_NAMES = [
+    "cursor",
+    "_meta",
+    "extra",
+    "capabilities",
+    "clientInfo",
+    "protocolVersion",
+    "progressToken",
+    "title",
+    "icons",
+]
+ODD_HEADERS: list[tuple[str, str]] = [
+    ("mcp-protocol-version", "2026-07-28"),
+    ("mcp-protocol-version", "2025-06-18"),
+    ("mcp-protocol-version", "1999-01-01"),
+    ("mcp-protocol-version", ""),
+    ("mcp-method", "ping"),
+    ("mcp-method", "tools/list"),
+    ("mcp-method", " tools/list"),
+    ("mcp-method", "=?base64?dG9vbHMvbGlzdA==?="),
+    ("mcp-name", "x"),
+    ("x-mcp-toolsets", "data"),
+    ("x-mcp-readonly", "true"),
+    ("accept", "application/json"),
+    ("mcp-session-id", "s"),
+]
+
+
+def ordinary(chance: random.Random) -> tuple[dict[str, Any], Headers]:
+    """Return an ordinary request of any method and version."""
+    version, method = chance.choice(VERSIONS), chance.choice(METHODS)
+    params: dict[str, Any] = {}
+    headers = {"mcp-protocol-version": version}
+    client = {"name": "client", "version": "1.0"}
+    if method == "initialize":
+        params = {"protocolVersion": version, "capabilities": {}, "clientInfo": client}
+        if chance.random() < 0.5:
+            headers = {}
+    if version == "2026-07-28":
+        headers["mcp-method"] = method
+        params["_meta"] = {
+            f"{META}protocolVersion": version,
+            f"{META}clientCapabilities": {},
+            f"{META}clientInfo": client,
+        }
+    message = {"jsonrpc": "2.0", "id": chance.choice([0, 1, "a", 2**40]), "method": method, "params": params}
+    if not params and chance.random() < 0.5:
+        del message["params"]
+    return message, headers
+
+
+def places(node: Any) -> list[Any]:
+    """Return every object within a value, itself first."""
+    found = [node] if isinstance(node, dict) else []
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return found + [place for each in inner for place in places(each)]
+
+
+def mutate(message: dict[str, Any], headers: Headers, chance: random.Random) -> None:
+    """Make one thing odd."""
+    kind = chance.randrange(6)
+    place = chance.choice(places(message))
+    if kind == 0 and place:
+        del place[chance.choice(list(place))]
+    elif kind == 1 and place:
+        place[chance.choice(list(place))] = copy.deepcopy(chance.choice(ODD_VALUES))
+    elif kind == 2:
+        place[chance.choice(ODD_NAMES)] = copy.deepcopy(chance.choice(ODD_VALUES))
+    elif kind == 3 and headers:
+        del headers[chance.choice(list(headers))]
+    elif kind == 4:
+        name, value = chance.choice(ODD_HEADERS)
+        headers[name] = value
+    elif place:
+        name = chance.choice(list(place))
+        place[name.upper() if chance.random() < 0.5 else name + " "] = place.pop(name)
+
+
+def cases(count: int, seed: int) -> list[Case]:
+    """Return requests, one in four of them ordinary, the others odd in one to three ways."""
+    chance = random.Random(seed)  # noqa: S311 - the same requests every time
+    found = []
+    for _ in range(count):
+        message, headers = ordinary(chance)
+        for _ in range(chance.choice([0, 1, 1, 2, 3])):
+            mutate(message, headers, chance)
+        found.append((json.dumps(message).encode(), headers))
+    return found

@@ -1,0 +1,149 @@
+"""A small server without F&O: tools that answer, wait, fail and crash, behind the very HTTP code of the real one."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.errors import NotFound
+from d365mcp.events import Event, McpRequest
+from d365mcp.server.callers import Access
+from d365mcp.server.endpoint import Endpoint
+from d365mcp.server.late import LateEngine
+from d365mcp.server.messages import Reply
+from d365mcp.server.sdk import Engine, build_engine
+from d365mcp.settings import HostLimits, Settings
+from d365mcp.tools.tool import ReportProgress, Tool, ToolContext
+
+BASE = Settings(base_url="https://contoso.operations.dynamics.com", mcp_auth="none", host=HostLimits())
+
+
+class Echo(TypedDict):
+    said: str
+
+
+@dataclass
+class Work:
+    """What the tools are doing: `busy` at once, at `most`, and a gate that holds them."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    busy: int = 0
+    most: int = 0
+    order: list[str] = field(default_factory=list)
+
+
+WORK = Work()
+
+
+async def echo(context: ToolContext, text: Annotated[str, Field(description="What to say")] = "") -> Echo:
+    """Say something back."""
+    return Echo(said=text)
+
+
+async def hold(context: ToolContext, name: str = "") -> Echo:
+    """Work until the gate opens."""
+    WORK.busy += 1
+    WORK.most = max(WORK.most, WORK.busy)
+    WORK.order.append(name)
+    try:
+        await WORK.gate.wait()
+    finally:
+        WORK.busy -= 1
+    return Echo(said=name)
+
+
+async def step(context: ToolContext) -> Echo:
+    """Report progress twice."""
+    await context.report_progress(1, 2, "half way")
+    await context.report_progress(2, 2, "done")
+    return Echo(said="done")
+
+
+async def miss(context: ToolContext) -> Echo:
+    """Fail as F&O does."""
+    raise NotFound("No such record.", http_status=404, activity_id="a-1", hint="Check the key.")
+
+
+async def crash(context: ToolContext) -> Echo:
+    """Fail as programs do."""
+    raise RuntimeError("secret-of-the-server")
+
+
+async def change(context: ToolContext) -> Echo:
+    """Change something."""
+    return Echo(said="changed")
+
+
+TOOLS = (
+    Tool(echo, "Echo", "data"),
+    Tool(hold, "Hold", "data"),
+    Tool(step, "Step", "metadata"),
+    Tool(miss, "Miss", "data"),
+    Tool(crash, "Crash", "data"),
+    Tool(change, "Change", "data", read_only=False),
+)
+
+
+def engine_for(settings: Settings) -> Engine:
+    async def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
+        missing: Any = None
+        return ToolContext(settings, missing, missing, missing, access.caller, access.read_only, report_progress, print)
+
+    return build_engine(
+        settings, TOOLS, make_context, name="registry", version="1", title="Registry", instructions="Say something."
+    )
+
+
+@dataclass
+class Tried:
+    """An endpoint over the registry, and the events it emitted."""
+
+    endpoint: Endpoint
+    events: list[Event] = field(default_factory=list)
+
+    async def post(self, message: Any, headers: Mapping[str, str] | None = None) -> Reply:
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        return await self.endpoint.handle("POST", {**HEADERS, **(headers or {})}, body)
+
+    async def call(self, tool: str, headers: Mapping[str, str] | None = None, **arguments: Any) -> Reply:
+        return await self.post(request("tools/call", name=f"d365fo_{tool}", arguments=arguments), headers)
+
+    @property
+    def requests(self) -> list[McpRequest]:
+        return [event for event in self.events if isinstance(event, McpRequest)]
+
+
+HEADERS = {
+    "host": "localhost:7071",
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    "mcp-protocol-version": "2025-11-25",
+}
+
+
+def tried(**settings: Any) -> Tried:
+    """Return a fresh endpoint with these settings."""
+    given = replace(BASE, **settings)
+    events: list[Event] = []
+    WORK.__init__()  # type: ignore[misc]
+    return Tried(Endpoint(given, LateEngine(lambda: engine_for(given)), events.append), events)
+
+
+def request(method: str, /, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+
+
+def body_of(reply: Reply) -> dict[str, Any]:
+    return dict(json.loads(reply.body))
+
+
+def result_of(reply: Reply) -> dict[str, Any]:
+    return dict(body_of(reply)["result"])
+
+
+def text_of(reply: Reply) -> dict[str, Any]:
+    return dict(json.loads(result_of(reply)["content"][0]["text"]))

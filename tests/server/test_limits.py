@@ -1,0 +1,91 @@
+"""Limits that hold: permits, deadlines, and nothing left behind whatever goes wrong."""
+
+import asyncio
+import gc
+import random
+from typing import Any
+
+from d365mcp.settings import HostLimits
+from tests.server.registry import WORK, body_of, request, result_of, text_of, tried
+
+
+async def until(condition: Any) -> None:
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        await asyncio.sleep(0)
+
+
+def test_with_two_permits_never_more_than_two_tools_are_at_work_and_the_rest_wait_in_order() -> None:
+    async def scenario() -> None:
+        there = tried(max_concurrent_requests=2)
+        await there.call("echo")
+        calls = [asyncio.create_task(there.call("hold", name=str(number))) for number in range(10)]
+        await until(lambda: WORK.busy == 2)
+        assert (await there.post(request("ping"))).status == 200
+        assert (await there.post(request("tools/list"))).status == 200
+        WORK.gate.set()
+        replies = await asyncio.gather(*calls)
+        assert [reply.status for reply in replies] == [200] * 10
+        assert WORK.most == 2
+        assert WORK.order == [str(number) for number in range(10)]
+        assert there.endpoint.in_flight == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_call_whose_deadline_would_pass_while_it_waits_gets_503() -> None:
+    async def scenario() -> None:
+        there = tried(max_concurrent_requests=1, request_timeout=1.0)
+        await there.call("echo")
+        held = asyncio.create_task(there.call("hold"))
+        await until(lambda: WORK.busy == 1)
+        reply = await there.call("echo")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "2")
+        assert body_of(reply)["error"]["data"]["retryable"] is True
+        WORK.gate.set()
+        await held
+
+    asyncio.run(scenario())
+
+
+def test_at_the_deadline_the_caller_gets_a_clear_answer_and_the_tool_is_ended() -> None:
+    async def scenario() -> None:
+        there = tried(host=HostLimits(function_timeout=1.0))
+        await there.call("echo")
+        started = asyncio.get_running_loop().time()
+        reply = await there.call("hold")
+        assert asyncio.get_running_loop().time() - started < 1.0
+        assert result_of(reply)["isError"] is True
+        assert text_of(reply)["code"] == "deadline_exceeded"
+        assert "functionTimeout" in text_of(reply)["hint"]
+        assert WORK.busy == 0
+        assert there.requests[-1].outcome == "timeout"
+
+    asyncio.run(scenario())
+
+
+def test_two_thousand_faulty_requests_leave_no_task_and_no_permit_behind() -> None:
+    chance = random.Random(7)  # noqa: S311 - the same faults every time
+    kinds = ["crash", "miss", "hold", "nope", "echo", "cancelled"]
+
+    async def one(there: Any) -> None:
+        kind = chance.choice(kinds)
+        call = asyncio.create_task(there.call("hold" if kind == "cancelled" else kind))
+        if kind == "cancelled":
+            await asyncio.sleep(chance.random() / 1000)
+            call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    async def scenario() -> None:
+        there = tried(request_timeout=0.3, max_concurrent_requests=40, host=HostLimits(max_concurrent_requests=100))
+        await there.call("echo")
+        WORK.gate.set()
+        before = len(asyncio.all_tasks())
+        for _ in range(20):
+            await asyncio.gather(*(one(there) for _ in range(100)))
+        gc.collect()
+        assert len(asyncio.all_tasks()) == before
+        assert there.endpoint.in_flight == 0
+        assert there.endpoint.permits._value == 40
+        assert WORK.busy == 0
+
+    asyncio.run(scenario())

@@ -1,0 +1,167 @@
+"""Prepared answers say exactly what the SDK says, and leave to it all they do not know."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from d365mcp.app import Application
+from d365mcp.events import McpRequest
+from d365mcp.server.endpoint import Endpoint
+from d365mcp.server.late import LateEngine
+from d365mcp.server.messages import Reply
+from d365mcp.server.prepared import Prepared
+from d365mcp.settings import read_settings
+from tests.dev_host import ROOT
+from tests.server.mutations import Case, cases
+
+# All of them with D365MCP_MUTATIONS=50000.
+COUNT = int(os.environ.get("D365MCP_MUTATIONS", "5000"))
+BASE = {"host": "localhost", "content-type": "application/json", "accept": "application/json, text/event-stream"}
+SETTINGS = read_settings({"D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "MCP_READ_ONLY": "false"})
+
+
+class Counting(Prepared):
+    """Counts what it answers."""
+
+    given = 0
+
+    def answer(self, message: Any, headers: Any, access: Any) -> Reply | None:
+        reply = super().answer(message, headers, access)
+        self.given += reply is not None
+        return reply
+
+
+def endpoint(prepared: Prepared | None) -> Endpoint:
+    app = Application(SETTINGS)
+    engine = app.load()
+    return Endpoint(SETTINGS, LateEngine(lambda: engine), lambda event: None, prepared)
+
+
+async def answered(there: Endpoint, case: Case) -> Reply:
+    body, headers = case
+    return await there.handle("POST", {**BASE, **headers}, body)
+
+
+def meaning(reply: Reply) -> Any:
+    return reply.status, dict(reply.headers), json.loads(reply.body) if reply.body else None
+
+
+def test_mutated_requests_get_the_same_answer_both_ways() -> None:
+    async def compare() -> float:
+        prepared = Counting()
+        fast, slow = endpoint(prepared), endpoint(None)
+        for case in cases(COUNT, seed=20261125):
+            one, other = await answered(fast, case), await answered(slow, case)
+            assert meaning(one) == meaning(other), case
+        return prepared.given / COUNT
+
+    assert 0.1 < asyncio.run(compare()) < 0.6
+
+
+def test_ordinary_requests_are_answered_without_the_sdk() -> None:
+    """A prepared answer needs no engine: one that cannot load proves it."""
+
+    def unloadable() -> Any:
+        raise ModuleNotFoundError("no such package", name="mcp")
+
+    async def ask() -> list[Reply]:
+        there = Endpoint(SETTINGS, LateEngine(unloadable), lambda event: None, Prepared())
+        version = {"mcp-protocol-version": "2025-11-25"}
+        ordinary = [
+            {
+                "method": "initialize",
+                "params": {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {"roots": {"listChanged": True}},
+                    "clientInfo": {"name": "c", "version": "1"},
+                },
+            },
+            {"method": "ping"},
+            {"method": "tools/list"},
+            {"method": "tools/list", "params": {}},
+        ]
+        bodies = [json.dumps({"jsonrpc": "2.0", "id": 1, **each}).encode() for each in ordinary]
+        return [await answered(there, (body, version)) for body in bodies]
+
+    assert [reply.status for reply in asyncio.run(ask())] == [200] * 4
+
+
+def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
+    tries = []
+    engine = Application(SETTINGS).load()
+
+    def second_time() -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ModuleNotFoundError("No module named 'mcp'", name="mcp")
+        return engine
+
+    async def ask() -> tuple[Reply, Reply]:
+        there = Endpoint(SETTINGS, LateEngine(second_time), lambda event: None, None)
+        case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
+        return await answered(there, case), await answered(there, case)
+
+    first, second = asyncio.run(ask())
+    assert first.status == 503
+    assert "package mcp could not be loaded" in json.loads(first.body)["error"]["message"]
+    assert second.status == 200
+
+
+def test_one_loading_serves_all_who_wait() -> None:
+    loads = []
+    engine = Application(SETTINGS).load()
+
+    def load() -> Any:
+        loads.append(1)
+        return engine
+
+    async def ask() -> list[Reply]:
+        there = Endpoint(SETTINGS, LateEngine(load), lambda event: None, None)
+        case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
+        return list(await asyncio.gather(*(answered(there, case) for _ in range(30))))
+
+    assert {reply.status for reply in asyncio.run(ask())} == {200}
+    assert len(loads) == 1
+
+
+LIGHT = """
+import sys, asyncio, json
+import function_app
+before = {name.partition(".")[0] for name in sys.modules}
+from d365mcp.app import application
+headers = {"host": "localhost", "content-type": "application/json", "mcp-protocol-version": "2025-11-25"}
+body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
+async def ask():
+    application.endpoint.late.arm = lambda: None
+    return await application.endpoint.handle("POST", headers, body)
+assert asyncio.run(ask()).status == 200
+heavy = ["mcp", "mcp_types", "pydantic", "httpx", "azure.identity", "msal", "starlette", "jsonschema", "opencensus",
+         "duckdb", "sqlglot", "cryptography", "tenacity", "sqlite3", "ijson", "requests", "d365mcp.tools", "d365mcp.d365"]
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def test_a_cold_start_loads_nothing_heavy_before_and_for_a_prepared_answer() -> None:
+    environ = {**os.environ, "D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "MCP_AUTH": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_events_tell_prepared_answers_too() -> None:
+    events: list[McpRequest] = []
+
+    async def ask() -> None:
+        app = Application(SETTINGS)
+        there = Endpoint(SETTINGS, LateEngine(app.load), events.append, Prepared())  # type: ignore[arg-type]
+        there.late.arm = lambda: None  # type: ignore[method-assign]
+        await answered(there, (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode(), {}))
+
+    asyncio.run(ask())
+    (event,) = events
+    assert (event.name, event.outcome, event.cold_start) == ("tools/list", "ok", True)
+    assert event.bytes > 1000
