@@ -97,6 +97,11 @@ def table_names(tree: exp.Query) -> list[str]:
     return list(dict.fromkeys(table.name for table in entity_tables(tree)))
 
 
+def column_names(tree: exp.Query) -> list[str]:
+    """Return the names of all columns a statement mentions, as it writes them."""
+    return list(dict.fromkeys(column.name for column in tree.find_all(exp.Column)))
+
+
 def entity_tables(tree: exp.Query) -> Iterator[exp.Table]:
     own = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
     yield from (table for table in tree.find_all(exp.Table) if table.name.casefold() not in own)

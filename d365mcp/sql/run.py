@@ -178,7 +178,10 @@ class Fetch:
 
     async def run(self) -> None:
         await self.database.off_loop(partial(self.database.create, self.scan))
-        for options in self.requests():
+        requests = self.requests()
+        if self.limits.bound.allowed and self.answer.default_company:
+            self.limits.bound.check([(await self.client.session()).company])
+        for options in requests:
             if not await self.pages(options):
                 break
         name = self.scan.entity.entity_set

@@ -8,10 +8,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.d365.companies import CompanyBound
+from d365mcp.d365.models import DataEntity
 from d365mcp.events import current_operation
-from d365mcp.sql.plan import parse, plan, table_names
+from d365mcp.sql.plan import column_names, parse, plan, table_names
 from d365mcp.sql.run import Answer, Database, Limits, run, shown
 from d365mcp.tools.parameters import Company, Format
+from d365mcp.tools.records import with_enumerations
 from d365mcp.tools.results import chars, csv_cell, to_csv
 from d365mcp.tools.tool import ToolContext
 
@@ -41,21 +43,24 @@ async def query_sql(
 ) -> SqlResult:
     """Aggregate, join and rank records: one SELECT (DuckDB SQL) with entity sets as tables. Filter to keep it fast."""
     tree = parse(sql)
-    entities = {name: await context.catalog.entity(name) for name in table_names(tree)}
+    entities = {name: await entity_of(context, name, column_names(tree)) for name in table_names(tree)}
     bound = CompanyBound(context.settings.companies)
     limits = Limits(max_rows_scanned, allow_partial, company, cross_company, bound)
     with closing(await asyncio.to_thread(Database)) as database:
         planned = await asyncio.to_thread(plan, tree, entities, database.constant)
         answer = await run(planned, database, context.d365, limits)
-    if answer.default_company:
-        session = await context.d365.session()
-        bound.check([session.company])
     if operation := current_operation():
         operation.rows += len(answer.rows)
     result = shaped(answer, format, context.settings.max_result_chars - ENVELOPE_CHARS)
     if answer.default_company:
-        result["company"] = session.company.lower()
+        result["company"] = (await context.d365.session()).company
     return result
+
+
+async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
+    """Return an entity with the enumerations the statement may compare."""
+    entity = await context.catalog.entity(name)
+    return await with_enumerations(context, entity, columns)
 
 
 def shaped(answer: Answer, format: Format, budget: int) -> SqlResult:
