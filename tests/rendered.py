@@ -41,14 +41,8 @@ def default(each: Any) -> str:
 
 
 def tools_table() -> str:
-    rows = [f"| `{tool.name}` | {tool.toolset} | {access(tool)} | {tool.description} |" for tool in ALL_TOOLS]
+    rows = [f"| `{tool.name}` | {tool.toolset} | {"read" if tool.read_only else "write"} | {tool.description} |" for tool in ALL_TOOLS]
     return "\n".join(["| tool | toolset | access | what it does |", "|---|---|---|---|", *rows])
-
-
-def access(tool: Tool) -> str:
-    if tool.read_only:
-        return "read"
-    return "delete" if tool.destructive else "write"
 
 
 def with_tables(page: str) -> str:
