@@ -41,7 +41,10 @@ def default(each: Any) -> str:
 
 
 def tools_table() -> str:
-    rows = [f"| `{tool.name}` | {tool.toolset} | {"read" if tool.read_only else "write"} | {tool.description} |" for tool in ALL_TOOLS]
+    rows = [
+        f"| `{tool.name}` | {tool.toolset} | {'read' if tool.read_only else 'write'} | {tool.description} |"
+        for tool in ALL_TOOLS
+    ]
     return "\n".join(["| tool | toolset | access | what it does |", "|---|---|---|---|", *rows])
 
 
