@@ -334,6 +334,8 @@ def contradictions(settings: Settings) -> list[str]:
     found = []
     if settings.mcp_auth == "none" and settings.on_azure:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
+    if settings.mcp_auth in ("easy_auth", "jwt"):
+        found.append(f"MCP_AUTH={settings.mcp_auth} does not check callers in this version: set function_key.")
     return found
 
 

@@ -78,7 +78,7 @@ class TokenSource:
         if not fresh and held.value and time.time() < held.expires_on - REFRESH_EARLY_SECONDS:
             return held.value
         if held.fetching is None:
-            held.fetching = asyncio.create_task(self.fetch(held))
+            held.fetching = asyncio.create_task(self.fetch(held, user_assertion, fresh=fresh))
             held.fetching.add_done_callback(seen)
         # Shielded: one who gives up must not take the token from the others who wait for it.
         return await asyncio.shield(held.fetching)
@@ -100,8 +100,12 @@ class TokenSource:
             raise SignInFailed("D365FO_AUTH is on_behalf_of, but this request carries no caller's token.")
         return hashlib.sha256(user_assertion.encode()).hexdigest()
 
-    async def fetch(self, held: Held) -> str:
+    async def fetch(self, held: Held, user_assertion: str | None, *, fresh: bool) -> str:
         try:
+            if fresh:  # a credential keeps its token too: only a new one asks again
+                held.credential = await asyncio.to_thread(
+                    self.refusing, lambda: credential_of(self.settings, user_assertion)
+                )
             found = await asyncio.to_thread(self.refusing, lambda: held.credential.get_token(self.scope))
             held.value, held.expires_on, held.fetched_at = found.token, float(found.expires_on), time.time()
         finally:

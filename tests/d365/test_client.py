@@ -1,0 +1,338 @@
+"""The way to F&O: one token for many, retries for reads only, limits on what is read, and nothing left behind."""
+
+import asyncio
+import http.server
+import json
+import os
+import socketserver
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from d365mcp.d365.auth import TokenSource, scope_of
+from d365mcp.d365.client import D365Client
+from d365mcp.d365.http import D365Http, Request
+from d365mcp.d365.odata import QueryOptions
+from d365mcp.errors import (
+    D365Error,
+    DeadlineExceeded,
+    Forbidden,
+    InvalidAnswer,
+    InvalidArgument,
+    InvalidCursor,
+    NotFound,
+    OutcomeUnknown,
+    SignInFailed,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+from d365mcp.events import D365Exchange, Event, Operation, Trace, working_on
+from d365mcp.settings import read_settings
+from tests.simulated import Simulator
+
+GROUPS = QueryOptions(select=("CustomerGroupId",), top=3)
+Work = Callable[[D365Client], Awaitable[Any]]
+
+
+@pytest.fixture(autouse=True)
+def identity(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in simulator.identity_environment().items():
+        monkeypatch.setenv(name, value)
+
+
+class Runner:
+    """Runs work on a fresh client, and keeps the events and the operation."""
+
+    def __init__(self, base_url: str, seconds: float = 20.0) -> None:
+        self.base_url = base_url
+        self.seconds = seconds
+        self.events: list[Event] = []
+        self.operation = Operation(Trace.continued(None), 0.0)
+
+    def __call__(self, work: Work, **settings: str) -> Any:
+        async def run() -> Any:
+            given = read_settings({"D365FO_BASE_URL": self.base_url, **settings})
+            client = D365Client(D365Http(given, TokenSource(given), self.events.append))
+            self.operation = Operation(Trace.continued(None), time.monotonic() + self.seconds)
+            try:
+                with working_on(self.operation):
+                    return await work(client)
+            finally:
+                await client.aclose()
+
+        return asyncio.run(run())
+
+    @property
+    def exchanges(self) -> list[D365Exchange]:
+        return [event for event in self.events if isinstance(event, D365Exchange)]
+
+
+@pytest.fixture
+def run(simulator: Simulator) -> Runner:
+    return Runner(simulator.base_url)
+
+
+def groups(client: D365Client) -> Awaitable[Any]:
+    return client.query("CustomerGroups", GROUPS)
+
+
+def sent(simulator: Simulator, path: str = "/data") -> int:
+    return len(simulator.log(path))
+
+
+def test_fifty_calls_at_once_fetch_one_token(run: Runner, simulator: Simulator) -> None:
+    async def many(client: D365Client) -> None:
+        await asyncio.gather(*(groups(client) for _ in range(50)))
+
+    run(many)
+    assert sent(simulator, "/msi") == 1
+    assert sent(simulator) == 50
+
+
+def test_a_refused_token_is_replaced_once(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", status=401)
+    assert run(groups).records
+    assert (sent(simulator, "/msi"), sent(simulator)) == (2, 2)
+
+
+def test_a_token_that_stays_refused_names_the_form_to_fill_in(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", status=401, times=5)
+    with pytest.raises(Unauthorized) as refused:
+        run(groups)
+    assert "Microsoft Entra applications" in str(refused.value.hint)
+    assert sent(simulator) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [({"status": 403}, Forbidden), ({"status": 404}, NotFound), ({"status": 500}, Unavailable), ({"kind": "malformed"}, InvalidAnswer)],
+)  # fmt: skip
+def test_what_waiting_cannot_mend_is_not_tried_again(
+    run: Runner, simulator: Simulator, fault: dict[str, Any], error: type[D365Error]
+) -> None:
+    simulator.fault("/data/", **fault, times=5)
+    with pytest.raises(error):
+        run(groups)
+    assert sent(simulator) == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 503, "kind": "html"}, {"status": 504}, {"kind": "drop"}])
+def test_a_read_is_tried_again_twice(run: Runner, simulator: Simulator, fault: dict[str, Any]) -> None:
+    simulator.fault("/data/", **fault, times=2)
+    assert run(groups).records
+    assert sent(simulator) == 3
+    assert run.operation.retries == 2
+    assert [exchange.attempt for exchange in run.exchanges] == [1, 2, 3]
+
+
+def test_a_gateway_that_stays_down_is_told_without_its_page(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", status=503, kind="html", times=9)
+    with pytest.raises((Unavailable, Unreachable)) as told:
+        run(groups)
+    assert "<" not in json.dumps(told.value.describe())
+    assert sent(simulator) == 3
+
+
+def test_retry_after_in_seconds_is_waited_for(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", status=429, headers={"retry-after": "1"})
+    began = time.monotonic()
+    assert run(groups).records
+    assert time.monotonic() - began > 0.9
+    assert run.operation.throttles == 1
+
+
+def test_retry_after_as_a_date_is_told(run: Runner, simulator: Simulator) -> None:
+    moment = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
+    simulator.fault("/data/", status=429, headers={"retry-after": moment})
+    with pytest.raises(Throttled) as throttled:
+        run(groups)
+    assert 80 < (throttled.value.retry_after or 0) <= 90
+    assert sent(simulator) == 1
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(simulator: Simulator) -> None:
+    simulator.fault("/data/", status=429, headers={"retry-after": "5"})
+    began = time.monotonic()
+    with pytest.raises(Throttled):
+        Runner(simulator.base_url, seconds=2.0)(groups)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_slow_answer_ends_at_the_deadline(simulator: Simulator) -> None:
+    simulator.fault("/data/", kind="slow", seconds=20)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        Runner(simulator.base_url, seconds=1.0)(groups)
+    assert time.monotonic() - began < 1.5
+
+
+def test_an_environment_that_is_not_there_is_unreachable(simulator: Simulator) -> None:
+    with pytest.raises((Unreachable, SignInFailed)) as told:
+        Runner("http://127.0.0.1:9")(groups)
+    assert told.value.hint
+
+
+def test_a_failing_sign_in_says_what_to_look_at_and_is_not_kept(
+    run: Runner, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
+    with pytest.raises(SignInFailed) as failed:
+        run(groups)
+    assert "managed identity" in str(failed.value.hint)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example/data/CustomersV3",
+        "{base}.evil.example/data/CustomersV3",
+        "http://user@{host}/data/CustomersV3",
+        "//evil.example/data",
+        "/data/../api/services",
+        "{base}/data/../../x",
+    ],
+)
+def test_a_link_elsewhere_is_not_followed(run: Runner, simulator: Simulator, link: str) -> None:
+    host = simulator.base_url.removeprefix("http://")
+    leading = link.replace("{base}", simulator.base_url).replace("{host}", host)
+    with pytest.raises(InvalidCursor):
+        run(lambda client: client.next_page(leading))
+    assert sent(simulator) == 0
+
+
+@pytest.mark.parametrize("name", ["../api", "Customers V3", "CustomersV3?x=1", "CustomersV3/x", "", "Ä"])
+def test_only_a_name_becomes_part_of_a_path(run: Runner, simulator: Simulator, name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        run(lambda client: client.query(name, GROUPS))
+    assert sent(simulator) == 0
+
+
+def test_an_exchange_is_told_without_key_or_query_values(run: Runner, simulator: Simulator) -> None:
+    run(lambda client: client.get_record("CustomersV3", "(dataAreaId='usmf',CustomerAccount='US-001')", QueryOptions()))
+    (exchange,) = run.exchanges
+    assert (exchange.path, exchange.status) == ("/data/CustomersV3()", 200)
+    assert exchange.activity_id
+    assert exchange.trace.parent_id == run.operation.trace.span_id
+    (request,) = simulator.log("/data")
+    assert request["headers"]["x-ms-client-request-id"] == exchange.request_id
+    assert run.operation.d365_calls == 1
+
+
+def test_no_cookie_is_kept(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", status=200, body='{"value":[]}', headers={"set-cookie": "ApplicationGatewayAffinity=1"})
+
+    async def twice(client: D365Client) -> None:
+        await groups(client)
+        await groups(client)
+
+    run(twice)
+    assert all("cookie" not in request["headers"] for request in simulator.log("/data"))
+
+
+def test_an_abandoned_call_gives_its_connection_back(run: Runner, simulator: Simulator) -> None:
+    async def abandon(client: D365Client) -> tuple[int, int]:
+        await groups(client)
+        simulator.control(latency_ms=200)
+        calls = [asyncio.create_task(client.query("CustomerGroups", GROUPS)) for _ in range(200)]
+        await asyncio.sleep(0.1)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        simulator.control(latency_ms=0)
+        await groups(client)
+        return client.http.pool().active, client.http.pool().idle
+
+    assert run(abandon) == (0, 1)
+
+
+def test_a_write_that_got_no_answer_is_of_unknown_outcome(run: Runner, simulator: Simulator) -> None:
+    simulator.fault("/data/", method="POST", kind="drop", times=3)
+    with pytest.raises(OutcomeUnknown):
+        run(lambda client: client.create("CustomerGroups", {"dataAreaId": "usmf", "CustomerGroupId": "77"}))
+    assert sent(simulator) == 1
+
+
+def test_who_we_are_is_asked_once_by_many(run: Runner, simulator: Simulator) -> None:
+    async def many(client: D365Client) -> None:
+        sessions = await asyncio.gather(*(client.session() for _ in range(20)))
+        assert {session.company for session in sessions} == {"usmf"}
+
+    run(many)
+    assert sent(simulator, "/api") == 1
+
+
+def test_the_token_is_for_the_exact_root() -> None:
+    assert scope_of("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
+    assert scope_of("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
+
+
+class Huge(http.server.BaseHTTPRequestHandler):
+    """Answers that never end, or are far larger than they look."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        kind = self.path.split("/")[2].partition("?")[0]
+        if kind == "Bomb":
+            import gzip
+
+            body = gzip.compress(b" " * 300_000_000, 9)
+            self.send_header("content-encoding", "gzip")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        if kind == "Deep":
+            body = b'{"value":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b" " * 65536)
+        except OSError:
+            pass
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def huge() -> Iterator[str]:
+    class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Huge) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["Endless", "Bomb", "Deep"])
+def test_an_answer_without_end_ends_in_a_clear_error_with_little_memory(
+    huge: str, simulator: Simulator, kind: str
+) -> None:
+    before = resident()
+    with pytest.raises(InvalidAnswer) as told:
+        Runner(huge)(lambda client: client.query(kind, GROUPS))
+    assert ("larger than" in told.value.message) or ("nested" in told.value.message)
+    assert resident() - before < 200_000_000
+
+
+def resident() -> int:
+    with open(f"/proc/{os.getpid()}/statm") as status:
+        return int(status.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) -> None:
+    async def read(client: D365Client) -> Mapping[str, Any]:
+        async with client.http.stream(Request("GET", "/metadata/PublicEnumerations('NoYes')")) as chunks:
+            return dict(json.loads(b"".join([chunk async for chunk in chunks])))
+
+    assert run(read)["Name"] == "NoYes"
