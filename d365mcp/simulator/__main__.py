@@ -54,6 +54,8 @@ def main() -> None:
         log_level="error" if options.quiet else "info",
         access_log=not options.quiet,
         server_header=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=1,
         ssl_certfile=options.certificate,
     )
     _Server(config).run()

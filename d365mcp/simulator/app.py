@@ -30,6 +30,7 @@ METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"]
 LOOPBACK = ("127.0.0.1", "::1")
 
 Answer = Callable[[Request, bytes], Reply]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Simulator:
@@ -42,6 +43,7 @@ class Simulator:
         self.control = Control(world, restore=self._restore, revoke=self.tokens.revoke)
         self.environment = Environment(world, self.store, self.control)
         self._base_url = base_url.rstrip("/")
+        self._answer_as_fo = self._serving(self._environment)
 
     def app(self) -> Starlette:
         return Starlette(
@@ -51,7 +53,7 @@ class Simulator:
                 Route("/{tenant}/oauth2/v2.0/token", self._serving(self._entra), methods=["POST"]),
                 Route("/{tenant}/v2.0/.well-known/openid-configuration", self._serving(self._openid)),
                 *self.insights.routes(self._serving),
-                Route("/{path:path}", self._serving(self._environment), methods=METHODS),
+                Route("/{path:path}", self._as_fo, methods=METHODS),
             ]
         )
 
@@ -69,27 +71,33 @@ class Simulator:
             self.control.command(await request.json())
         except (WorldError, ValueError) as exc:
             return JSONResponse({"error": str(exc)}, 400)
-        self.tokens.lifetime = self.control.token_seconds
+        self.tokens.lifetime = self.control.numbers["token_seconds"]
         return JSONResponse({})
 
-    def _serving(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap an answer in what befalls every request: the log, waiting time and faults."""
+    def _serving(self, answer: Answer) -> Endpoint:
+        """Wrap an answer in what befalls every request: the log and the faults."""
 
         async def serve(request: Request) -> Response:
             body = await request.body()
-            started = time.perf_counter()
             with self.control.noted(request, body, self._client_id(request) or "") as entry:
-                if self.control.latency:
-                    await asyncio.sleep(self.control.latency)
                 response = await self._response(request, body, answer)
                 entry["status"] = response.status_code
-            response.headers["ms-dyn-aid"] = str(uuid4())
-            response.headers["server-timing"] = f"Server;dur={(time.perf_counter() - started) * 1000:.1f}"
-            if "x-ms-client-request-id" in request.headers:
-                response.headers["x-ms-client-request-id"] = request.headers["x-ms-client-request-id"]
             return response
 
         return serve
+
+    async def _as_fo(self, request: Request) -> Response:
+        """Answer for F&O: after its latency, and with its headers."""
+        started = time.perf_counter()
+        with self.control.at_work():
+            await asyncio.sleep(self.control.numbers["latency_ms"] / 1000)
+            response = await self._answer_as_fo(request)
+        response.headers["ms-dyn-aid"] = str(uuid4())
+        response.headers["server-timing"] = f"Server;dur={(time.perf_counter() - started) * 1000:.1f}"
+        response.headers["set-cookie"] = "ARRAffinity=simulator; Path=/; HttpOnly"  # clients should not send it back
+        if "x-ms-client-request-id" in request.headers:
+            response.headers["x-ms-client-request-id"] = request.headers["x-ms-client-request-id"]
+        return response
 
     async def _response(self, request: Request, body: bytes, answer: Answer) -> Response:
         fault = self.control.faults.take(request.method, request.url.path)

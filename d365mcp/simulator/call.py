@@ -45,6 +45,8 @@ class Call:
                     f"Query option '{name}' was specified more than once, but it must be specified at most once."
                 )
             found[name] = unquote_plus(value)
+        if "json" not in found.get("$format", "json"):
+            raise Refusal(f"The format '{found['$format']}' is not supported.")
         return found
 
     @property

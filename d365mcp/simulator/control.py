@@ -1,6 +1,7 @@
 """What a test may turn in a running simulator, and what it may learn: faults, delays, limits, clients and the log.
 
-`GET /__control` answers `{"log": […], "most_in_flight": n}`; `POST /__control` takes an object of commands:
+`GET /__control` answers `{"log": […], "most_in_flight": n}`, n being how many requests F&O had to answer at once;
+`POST /__control` takes an object of commands:
 
 | command | value | effect |
 |---|---|---|
@@ -15,8 +16,9 @@
 | `revoke_tokens` | true | every token issued so far gets 401 |
 
 Inside `fault`: `kind` (reply, html, empty, slow, malformed, cut, drop, endless, huge; reply when left out), `status`
-(503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge). A log entry has
-`sequence`, `time`, `seconds`, `method`, `path`, `query` (both as sent), `headers`, `client` (from its token), `body`, `status`.
+(503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge). A log entry has `sequence`,
+`time`, `seconds`, `method`, `path`, `query` (both as sent), `headers`, `client` (from its token), `body` and `status`,
+which is null while the request is at work and 0 when its connection was dropped.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from d365mcp.simulator.model import Client, World
 from d365mcp.simulator.shapes import Shape
 from d365mcp.simulator.world import client
 
-PAGE_SIZE = 10_000
-LOG_LENGTH = 20_000
+NUMBERS = {"latency_ms": 0, "page_size": 10_000, "token_seconds": 3_599}
+LOG_LENGTH = 10_000
 BODY_LENGTH = 65_536
 LOGGED_HEADERS = (
     "accept",
@@ -79,24 +81,19 @@ class Control:
 
     def __init__(self, world: World, restore: Callable[[], None], revoke: Callable[[], None]) -> None:
         self.world = world
-        self._restore, self._revoke = restore, revoke
+        self._restore = restore
         self._in_flight = 0
         self._commands: dict[str, Callable[[Shape], None]] = {
-            "fault": lambda shape: self.faults.waiting.append(fault(Shape(shape.plain("fault"), "fault"))),
-            "latency_ms": self._set_latency,
-            "page_size": self._set_page_size,
+            "fault": lambda shape: self.faults.waiting.append(fault(shape.part("fault"))),
             "throttle": self._set_throttle,
             "client": self._set_client,
             "default_company": self._set_default_company,
-            "token_seconds": self._set_token_seconds,
-            "revoke_tokens": lambda _: self._revoke(),
+            "revoke_tokens": lambda _: revoke(),
         }
         self._start()
 
     def _start(self) -> None:
-        self.latency = 0.0
-        self.page_size = PAGE_SIZE
-        self.token_seconds = 3599
+        self.numbers = dict(NUMBERS)
         self.throttle: Throttle | None = None
         self.faults = Faults()
         self.log: deque[dict[str, object]] = deque(maxlen=LOG_LENGTH)
@@ -111,14 +108,17 @@ class Control:
     def command(self, given: Mapping[str, object]) -> None:
         """Carry out commands; a wrong one raises WorldError and is named."""
         shape = Shape(dict(given), "control")
+        known = ("reset", *NUMBERS, *self._commands)
         for name in given:
-            if name != "reset" and name not in self._commands:
-                raise Shape(name, "control").wrong(f"a command among reset, {', '.join(self._commands)}")
+            if name not in known:
+                raise Shape(name, "control").wrong(f"a command among {', '.join(known)}")
         if shape.flag("reset"):
             self._start()
             self._restore()
         for name in given:
-            if name != "reset":
+            if name in NUMBERS:
+                self.numbers[name] = shape.number(name, NUMBERS[name])
+            elif name in self._commands:
                 self._commands[name](shape)
 
     def client(self, client_id: str) -> Client | None:
@@ -128,11 +128,19 @@ class Control:
         return None if self.world.clients else self._anyone
 
     @contextmanager
-    def noted(self, request: Request, body: bytes, client_id: str) -> Iterator[dict[str, object]]:
-        """Log a request while it is at work."""
-        self._sequence += 1
+    def at_work(self) -> Iterator[None]:
+        """Count a request to F&O among those in flight."""
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    @contextmanager
+    def noted(self, request: Request, body: bytes, client_id: str) -> Iterator[dict[str, object]]:
+        """Log a request while it is answered."""
+        self._sequence += 1
         started = time.time()
         entry: dict[str, object] = {
             "sequence": self._sequence,
@@ -149,17 +157,7 @@ class Control:
         try:
             yield entry
         finally:
-            self._in_flight -= 1
             entry["seconds"] = round(time.time() - started, 6)
-
-    def _set_latency(self, shape: Shape) -> None:
-        self.latency = shape.number("latency_ms", 0) / 1000
-
-    def _set_page_size(self, shape: Shape) -> None:
-        self.page_size = shape.number("page_size", PAGE_SIZE)
-
-    def _set_token_seconds(self, shape: Shape) -> None:
-        self.token_seconds = shape.number("token_seconds", 3599)
 
     def _set_default_company(self, shape: Shape) -> None:
         self._anyone = Client(shape.text("default_company").lower())
@@ -169,6 +167,6 @@ class Control:
         self.throttle = None if found is None else _throttle(found)
 
     def _set_client(self, shape: Shape) -> None:
-        given = Shape(shape.plain("client"), "control.client")
+        given = shape.part("client")
         name = given.text("id")
         self._clients[name] = client(given, self._clients.get(name, self._anyone))

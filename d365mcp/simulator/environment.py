@@ -27,6 +27,10 @@ class Environment:
         self.services = Services(self.reader)
         self.metadata = Metadata(world)
 
+    @property
+    def page_size(self) -> int:
+        return self.control.numbers["page_size"]
+
     def answer(self, call: Call) -> Reply:
         """Answer one request; whatever F&O refuses becomes its error reply."""
         try:
@@ -53,6 +57,8 @@ class Environment:
         if fault is not None:
             return fault.reply()
         try:
+            if call.segments[0].lower() != "data":
+                raise _no_resource(call)
             return self._data(call)
         except Refusal as refusal:
             return refusal.reply()
@@ -79,7 +85,7 @@ class Environment:
         if call.method == "POST":
             return self.writer.create(call, entity)
         _require(call, "GET")
-        return self.reader.collection(call, entity, self.control.page_size)
+        return self.reader.collection(call, entity, self.page_size)
 
     def _record(self, call: Call, entity: Entity, found: Segment) -> Reply:
         key = self._key(entity, found)
@@ -99,7 +105,7 @@ class Environment:
         entity = self._entity(call, found.name)
         _require(call, "GET")
         if found.predicate is not None:
-            return self.reader.related(call, entity, self._key(entity, found), name, self.control.page_size)
+            return self.reader.related(call, entity, self._key(entity, found), name, self.page_size)
         if name != "$count":
             raise _no_resource(call)
         return self.reader.count(call, entity)

@@ -45,7 +45,7 @@ class Fault:
     def response(self) -> Response:
         """The failures that are more than an odd answer."""
         if self.kind == "drop":
-            return _Dropped()
+            return _Dropped(status_code=0)
         if self.kind == "cut":
             return _Cut()
         chunks = _endless() if self.kind == "endless" else _huge(self.size)
@@ -76,10 +76,7 @@ class Faults:
 
 def fault(shape: Shape) -> Fault:
     """Read `{match: {method, path, after_n}, fault: {kind, status, headers, body, seconds, bytes}, times}`."""
-    match, what = (
-        Shape(shape.plain("match"), f"{shape.place}.match"),
-        Shape(shape.plain("fault"), f"{shape.place}.fault"),
-    )
+    match, what = shape.part("match"), shape.part("fault")
     kind = what.text("kind", "reply")
     if kind not in KINDS:
         raise what.wrong(f"a kind among {', '.join(KINDS)}")

@@ -39,8 +39,7 @@ class Shape:
 
     def objects(self, name: str) -> dict[str, Shape]:
         """The members of an optional object."""
-        found = self.member(name)
-        return {} if found is None else found.members()
+        return self.part(name).members()
 
     def text(self, name: str, default: str | None = None) -> str:
         found = self.member(name)
@@ -60,8 +59,7 @@ class Shape:
 
     def pairs(self, name: str) -> dict[str, str]:
         """An optional object whose values are all text."""
-        found = self.member(name)
-        return {} if found is None else found.as_pairs()
+        return self.part(name).as_pairs()
 
     def as_pairs(self) -> dict[str, str]:
         return {key: shape.as_text() for key, shape in self.members().items()}
@@ -83,6 +81,10 @@ class Shape:
         if not isinstance(found.value, int) or isinstance(found.value, bool):
             raise found.wrong("a whole number")
         return found.value
+
+    def part(self, name: str) -> Shape:
+        """An optional object; empty when it is absent."""
+        return Shape(self.plain(name), f"{self.place}.{name}")
 
     def plain(self, name: str) -> dict[str, object]:
         """An optional object, as it stands."""

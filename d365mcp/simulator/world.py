@@ -139,17 +139,22 @@ def _check_links(entity: Shape, entities: Mapping[str, Shape]) -> None:
     for found in filter(None, named):
         if found.as_text() not in entities:
             raise WorldError(f"{found.place}: no entity set {found.value!r} in this world.")
+    owner = entities.get(entity.text("backedBy", ""), entity)
+    if missing := _property_names(entity) - _property_names(owner):
+        raise WorldError(f"{entity.place}.backedBy: {owner.text('entitySet')} has no {', '.join(sorted(missing))}.")
+
+
+def _property_names(entity: Shape) -> set[str]:
+    return {item.text("name") for item in entity.items("properties")}
 
 
 def _enumeration(shape: Shape) -> Enumeration:
     members = list(shape.items("members"))
     if not members:
         raise WorldError(f"{shape.place}: members is missing.")
-    numeric = shape.plain("numericValues")
+    numbers = shape.part("numericValues")
     values = {
-        member.text("name"): Shape(numeric, f"{shape.place}.numericValues").number(
-            member.text("name"), member.number("position", index)
-        )
+        member.text("name"): numbers.number(member.text("name"), member.number("position", index))
         for index, member in enumerate(members)
     }
     labels = {member.text("name"): member.text("label", "") for member in members}
@@ -168,7 +173,6 @@ def _property(
     elif edm_type not in DATA_TYPES and edm_type != "Edm.DateTimeOffset":
         raise WorldError(f"{shape.place}.edmType: {edm_type!r} is no type F&O uses.")
     is_key = name in keys
-    length = shape.number("maxLength", 0)
     return Property(
         name=name,
         edm_type=edm_type,
@@ -180,7 +184,7 @@ def _property(
         mandatory=shape.flag("mandatory"),
         allow_edit=shape.flag("allowEdit", not is_key and not read_only),
         allow_edit_on_create=shape.flag("allowEditOnCreate", not read_only),
-        max_length=length or None,
+        max_length=shape.number("maxLength", 0) or None,
     )
 
 
@@ -206,7 +210,7 @@ def _entity(
         if key not in properties:
             raise WorldError(f"{shape.place}.keys: {key!r} is not among the properties.")
     public_name = shape.text("publicEntityName")
-    # The entity reference marks guesses as "XEntity (UNVERIFIED)".
+    # A remark may follow, as in the entity reference: "HcmEmploymentEntity (UNVERIFIED)".
     aot_name = shape.text("aotName", f"{public_name}Entity").split(" ")[0]
     return Entity(
         entity_set=shape.text("entitySet"),
@@ -252,10 +256,8 @@ def _generator(shape: Shape, properties: Mapping[str, Property]) -> Shape:
 
 
 def _new_record(shape: Shape) -> dict[str, object]:
-    """`newRecordDefaults`, written as recorded ({nonTrivialDefaults, nulls}) by the entity reference."""
-    found = shape.member("newRecordDefaults")
-    if found is None:
-        return {}
+    """`newRecordDefaults` as the entity reference records them."""
+    found = shape.part("newRecordDefaults")
     return found.plain("nonTrivialDefaults") | dict.fromkeys(found.texts("nulls"))
 
 
@@ -327,7 +329,7 @@ def _action(shape: Shape) -> Action:
         entity_set=shape.text("entitySet", ""),
         binding=shape.text("bindingKind", "BoundToEntitySet"),
         parameters=_parameters(shape),
-        # The entity reference adds remarks: "Edm.String (base64 PDF)".
+        # A remark may follow, as in "Edm.String (base64 PDF)".
         returns=shape.text("returns", "").split(" ")[0],
         result=shape.as_object().get("result"),
         error=shape.text("error", ""),
@@ -358,11 +360,7 @@ def client(shape: Shape, base: Client | None = None) -> Client:
         language=shape.text("language", base.language),
         allowed=shape.flag("allowed", base.allowed),
         read_only=shape.flag("read_only", base.read_only),
-        companies=_lower(shape.texts("companies")) or base.companies,
+        companies=tuple(map(str.lower, shape.texts("companies"))) or base.companies,
         denied=shape.texts("denied") or base.denied,
         secret=shape.text("secret", base.secret),
     )
-
-
-def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name.lower() for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -73,6 +74,7 @@ def test_broken_connections(simulator: Simulator, fo: httpx.Client, kind: str) -
     with pytest.raises(httpx.RemoteProtocolError):
         fo.get(URL)
     assert status(fo) == 200
+    assert [entry["status"] for entry in simulator.log("/data")] == [0 if kind == "drop" else 200, 200]
 
 
 def test_an_endless_answer_ends_when_the_caller_hangs_up(simulator: Simulator, fo: httpx.Client) -> None:
@@ -97,6 +99,13 @@ def test_slow_answers_and_latency_do_not_hold_others_up(simulator: Simulator, fo
     started = time.perf_counter()
     assert status(fo) == 200
     assert time.perf_counter() - started >= 0.05
+
+
+def test_only_requests_to_fo_count_as_in_flight(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.token()
+    assert simulator.most_in_flight() == 0
+    status(fo)
+    assert simulator.most_in_flight() == 1
 
 
 def test_throttling_allows_so_many_requests_in_a_window(simulator: Simulator, fo: httpx.Client) -> None:
@@ -140,6 +149,23 @@ def test_the_log_shows_every_request_as_it_was_sent(simulator: Simulator, fo: ht
 def test_a_wrong_command_is_named(simulator: Simulator, command: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="control|fault|explode"):
         simulator.control(**command)
+
+
+def test_the_process_ends_although_a_request_is_at_work() -> None:
+    running = Simulator.start()
+    running.fault("/data/", kind="slow", seconds=60)
+    caller = threading.Thread(target=_ignoring_the_end, args=(running,))
+    caller.start()
+    while running.most_in_flight() == 0:
+        time.sleep(0.01)
+    running.stop()
+    caller.join(timeout=5)
+    assert not caller.is_alive()
+
+
+def _ignoring_the_end(running: Simulator) -> None:
+    with running.client() as fo, contextlib.suppress(httpx.TransportError):
+        fo.get(URL)
 
 
 def test_a_reset_takes_tens_of_milliseconds(simulator: Simulator, fo: httpx.Client) -> None:

@@ -85,7 +85,8 @@ def test_property_names_are_case_sensitive(fo: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["$apply=aggregate($count as n)", "$search=x", "$compute=1", "$levels=2", "$inlinecount=allpages"]
+    "option",
+    ["$apply=aggregate($count as n)", "$search=x", "$compute=1", "$levels=2", "$inlinecount=allpages", "$format=atom"],
 )
 def test_options_that_fo_does_not_know_are_refused(fo: httpx.Client, option: str) -> None:
     assert fo.get(f"/data/CustomersV3?{option}").status_code == 400

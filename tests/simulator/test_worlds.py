@@ -30,6 +30,7 @@ ITEMS: dict[str, Any] = {
         {"name": "Active", "edmType": "Edm.Boolean"},
     ],
 }
+MORE = ITEMS | {"entitySet": "More", "backedBy": "Fewer"}
 COLORS = {"name": "Color", "members": [{"name": "None"}, {"name": "Red", "position": 5}]}
 
 
@@ -143,6 +144,10 @@ def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
         (
             world(entities=[ITEMS | {"references": [{"property": "Id", "entitySet": "Nothing"}]}]),
             "no entity set 'Nothing'",
+        ),
+        (
+            world(entities=[ITEMS, ITEMS | {"entitySet": "Fewer", "properties": ITEMS["properties"][:2]}, MORE]),
+            "Fewer has no Active",
         ),
         (world(default_company=5), "default_company: expected text, found int 5"),
         (world(include=["nowhere"]), "cannot be read"),
