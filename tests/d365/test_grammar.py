@@ -49,7 +49,7 @@ def test_multiplication_binds_tighter_than_addition_and_both_go_from_left_to_rig
     ],
 )
 def test_literals_of_every_kind_are_read(text: str, value: object) -> None:
-    assert parse_filter(f"A eq {text}") == Comparison("eq", Property("A"), Literal(value))  # type: ignore[arg-type]
+    assert parse_filter(f"A eq {text}") == Comparison("eq", Property("A"), Literal(value))
 
 
 def test_operators_and_functions_may_be_written_in_any_case() -> None:
