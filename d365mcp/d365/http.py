@@ -18,6 +18,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from d365mcp.d365.auth import TokenSource
+from d365mcp.d365.pool import PooledTransport
 from d365mcp.d365.responses import Answer, error_of
 from d365mcp.errors import (
     D365Error,
@@ -91,6 +92,7 @@ class D365Http:
         self.emit = emit
         self.facts = PoolFacts(settings.connection_pool_size)
         self.building: asyncio.Task[httpx.AsyncClient] | None = None
+        self.transport: PooledTransport | None = None
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
@@ -144,20 +146,16 @@ class D365Http:
                 client = await self.client()
                 meter.start()
                 self.facts.acquired += 1
-                self.facts.active += 1
-                try:
-                    async with client.stream(
-                        request.method,
-                        self.url(request),
-                        content=request.body,
-                        headers=self.headers(request, token, meter),
-                        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-                    ) as response:
-                        meter.status = response.status_code
-                        meter.activity_id = response.headers.get("ms-dyn-aid")
-                        yield response, meter
-                finally:
-                    self.facts.active -= 1
+                async with client.stream(
+                    request.method,
+                    self.url(request),
+                    content=request.body,
+                    headers=self.headers(request, token, meter),
+                    timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+                ) as response:
+                    meter.status = response.status_code
+                    meter.activity_id = response.headers.get("ms-dyn-aid")
+                    yield response, meter
         except TimeoutError:
             meter.error = "timeout"
             raise timed_out(request, meter) from None
@@ -214,29 +212,22 @@ class D365Http:
         return await asyncio.shield(self.building)
 
     def build(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=self.facts.limit, max_keepalive_connections=self.facts.limit)
         # No cookies: affinity would pin all callers to one of F&O's web servers.
         # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
         jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         local = urlsplit(self.base_url).hostname in LOOPBACK
-        return httpx.AsyncClient(limits=limits, follow_redirects=False, cookies=jar, trust_env=not local)
+        self.transport = PooledTransport(self.facts.limit, trust_env=not local)
+        return httpx.AsyncClient(transport=self.transport, follow_redirects=False, cookies=jar)
 
     def pool(self) -> PoolFacts:
         """Return the pool as it stands."""
-        if self.building is not None and self.building.done() and not self.building.exception():
-            self.facts.idle = idle_connections(self.building.result())
+        if self.transport is not None:
+            self.facts.active, self.facts.idle = self.transport.active, len(self.transport.idle)
         return self.facts
 
     async def aclose(self) -> None:
         if self.building is not None:
             await (await self.building).aclose()
-
-
-def idle_connections(client: httpx.AsyncClient) -> int:
-    """Count connections that wait for work. httpx shows no such number: a test keeps watch over the way to it."""
-    transport = client._transport
-    pool = getattr(transport, "_pool", None)
-    return sum(1 for connection in pool.connections if connection.is_idle()) if pool is not None else 0
 
 
 class Meter:

@@ -74,15 +74,26 @@ class Query:
             cross_company=self.cross_company,
         )
 
-    def following(self, record: Mapping[str, Any], position: Position) -> Position:
-        """Return the position after `record`, which stands at `position`."""
-        values = tuple(record.get(prop.name) for prop, _ in self.order)
-        if values and not any("/" in prop.name for prop, _ in self.order) and keyset_filter(self.order, values):
-            return Position(position.part, after=values)
-        return Position(position.part, position.skip + 1, position.after)
-
     def accepts(self, record: Mapping[str, Any]) -> bool:
         return self.exact is None or matches(self.exact, record)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: the `taken`th of what was read from `start` on."""
+
+    query: Query
+    start: Position
+    taken: int
+    record: Mapping[str, Any]
+
+    def following(self) -> Position:
+        """Return the position after the record."""
+        order = self.query.order
+        values = tuple(self.record.get(prop.name) for prop, _ in order)
+        if values and not any("/" in prop.name for prop, _ in order) and keyset_filter(order, values):
+            return Position(self.start.part, after=values)
+        return Position(self.start.part, self.start.skip + self.taken, self.start.after)
 
 
 @dataclass
@@ -95,26 +106,25 @@ class Reader:
     count: int | None = field(default=None, init=False)
     waiting: int = field(default=0, init=False)  # records at hand that were not taken
 
-    async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Position], None]:
-        """Yield up to `wanted` records, each with the position after it."""
+    async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
+        """Yield up to `wanted` records, each with its place."""
         if len(self.query.filters) > 1 and self.query.order_by:
-            async for record, position in self.merged(start, wanted):
-                yield record, position
+            async for record, there in self.merged(start, wanted):
+                yield record, there
             return
         position = start
         while wanted and position.part < len(self.query.filters):
             asked = min(wanted if self.query.exact is None else max(4 * wanted, 200), PAGE_ROWS)
-            taken = 0
+            place: Place | None = None
             async for record in self.chunk(position, asked):
-                taken += 1
-                position = self.query.following(record, position)
+                place = Place(self.query, position, place.taken + 1 if place else 1, record)
                 if self.query.accepts(record):
-                    yield record, position
+                    yield record, place
                     wanted -= 1
-                if not wanted or taken == asked:
+                if not wanted or place.taken == asked:
                     break
-            if taken < asked and wanted:
-                position = Position(position.part + 1)
+            ended = place is None or place.taken < asked
+            position = Position(position.part + 1) if ended or place is None else place.following()
 
     async def chunk(self, position: Position, rows: int) -> AsyncGenerator[Record, None]:
         """Yield what one request asks for, across the pages F&O cuts it into."""
@@ -131,7 +141,7 @@ class Reader:
                 return
             page = await self.client.next_page(page.next_link)
 
-    async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Position], None]:
+    async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
         """Yield from all parts in the asked order: each is read from its beginning and sorted in with the others."""
         upto = start.skip + wanted
         found: list[Record] = []
@@ -142,7 +152,7 @@ class Reader:
             found.sort(key=lambda record: sort_key(record.get(prop.name)), reverse=descending)
         for index, record in enumerate(found[start.skip : upto], start.skip + 1):
             self.waiting = min(len(found), upto) - index
-            yield record, Position(skip=index)
+            yield record, Place(self.query, Position(), index, {})
 
 
 def sort_key(value: Any) -> tuple[int, Any]:

@@ -21,7 +21,7 @@ from d365mcp.d365.odata import (
     check_select,
     translate_filter,
 )
-from d365mcp.d365.reading import Position, Query, Reader, position_of, position_state
+from d365mcp.d365.reading import Place, Position, Query, Reader, position_of, position_state
 from d365mcp.errors import DeadlineExceeded, InvalidArgument, InvalidCursor, NotFound, Unreachable
 from d365mcp.events import current_operation
 from d365mcp.tools.columns import default_columns
@@ -140,7 +140,7 @@ async def page_of(
         result["count"] = reader.count
     still = (wanted - len(page.records)) if asked.top else wanted
     if page.more and still:
-        state = {"entity": entity.entity_set, "asked": asked.state(), "position": position_state(page.position)}
+        state = {"entity": entity.entity_set, "asked": asked.state(), "position": position_state(page.following())}
         result["next_cursor"] = await context.cursors.seal({**state, "wanted": still}, context.caller.name)
     if page.trimmed:
         result["left_out"] = page.left_out
@@ -245,13 +245,18 @@ class Page:
     more: bool = False
     trimmed: bool = False
     left_out: int = 0
+    last: Place | None = None
+
+    def following(self) -> Position:
+        """Return where the next page begins."""
+        return self.last.following() if self.last else self.position
 
     async def fill(self, reader: Reader, rows: int, shown: Sequence[str], *, keep_etag: bool) -> None:
         """Take records until there are no more, enough, or no room or time for another."""
         try:
             async with aclosing(reader.records(self.position, rows)) as source:
-                async for raw, position in source:
-                    if not self.take(raw, position, shown, keep_etag=keep_etag):
+                async for raw, place in source:
+                    if not self.take(raw, place, shown, keep_etag=keep_etag):
                         self.more = True
                         self.left_out = min(reader.waiting + 1, self.wanted - len(self.records))
                         return
@@ -260,7 +265,7 @@ class Page:
                 raise
             self.cut_by_time()
 
-    def take(self, raw: Mapping[str, Any], position: Position, shown: Sequence[str], *, keep_etag: bool) -> bool:
+    def take(self, raw: Mapping[str, Any], place: Place, shown: Sequence[str], *, keep_etag: bool) -> bool:
         """Add a record. Returns False, leaving it out, when the page is full."""
         if len(self.records) == self.wanted:
             return False
@@ -276,7 +281,7 @@ class Page:
             return False
         self.budget -= cost
         self.records.append(record)
-        self.position = position
+        self.last = place
         if company := raw.get(COMPANY):
             self.companies.add(str(company).lower())
         return True
