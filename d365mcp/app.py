@@ -5,6 +5,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class Application:
             logging.getLogger(name).setLevel(logging.WARNING)
         warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
-        self.endpoint = Endpoint(settings, LateEngine(self.load), self.emit, Prepared())
+        self.endpoint = Endpoint(settings, LateEngine(self.load, self.preload), self.emit, Prepared())
         self.random_cursor_key = secrets.token_bytes(32)
 
     def emit(self, event: Event) -> None:
@@ -53,7 +54,7 @@ class Application:
         from d365mcp.server.sdk import build_engine
         from d365mcp.tools import ALL_TOOLS
 
-        engine = build_engine(
+        return build_engine(
             self.settings,
             ALL_TOOLS,
             self.make_context,
@@ -62,13 +63,12 @@ class Application:
             title=TITLE,
             instructions=INSTRUCTIONS.read_text(encoding="utf-8").strip(),
         )
-        self.preload()
-        return engine
 
     def preload(self) -> None:
-        """Import what the first call to F&O needs, while nobody waits."""
-        if not self.settings.problems:
-            self.client  # noqa: B018 - built here, once, in this thread
+        """Import what the first call to F&O needs, beside its own waiting; what fails here fails there, and is told."""
+        if self.settings.problems:
+            return
+        with suppress(ImportError):
             from azure import identity
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named

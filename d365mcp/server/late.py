@@ -29,8 +29,10 @@ class EngineUnavailableError(Exception):
 class LateEngine:
     """Holds what answers MCP requests, once it has been loaded."""
 
-    def __init__(self, load: "Callable[[], Engine]") -> None:
+    def __init__(self, load: "Callable[[], Engine]", then: Callable[[], object] = lambda: None) -> None:
+        """`load` returns what answers; `then` imports what the first calls need, when those who wait have theirs."""
         self.load = load
+        self.then = then
         self.engine: Engine | None = None
         self.loading: asyncio.Future[Engine] | None = None
 
@@ -63,6 +65,7 @@ class LateEngine:
             settle(loop, self.failed, loading, EngineUnavailableError(package))
         else:
             settle(loop, self.loaded, loading, engine)
+            self.then()
 
     def loaded(self, loading: "asyncio.Future[Engine]", engine: "Engine") -> None:
         self.engine = engine

@@ -1,8 +1,10 @@
 """Answers questions over many records: one SELECT over entity sets."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import closing
-from typing import Annotated, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -10,12 +12,13 @@ from typing_extensions import TypedDict
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
 from d365mcp.events import current_operation
-from d365mcp.sql.plan import column_names, parse, plan, table_names
-from d365mcp.sql.run import Answer, Database, Limits, run, shown
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.records import with_enumerations
 from d365mcp.tools.results import chars, csv_cell, to_csv
 from d365mcp.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from d365mcp.sql.run import Answer
 
 ENVELOPE_CHARS = 2_000
 
@@ -42,19 +45,27 @@ async def query_sql(
     format: Format = "records",
 ) -> SqlResult:
     """Aggregate, join and rank records: one SELECT (DuckDB SQL) with entity sets as tables. Filter to keep it fast."""
-    tree = parse(sql)
-    entities = {name: await entity_of(context, name, column_names(tree)) for name in table_names(tree)}
+    # sqlglot and DuckDB come in with the first statement, in a thread: nothing is imported on the event loop.
+    plans, runs = await asyncio.to_thread(rooms)
+    tree = plans.parse(sql)
+    columns = plans.column_names(tree)
+    entities = {name: await entity_of(context, name, columns) for name in plans.table_names(tree)}
     bound = CompanyBound(context.settings.companies)
-    limits = Limits(max_rows_scanned, allow_partial, company, cross_company, bound)
-    with closing(await asyncio.to_thread(Database)) as database:
-        planned = await asyncio.to_thread(plan, tree, entities, database.constant)
-        answer = await run(planned, database, context.d365, limits)
+    limits = runs.Limits(max_rows_scanned, allow_partial, company, cross_company, bound)
+    with closing(await asyncio.to_thread(runs.Database)) as database:
+        planned = await asyncio.to_thread(plans.plan, tree, entities, database.constant)
+        answer: Answer = await runs.run(planned, database, context.d365, limits)
     if operation := current_operation():
         operation.rows += len(answer.rows)
-    result = shaped(answer, format, context.settings.max_result_chars - ENVELOPE_CHARS)
+    result = shaped(answer, runs.shown, format, context.settings.max_result_chars - ENVELOPE_CHARS)
     if answer.default_company:
         result["company"] = (await context.d365.session()).company
     return result
+
+
+def rooms() -> tuple[Any, Any]:
+    """Import what plans and runs statements."""
+    return import_module("d365mcp.sql.plan"), import_module("d365mcp.sql.run")
 
 
 async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
@@ -63,7 +74,7 @@ async def entity_of(context: ToolContext, name: str, columns: list[str]) -> Data
     return await with_enumerations(context, entity, columns)
 
 
-def shaped(answer: Answer, format: Format, budget: int) -> SqlResult:
+def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget: int) -> SqlResult:
     """Return the answer cut to the budget in whole rows."""
     names = unique(answer.columns)
     result = SqlResult(row_count=len(answer.rows), rows_scanned=answer.rows_scanned, requests=answer.requests)
