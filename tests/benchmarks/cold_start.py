@@ -1,0 +1,145 @@
+"""From a new process to its first answer, and what a request costs then, in Microsoft's own runtime (Python 3.13).
+
+    python3.13 -m tests.benchmarks.cold_start [--spawns 9] [--json FILE]
+
+Each figure stands beside a function that does nothing, measured in the same run. Bytecode is on disk, as deployed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.throughput import CASES, VERSION, immediate_fo, message
+from tests.dev_host import ROOT
+from tests.functions_runtime import Call, FunctionsRuntime
+
+HERE = Path(__file__).parent
+NOOP = HERE / "noop"
+HANDSHAKE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "bench", "version": "1"},
+}
+FIRSTS = {
+    "initialize": message("initialize", HANDSHAKE),
+    "tools/list": message("tools/list"),
+    "first tool without I/O": CASES["a tool without I/O"],
+    "first query, immediate F&O": CASES["query, top 10"],
+}
+
+
+def call(body: bytes) -> Call:
+    headers = {"host": "localhost", "content-type": "application/json", **VERSION}
+    return Call("mcp", "POST", "http://localhost/mcp", headers, body=body.decode())
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def first_answer(app: Path, body: bytes) -> dict[str, float]:
+    """Load the app, get its first answer, and say what that took: run in a process of its own."""
+    runtime = await FunctionsRuntime.start(app)
+    answer = await runtime.invoke(call(body))
+    if answer.status != 200 or '"isError":true' in answer.body:
+        raise RuntimeError(answer.body or answer.error)
+    return {"answered": time.time(), "modules": len(sys.modules), "mb": resident() / 1e6}
+
+
+async def steady(app: Path, body: bytes, count: int = 3000) -> float:
+    """Return the median cost of a request in microseconds, once all is loaded."""
+    runtime = await FunctionsRuntime.start(app)
+    for _ in range(200):
+        await runtime.invoke(call(body))
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await runtime.invoke(call(body))
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
+
+
+def spawn(kind: str, app: Path, body: bytes, environ: dict[str, str]) -> dict[str, float]:
+    """Run one measurement in a new process; a first answer's time counts from before the process was started."""
+    began = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.cold_start", kind, str(app)],
+        input=body,
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "ms": (found["answered"] - began) * 1000} if "answered" in found else found
+
+
+def medians(spawns: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(each[name] for each in spawns) for name in ("ms", "modules", "mb")}
+
+
+def run(spawns: int) -> list[dict[str, Any]]:
+    """Measure every case, turn by turn with the no-op, so that a noisy moment hits both."""
+    rows = []
+    with immediate_fo(0) as fo:
+        environ = {
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            "D365FO_BASE_URL": fo,
+            "MCP_AUTH": "none",
+            "IDENTITY_ENDPOINT": f"{fo}/msi/token",
+            "IDENTITY_HEADER": "x",
+        }
+        for body in (b"{}", *FIRSTS.values()):  # the first run of each writes bytecode
+            spawn("first", NOOP if body == b"{}" else ROOT, body, environ)
+        for name, body in FIRSTS.items():
+            turns = [(spawn("first", NOOP, b"{}", environ), spawn("first", ROOT, body, environ)) for _ in range(spawns)]
+            bare, ours = medians([one for one, _ in turns]), medians([other for _, other in turns])
+            rows.append(
+                {"case": name, **ours, "bare_ms": bare["ms"], "ratio": ours["ms"] / bare["ms"], "bare_mb": bare["mb"]}
+            )
+        for name in ("tools/list", "a tool without I/O", "query, top 10"):
+            bare = spawn("steady", NOOP, b"{}", environ)
+            ours = spawn("steady", ROOT, CASES[name], environ)
+            rows.append(
+                {"case": f"steady: {name}", "us": ours["us"], "bare_us": bare["us"], "ratio": ours["us"] / bare["us"]}
+            )
+    return rows
+
+
+def show(row: dict[str, Any]) -> str:
+    if "us" in row:
+        return f"{row['case']:32} {row['us']:8.0f} µs {row['bare_us']:8.0f} µs bare {row['ratio']:6.2f}x"
+    return (
+        f"{row['case']:32} {row['ms']:8.0f} ms {row['bare_ms']:8.0f} ms bare {row['ratio']:6.2f}x "
+        f"{row['modules']:6.0f} modules {row['mb']:6.0f} MB ({row['bare_mb']:.0f} bare)"
+    )
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["first"]:
+        print(json.dumps(asyncio.run(first_answer(Path(sys.argv[2]), sys.stdin.buffer.read()))))
+        sys.stdout.flush()
+        os._exit(0)  # what loads in the background would only delay the end
+    if sys.argv[1:2] == ["steady"]:
+        print(json.dumps({"us": asyncio.run(steady(Path(sys.argv[2]), sys.stdin.buffer.read()))}), flush=True)
+        os._exit(0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spawns", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    options = parser.parse_args()
+    rows = run(options.spawns)
+    print("\n".join(map(show, rows)))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
