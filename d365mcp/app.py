@@ -3,6 +3,7 @@
 import logging
 import secrets
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ import d365mcp
 from d365mcp.events import Event
 from d365mcp.server.callers import Access
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import LateEngine
+from d365mcp.server.late import Late
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import Settings, read_settings
 from d365mcp.telemetry import exporter
@@ -22,11 +23,11 @@ from d365mcp.telemetry import exporter
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
     from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.server.calls import ToolCalls
     from d365mcp.server.sdk import Engine
     from d365mcp.tools.tool import ReportProgress, ToolContext
 
 INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
-TITLE = "Dynamics 365 Finance & Operations"
 
 
 # At INFO they write a line with the whole URL, filter values and all, for every call.
@@ -43,35 +44,42 @@ class Application:
             logging.getLogger(name).setLevel(logging.WARNING)
         warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
-        self.endpoint = Endpoint(settings, LateEngine(self.load, self.preload), self.emit, Prepared())
+        listener = self.telemetry if self.telemetry.enabled else None
+        turn = threading.Lock()
+        self.calls = Late(self.load_calls, turn)
+        self.endpoint = Endpoint(settings, Late(self.load_engine, turn), listener, Prepared(), self.calls)
         self.random_cursor_key = secrets.token_bytes(32)
 
     def emit(self, event: Event) -> None:
         self.telemetry(event)
 
-    def load(self) -> "Engine":
-        """Import and build what answers calls. Runs in the late thread: never on the event loop."""
-        from d365mcp.server.sdk import build_engine
+    def load_calls(self) -> "ToolCalls":
+        """Import the tools and what they use. Runs in a thread: never on the event loop."""
+        from d365mcp.server.calls import ToolCalls, by_name
         from d365mcp.tools import ALL_TOOLS
 
-        return build_engine(
-            self.settings,
-            ALL_TOOLS,
-            self.make_context,
-            name="d365mcp",
+        calls = ToolCalls(self.settings, by_name(ALL_TOOLS), self.make_context)
+        if not self.settings.problems:
+            self.client  # noqa: B018 - built here, once, in this thread
+        return calls
+
+    def load_engine(self) -> "Engine":
+        """Import the SDK, after the tools, and what signs in."""
+        from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE
+        from d365mcp.server.sdk import build_engine
+
+        engine = build_engine(
+            self.calls.value or self.load_calls(),
+            name=SERVER_NAME,
             version=d365mcp.__version__,
-            title=TITLE,
+            title=SERVER_TITLE,
             instructions=INSTRUCTIONS.read_text(encoding="utf-8").strip(),
         )
-
-    def preload(self) -> None:
-        """Import what the first call to F&O needs, beside its own waiting; what fails here fails there, and is told."""
-        if self.settings.problems:
-            return
-        with suppress(ImportError):
+        with suppress(ImportError):  # what is missing is told by the call that needs it
             from azure import identity
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
+        return engine
 
     @cached_property
     def client(self) -> "D365Client":

@@ -82,7 +82,7 @@ def rendered() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         if page.exists():
             yield page, with_tables(page.read_text())
-    engine = Application(read_settings({})).load()
+    engine = Application(read_settings({})).load_engine()
     yield FRAGMENTS, prepare.text(asyncio.run(prepare.prepare(engine)))
     for tool in ALL_TOOLS:
         yield SNAPSHOTS / f"{tool.name}.json", snapshot(tool)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import Listener, McpRequest, Operation, Outcome, Trace, working_on
 from d365mcp.server.callers import Access, access_of
-from d365mcp.server.late import EngineUnavailableError, LateEngine
+from d365mcp.server.late import Arming, Late, UnavailableError
 from d365mcp.server.messages import (
     BUSY,
     INVALID_REQUEST,
@@ -29,8 +29,9 @@ from d365mcp.server.messages import (
 from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
+    from d365mcp.server.calls import ToolCalls
     from d365mcp.server.prepared import Prepared
-    from d365mcp.server.sdk import Served
+    from d365mcp.server.sdk import Engine, Served
 
 log = logging.getLogger("d365mcp.request")
 
@@ -42,17 +43,24 @@ LEAST_SECONDS = 0.25
 class Endpoint:
     """Answers MCP over HTTP. Remembers nothing between requests.
 
-    `late` loads what answers calls; `prepared` answers the ordinary shapes of initialize and the lists ahead of it. A
-    test registry comes in by its own `late` engine, without prepared answers.
+    `engine` answers anything, with the SDK. Ahead of it, `prepared` answers the ordinary shapes of initialize and the
+    lists, `calls` ordinary calls. A test registry comes in by its own engine alone. Without `emit` nobody listens.
     """
 
     def __init__(
-        self, settings: Settings, late: LateEngine, emit: Listener, prepared: "Prepared | None" = None
+        self,
+        settings: Settings,
+        engine: "Late[Engine]",
+        emit: Listener | None,
+        prepared: "Prepared | None" = None,
+        calls: "Late[ToolCalls] | None" = None,
     ) -> None:
         self.settings = settings
-        self.late = late
+        self.engine = engine
         self.emit = emit
         self.prepared = prepared
+        self.calls = calls
+        self.arm = Arming(*([calls] if calls else []), engine)
         self.permits = asyncio.Semaphore(settings.tool_permits)
         self.in_flight = 0
         self.answered = 0
@@ -152,8 +160,7 @@ class Job:
         reply = prepared.answer(self.message, self.headers, self.access) if prepared else None
         if reply is None:
             reply = await self.served()
-        else:
-            self.endpoint.late.arm()
+        self.endpoint.arm()
         self.tell(reply)
         return reply
 
@@ -169,14 +176,21 @@ class Job:
                 finally:
                     self.endpoint.in_flight -= 1
                     self.endpoint.permits.release()
-            except EngineUnavailableError as problem:
+            except UnavailableError as problem:
                 self.outcome, self.error_code = "protocol_error", "unavailable"
                 return error(503, UNAVAILABLE, str(problem), self.message["id"], headers={"retry-after": "5"})
 
     async def answer(self) -> Reply:
-        engine = await self.endpoint.late.get()
-        name = self.name()
-        self.toolset = engine.toolset_of.get(name)
+        if self.message["method"] == "tools/call" and self.endpoint.calls:
+            calls = await self.endpoint.calls.get()
+            tool = calls.tools.get(self.name())
+            self.toolset = tool.toolset if tool else None
+            direct = await calls.answer(self.message, self.headers, self.access)
+            if direct is not None:
+                reply, called = direct
+                self.outcome, self.error_code = called.outcome, called.error_code
+                return reply
+        engine = await self.endpoint.engine.get()
         served: Served = await engine.serve(self.message, self.headers, self.access)
         self.outcome, self.error_code = served.outcome, served.error_code
         return served.reply
@@ -184,6 +198,10 @@ class Job:
     async def permitted(self) -> bool:
         """Wait, in order, for one of the permits tool calls share; False when the time would be up first."""
         waiting = time.perf_counter()
+        if not self.endpoint.permits.locked():  # free at once: needs no clock
+            await self.endpoint.permits.acquire()
+            self.endpoint.in_flight += 1
+            return True
         try:
             async with asyncio.timeout(max(0.0, self.operation.remaining() - LEAST_SECONDS)):
                 await self.endpoint.permits.acquire()
@@ -209,11 +227,14 @@ class Job:
 
     def tell(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
-        event = self.event(reply)
+        called = self.message["method"] == "tools/call"
+        if called or self.endpoint.emit is not None:
+            event = self.event(reply)
+            if self.endpoint.emit is not None:
+                self.endpoint.emit(event)
+            if called:
+                log.info("%s", line_of(event))
         self.endpoint.answered += 1
-        self.endpoint.emit(event)
-        if event.method == "tools/call":
-            log.info("%s", line_of(event))
 
     def event(self, reply: Reply) -> McpRequest:
         operation = self.operation

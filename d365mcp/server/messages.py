@@ -67,7 +67,7 @@ def read_message(body: bytes) -> Message:
         # The Functions host forwards a body only when Content-Length says there is one.
         raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
     try:
-        message = json.loads(body, object_pairs_hook=unique, parse_constant=refuse_constant)
+        message = DECODER.decode(body.decode("utf-8-sig"))
     except RecursionError:
         raise Refused(error(400, PARSE_ERROR, "The JSON is nested too deeply.")) from None
     except ValueError as problem:
@@ -113,6 +113,9 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def refuse_constant(name: str) -> Any:
     raise Odd(f"{name} is not JSON.")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refuse_constant)
 
 
 def too_deep(value: Any) -> bool:

@@ -137,14 +137,18 @@ def is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
 def is_plain_modern(message: Message, headers: Mapping[str, str]) -> bool:
     """Return whether a stateless-era request carries exactly the envelope it should, and says nothing else."""
     params = message.get("params")
-    if message["method"] not in MODERN_METHODS or headers.get("mcp-method") != message["method"]:
+    if message["method"] not in MODERN_METHODS or "mcp-name" in headers:
         return False
-    if "mcp-name" in headers or not isinstance(params, dict) or params.keys() != {"_meta"}:
+    if not isinstance(params, dict) or params.keys() != {"_meta"}:
         return False
-    meta = params["_meta"]
-    if not isinstance(meta, dict) or not meta.keys() <= META_NAMES:
+    return is_plain_envelope(params["_meta"], headers, message["method"])
+
+
+def is_plain_envelope(meta: Any, headers: Mapping[str, str], method: str) -> bool:
+    """Return whether a `_meta` has what the stateless era wants of every request, fitting its headers, and no more."""
+    if headers.get("mcp-method") != method or not isinstance(meta, dict) or not meta.keys() <= META_NAMES:
         return False
-    if meta.get(f"{META}protocolVersion") != MODERN_VERSION:
+    if headers.get("mcp-protocol-version") != MODERN_VERSION or meta.get(f"{META}protocolVersion") != MODERN_VERSION:
         return False
     named = f"{META}clientInfo" not in meta or is_client(meta[f"{META}clientInfo"])
     return named and is_capabilities(meta.get(f"{META}clientCapabilities"))

@@ -3,10 +3,7 @@
 `mcp.server.runner` and `mcp.shared.inbound` are not documented: the version is pinned, and a test holds the contract.
 """
 
-import asyncio
-import base64
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,20 +25,13 @@ from mcp.shared.inbound import (
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from d365mcp.errors import D365McpError, DeadlineExceeded, NotAllowed, SettingsError
-from d365mcp.events import Outcome, current_operation
-from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
-from d365mcp.server.messages import INVALID_PARAMS, Id, Message, Reply, dumped, error
-from d365mcp.settings import Settings
-from d365mcp.tools.results import compact
-from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
-
-log = logging.getLogger(__name__)
-
-MakeContext = Callable[[Access, ReportProgress], Awaitable[ToolContext]]
+from d365mcp.events import Outcome
+from d365mcp.server.callers import Access
+from d365mcp.server.calls import Called, ToolCalls, embedded
+from d365mcp.server.messages import INVALID_PARAMS, JSON_HEADERS, Id, Message, Reply, dumped, error
+from d365mcp.tools.tool import ReportProgress, Tool
 
 LIST_SECONDS = 300
-JSON_HEADERS = {"content-type": "application/json"}
 STREAM_HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-cache, no-transform",
@@ -94,14 +84,6 @@ class Call:
     outcome: Outcome = "ok"
     error_code: str | None = None
 
-    def failed(self, problem: D365McpError) -> None:
-        self.error_code = problem.code
-        self.outcome = "tool_error"
-        if isinstance(problem, DeadlineExceeded):
-            self.outcome = "timeout"
-        elif isinstance(problem, NotAllowed):
-            self.outcome = "refused"
-
 
 current_call: ContextVar[Call] = ContextVar("call")
 
@@ -109,10 +91,9 @@ current_call: ContextVar[Call] = ContextVar("call")
 class Engine:
     """Answers one message at a time with an SDK server, in both eras of the protocol."""
 
-    def __init__(self, server: Server[Any], toolset_of: Mapping[str, str] | None = None) -> None:
+    def __init__(self, server: Server[Any]) -> None:
         self.server = server
         self.server.middleware.clear()  # the SDK's tracing: ours is events
-        self.toolset_of = toolset_of or {}
 
     async def serve(self, message: Message, headers: Mapping[str, str], access: Access) -> Served:
         """Answer a request: its JSON-RPC reply, with an HTTP status as the protocol's era wants it."""
@@ -187,18 +168,10 @@ class Offer:
 
 
 def build_engine(
-    settings: Settings,
-    tools: tuple[Tool, ...],
-    make_context: MakeContext,
-    *,
-    name: str,
-    version: str,
-    title: str,
-    instructions: str,
-    offer: Offer | None = None,
+    calls: ToolCalls, *, name: str, version: str, title: str, instructions: str, offer: Offer | None = None
 ) -> Engine:
     """Return the engine for our tools."""
-    handlers = ToolHandlers(settings, {tool.name: tool for tool in tools}, make_context)
+    handlers = ToolHandlers(calls)
     lasting = CacheHint(LIST_SECONDS * 1000, "public")
     server: Server[Any] = Server(
         name,
@@ -217,64 +190,38 @@ def build_engine(
         },
         **(offer.handlers if offer else {}),
     )
-    return Engine(server, {tool.name: tool.toolset for tool in tools})
+    return Engine(server)
 
 
 class ToolHandlers:
-    """Lists and calls tools."""
+    """Lists and calls tools for the SDK."""
 
-    def __init__(self, settings: Settings, tools: Mapping[str, Tool], make_context: MakeContext) -> None:
-        self.settings = settings
-        self.tools = tools
-        self.make_context = make_context
-        self.shown = {name: shown_tool(tool) for name, tool in tools.items()}
+    def __init__(self, calls: ToolCalls) -> None:
+        self.calls = calls
+        self.shown = {name: shown_tool(tool) for name, tool in calls.tools.items()}
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        tool = self.tools.get(name)
+        tool = self.calls.tools.get(name)
         return tool.input_schema if tool else None
 
     async def list_tools(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """List all tools this request may use, on one page."""
         refuse_cursor(params)
         access = current_call.get().access
-        offered = [
-            self.shown[name]
-            for name, tool in self.tools.items()
-            if access.allows(tool.toolset, read_only=tool.read_only)
-        ]
+        tools = self.calls.tools.items()
+        offered = [self.shown[name] for name, tool in tools if access.allows(tool.toolset, read_only=tool.read_only)]
         if access.narrowed:
             return types.ListToolsResult(tools=offered, cache_scope="private")
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        """Call a tool. What the caller can mend comes back as a result that says so."""
-        tool = self.tools.get(params.name)
-        if tool is None:
+        """Call a tool."""
+        if params.name not in self.calls.tools:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name[:100]}")
         call = current_call.get()
-        try:
-            return shown_result(await self.run(tool, params.arguments or {}, call))
-        except D365McpError as problem:
-            call.failed(problem)
-            return failed(problem.describe())
-        except Exception:  # a bug of ours: the trace is for the log, not for the model
-            log.exception("The tool %s failed.", tool.name)
-            call.outcome, call.error_code = "tool_error", "internal"
-            told = f"{tool.name} failed on the server; the failure was logged. The same call will fail again."
-            return failed({"code": "internal", "message": told, "retryable": False})
-
-    async def run(self, tool: Tool, arguments: Mapping[str, Any], call: Call) -> Any:
-        refuse_hidden(tool, call.access, self.settings)
-        if self.settings.problems:
-            raise SettingsError(self.settings.problems)
-        checked = tool.check(arguments)
-        operation = current_operation()
-        try:
-            async with asyncio.timeout(operation.remaining() if operation else None):
-                context = await self.make_context(call.access, report(call.exchange))
-                return await tool.function(context, **checked)
-        except TimeoutError:
-            raise out_of_time(self.settings) from None
+        called = await self.calls.call(params.name, params.arguments or {}, call.access, report(call.exchange))
+        call.outcome, call.error_code = called.outcome, called.error_code
+        return shown_result(called)
 
 
 def report(exchange: Exchange) -> ReportProgress:
@@ -287,25 +234,6 @@ def report(exchange: Exchange) -> ReportProgress:
 def refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
     if params is not None and params.cursor is not None:
         raise MCPError(types.INVALID_PARAMS, "There is no such page: this list has one page and gives no cursor.")
-
-
-def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
-    """Raise NotAllowed for a tool that this request does not see, naming what hides it."""
-    if tool.toolset not in access.toolsets:
-        where = "MCP_TOOLSETS" if tool.toolset not in settings.toolsets else f"this request's {TOOLSETS_HEADER} header"
-        raise NotAllowed(f"{tool.name} is not on offer: {where} leaves out the toolset {tool.toolset}.")
-    if not access.allows(tool.toolset, read_only=tool.read_only):
-        where = (
-            "MCP_READ_ONLY is not false" if settings.read_only else f"this request's {READ_ONLY_HEADER} header is true"
-        )
-        raise NotAllowed(f"{tool.name} changes data, and only reading is allowed: {where}.")
-
-
-def out_of_time(settings: Settings) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"The call did not finish within {settings.deadline_seconds:g} seconds.",
-        hint="Ask for less at once. MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
-    )
 
 
 def shown_tool(tool: Tool) -> types.Tool:
@@ -325,21 +253,10 @@ def shown_tool(tool: Tool) -> types.Tool:
     )
 
 
-def shown_result(result: Mapping[str, Any] | Attached) -> types.CallToolResult:
+def shown_result(called: Called) -> types.CallToolResult:
     """Return the structured result, and the same as compact text for clients that read only text."""
-    data = dict(result.content if isinstance(result, Attached) else result)
-    content: list[Any] = [types.TextContent(type="text", text=compact(data))]
-    if isinstance(result, Attached):
-        content.append(embedded(result.attachment))
-    return types.CallToolResult(content=content, structured_content=data)
-
-
-def embedded(file: Attachment) -> types.EmbeddedResource:
-    blob = base64.b64encode(file.data).decode()
-    contents = types.BlobResourceContents(uri=file.uri, mime_type=file.mime_type, blob=blob)
-    return types.EmbeddedResource(type="resource", resource=contents)
-
-
-def failed(described: Mapping[str, Any]) -> types.CallToolResult:
-    """Return a failed call. Its shape is not the tool's output schema, so it goes as text alone."""
-    return types.CallToolResult(content=[types.TextContent(type="text", text=compact(described))], is_error=True)
+    content: list[Any] = [types.TextContent(type="text", text=called.text)]
+    content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]
+    if called.structured is None:
+        return types.CallToolResult(content=content, is_error=True)
+    return types.CallToolResult(content=content, structured_content=dict(called.structured))

@@ -110,3 +110,27 @@ def cases(count: int, seed: int) -> list[Case]:
             mutate(message, headers, chance)
         found.append((json.dumps(message).encode(), headers))
     return found
+
+
+def call_cases(count: int, seed: int) -> list[Case]:
+    """Return tool calls, ordinary and odd."""
+    chance = random.Random(seed)  # noqa: S311 - the same requests every time
+    found = []
+    for _ in range(count):
+        version = chance.choice(VERSIONS)
+        tool = chance.choice(["echo", "echo", "miss", "crash", "change", "nope", "file"])
+        arguments: dict[str, Any] = (
+            {"text": chance.choice(["", "x", "Zoë\u2028", "\ud800", '"'])} if tool == "echo" else {}
+        )
+        params: dict[str, Any] = {"name": f"d365fo_{tool}", "arguments": arguments}
+        headers = {"mcp-protocol-version": version}
+        if version == "2026-07-28":
+            headers |= {"mcp-method": "tools/call", "mcp-name": params["name"]}
+            client = {"name": "client", "version": "1.0"}
+            names = {"protocolVersion": version, "clientCapabilities": {}, "clientInfo": client}
+            params["_meta"] = {f"{META}{name}": value for name, value in names.items()}
+        message = {"jsonrpc": "2.0", "id": chance.choice([0, 1, "a"]), "method": "tools/call", "params": params}
+        for _ in range(chance.choice([0, 0, 1, 1, 2])):
+            mutate(message, headers, chance)
+        found.append((json.dumps(message).encode(), headers))
+    return found

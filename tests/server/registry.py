@@ -9,15 +9,17 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp import __version__
 from d365mcp.errors import NotFound
 from d365mcp.events import Event, McpRequest
 from d365mcp.server.callers import Access
+from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE, ToolCalls, by_name
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import LateEngine
+from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
 from d365mcp.server.sdk import Engine, build_engine
 from d365mcp.settings import HostLimits, Settings
-from d365mcp.tools.tool import ReportProgress, Tool, ToolContext
+from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
 
 BASE = Settings(base_url="https://contoso.operations.dynamics.com", mcp_auth="none", host=HostLimits())
 
@@ -78,7 +80,13 @@ async def change(context: ToolContext) -> Echo:
     return Echo(said="changed")
 
 
+async def file(context: ToolContext) -> Attached:
+    """Send a file."""
+    return Attached({"said": "a file"}, Attachment("d365fo://files/1", "text/plain", b"content"))
+
+
 TOOLS = (
+    Tool(file, "File", "data"),
     Tool(echo, "Echo", "data"),
     Tool(hold, "Hold", "data"),
     Tool(step, "Step", "metadata"),
@@ -88,14 +96,16 @@ TOOLS = (
 )
 
 
-def engine_for(settings: Settings) -> Engine:
+def calls_for(settings: Settings) -> ToolCalls:
     async def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
         missing: Any = None
         return ToolContext(settings, missing, missing, missing, access.caller, access.read_only, report_progress, print)
 
-    return build_engine(
-        settings, TOOLS, make_context, name="registry", version="1", title="Registry", instructions="Say something."
-    )
+    return ToolCalls(settings, by_name(TOOLS), make_context)
+
+
+def engine_for(calls: ToolCalls) -> Engine:
+    return build_engine(calls, name=SERVER_NAME, version=__version__, title=SERVER_TITLE, instructions="Say something.")
 
 
 @dataclass
@@ -125,12 +135,14 @@ HEADERS = {
 }
 
 
-def tried(**settings: Any) -> Tried:
-    """Return a fresh endpoint with these settings."""
+def tried(*, direct: bool = True, **settings: Any) -> Tried:
+    """Return a fresh endpoint with these settings; not `direct`, the SDK answers all calls."""
     given = replace(BASE, **settings)
     events: list[Event] = []
     WORK.__init__()  # type: ignore[misc]
-    return Tried(Endpoint(given, LateEngine(lambda: engine_for(given)), events.append), events)
+    calls = calls_for(given)
+    late = Late(lambda: engine_for(calls))
+    return Tried(Endpoint(given, late, events.append, calls=Late(lambda: calls) if direct else None), events)
 
 
 def request(method: str, /, **params: Any) -> dict[str, Any]:

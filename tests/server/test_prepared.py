@@ -10,7 +10,7 @@ from typing import Any
 from d365mcp.app import Application
 from d365mcp.events import McpRequest
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import LateEngine
+from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import read_settings
@@ -35,9 +35,8 @@ class Counting(Prepared):
 
 
 def endpoint(prepared: Prepared | None) -> Endpoint:
-    app = Application(SETTINGS)
-    engine = app.load()
-    return Endpoint(SETTINGS, LateEngine(lambda: engine), lambda event: None, prepared)
+    engine = Application(SETTINGS).load_engine()
+    return Endpoint(SETTINGS, Late(lambda: engine), lambda event: None, prepared)
 
 
 async def answered(there: Endpoint, case: Case) -> Reply:
@@ -68,7 +67,7 @@ def test_ordinary_requests_are_answered_without_the_sdk() -> None:
         raise ModuleNotFoundError("no such package", name="mcp")
 
     async def ask() -> list[Reply]:
-        there = Endpoint(SETTINGS, LateEngine(unloadable), lambda event: None, Prepared())
+        there = Endpoint(SETTINGS, Late(unloadable), lambda event: None, Prepared())
         version = {"mcp-protocol-version": "2025-11-25"}
         ordinary = [
             {
@@ -91,7 +90,7 @@ def test_ordinary_requests_are_answered_without_the_sdk() -> None:
 
 def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
     tries = []
-    engine = Application(SETTINGS).load()
+    engine = Application(SETTINGS).load_engine()
 
     def second_time() -> Any:
         tries.append(1)
@@ -100,7 +99,7 @@ def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
         return engine
 
     async def ask() -> tuple[Reply, Reply]:
-        there = Endpoint(SETTINGS, LateEngine(second_time), lambda event: None, None)
+        there = Endpoint(SETTINGS, Late(second_time), lambda event: None, None)
         case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
         return await answered(there, case), await answered(there, case)
 
@@ -112,14 +111,14 @@ def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
 
 def test_one_loading_serves_all_who_wait() -> None:
     loads = []
-    engine = Application(SETTINGS).load()
+    engine = Application(SETTINGS).load_engine()
 
     def load() -> Any:
         loads.append(1)
         return engine
 
     async def ask() -> list[Reply]:
-        there = Endpoint(SETTINGS, LateEngine(load), lambda event: None, None)
+        there = Endpoint(SETTINGS, Late(load), lambda event: None, None)
         case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
         return list(await asyncio.gather(*(answered(there, case) for _ in range(30))))
 
@@ -135,7 +134,7 @@ from d365mcp.app import application
 headers = {"host": "localhost", "content-type": "application/json", "mcp-protocol-version": "2025-11-25"}
 body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
 async def ask():
-    application.endpoint.late.arm = lambda: None
+    application.endpoint.arm = lambda: None
     return await application.endpoint.handle("POST", headers, body)
 assert asyncio.run(ask()).status == 200
 heavy = ["mcp", "mcp_types", "pydantic", "httpx", "azure.identity", "msal", "starlette", "jsonschema", "opencensus",
@@ -157,8 +156,8 @@ def test_events_tell_prepared_answers_too() -> None:
 
     async def ask() -> None:
         app = Application(SETTINGS)
-        there = Endpoint(SETTINGS, LateEngine(app.load), events.append, Prepared())  # type: ignore[arg-type]
-        there.late.arm = lambda: None  # type: ignore[method-assign]
+        there = Endpoint(SETTINGS, Late(app.load_engine), events.append, Prepared())  # type: ignore[arg-type]
+        there.arm = lambda: None  # type: ignore[assignment]
         await answered(there, (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode(), {}))
 
     asyncio.run(ask())

@@ -1,0 +1,180 @@
+"""Calls tools and answers ordinary calls without the SDK: importing it is most of a cold start, and half of a call.
+
+What each protocol version shows of a result was asked of the SDK; a test compares the two ways.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import d365mcp
+from d365mcp.errors import D365McpError, DeadlineExceeded, NotAllowed, SettingsError
+from d365mcp.events import Outcome, current_operation
+from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
+from d365mcp.server.messages import JSON_HEADERS, Message, Reply, dumped
+from d365mcp.server.prepared import (
+    DEFAULT_VERSION,
+    HANDSHAKE_VERSIONS,
+    META,
+    MODERN_VERSION,
+    is_plain_envelope,
+    plain_id,
+)
+from d365mcp.settings import Settings
+from d365mcp.tools.results import compact
+from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
+
+log = logging.getLogger(__name__)
+
+MakeContext = Callable[[Access, ReportProgress], Awaitable[ToolContext]]
+
+CALL_NAMES = {"name", "arguments"}
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a call came to: its text, which is its structured content too where it succeeded, and its files."""
+
+    text: str
+    structured: Mapping[str, Any] | None = None
+    files: tuple[Attachment, ...] = ()
+    outcome: Outcome = "ok"
+    error_code: str | None = None
+
+
+@dataclass(frozen=True)
+class ToolCalls:
+    """Calls tools: what may be called, with which arguments, within the request's time."""
+
+    settings: Settings
+    tools: Mapping[str, Tool]
+    make_context: MakeContext
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
+    ) -> Called:
+        """Call a tool; what the caller can mend comes back as a result that says so."""
+        tool = self.tools[name]
+        try:
+            result = await self.run(tool, arguments, access, report_progress)
+        except D365McpError as problem:
+            return failed(problem)
+        except Exception:  # a bug of ours: the trace is for the log, not for the model
+            log.exception("The tool %s failed.", name)
+            told = f"{name} failed on the server; the failure was logged. The same call will fail again."
+            text = compact({"code": "internal", "message": told, "retryable": False})
+            return Called(text, outcome="tool_error", error_code="internal")
+        content = result.content if isinstance(result, Attached) else result
+        return Called(compact(content), content, (result.attachment,) if isinstance(result, Attached) else ())
+
+    async def run(
+        self, tool: Tool, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
+    ) -> Mapping[str, Any] | Attached:
+        refuse_hidden(tool, access, self.settings)
+        if self.settings.problems:
+            raise SettingsError(self.settings.problems)
+        checked = tool.check(arguments)
+        operation = current_operation()
+        try:
+            async with asyncio.timeout(operation.remaining() if operation else None):
+                context = await self.make_context(access, report_progress)
+                return await tool.function(context, **checked)
+        except TimeoutError:
+            raise out_of_time(self.settings) from None
+
+    async def answer(
+        self, message: Message, headers: Mapping[str, str], access: Access
+    ) -> "tuple[Reply, Called] | None":
+        """Answer an ordinary call, or return None where the SDK has to look."""
+        version = plain_version(message, headers)
+        if version is None or message["params"]["name"] not in self.tools:
+            return None
+        params = message["params"]
+        called = await self.call(params["name"], params.get("arguments", {}), access, unheard)
+        return Reply(200, JSON_HEADERS, body_of(message["id"], called, version)), called
+
+
+async def unheard(progress: float, total: float | None, message: str) -> None:
+    """Report progress to a client that did not ask for it."""
+
+
+def plain_version(message: Message, headers: Mapping[str, str]) -> str | None:
+    """Return the protocol version of a call that says nothing but a tool's name and arguments, or None."""
+    params = message.get("params")
+    if len(message) != 4 or not plain_id(message["id"]) or not isinstance(params, dict):
+        return None
+    if not isinstance(params.get("name"), str) or not isinstance(params.get("arguments", {}), dict):
+        return None
+    version = headers.get("mcp-protocol-version", DEFAULT_VERSION)
+    if version in HANDSHAKE_VERSIONS:
+        return version if params.keys() <= CALL_NAMES else None
+    plain = params.keys() <= {*CALL_NAMES, "_meta"} and headers.get("mcp-name") == params["name"]
+    return MODERN_VERSION if plain and is_plain_envelope(params.get("_meta"), headers, "tools/call") else None
+
+
+def body_of(id: Any, called: Called, version: str) -> bytes:
+    """Return the JSON-RPC answer; the structured content is the text itself, made once."""
+    content = [dumped({"type": "text", "text": called.text}), *(dumped(embedded(file)) for file in called.files)]
+    parts = [b'{"jsonrpc":"2.0","id":', dumped(id), b',"result":{"content":[', b",".join(content), b"]"]
+    if called.structured is not None:
+        parts += [b',"structuredContent":', dumped_text(called.text)]
+    parts += [b',"isError":', b"false" if called.structured is not None else b"true"]
+    if version == MODERN_VERSION:
+        parts.append(SERVER_STAMP)
+    return b"".join([*parts, b"}}"])
+
+
+def dumped_text(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text)).encode()
+
+
+def embedded(file: Attachment) -> dict[str, Any]:
+    resource = {"uri": file.uri, "mimeType": file.mime_type, "blob": base64.b64encode(file.data).decode()}
+    return {"type": "resource", "resource": resource}
+
+
+def failed(problem: D365McpError) -> Called:
+    """Return a failed call. Its shape is not the tool's output schema, so it goes as text alone."""
+    outcome: Outcome = "tool_error"
+    if isinstance(problem, DeadlineExceeded):
+        outcome = "timeout"
+    elif isinstance(problem, NotAllowed):
+        outcome = "refused"
+    return Called(compact(problem.describe()), outcome=outcome, error_code=problem.code)
+
+
+def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
+    """Raise NotAllowed for a tool that this request does not see, naming what hides it."""
+    if tool.toolset not in access.toolsets:
+        where = "MCP_TOOLSETS" if tool.toolset not in settings.toolsets else f"this request's {TOOLSETS_HEADER} header"
+        raise NotAllowed(f"{tool.name} is not on offer: {where} leaves out the toolset {tool.toolset}.")
+    if not access.allows(tool.toolset, read_only=tool.read_only):
+        where = (
+            "MCP_READ_ONLY is not false" if settings.read_only else f"this request's {READ_ONLY_HEADER} header is true"
+        )
+        raise NotAllowed(f"{tool.name} changes data, and only reading is allowed: {where}.")
+
+
+def out_of_time(settings: Settings) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"The call did not finish within {settings.deadline_seconds:g} seconds.",
+        hint="Ask for less at once. MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
+    )
+
+
+def by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+    return {tool.name: tool for tool in tools}
+
+
+SERVER_NAME = "d365mcp"
+SERVER_TITLE = "Dynamics 365 Finance & Operations"
+SERVER_INFO = {"name": SERVER_NAME, "title": SERVER_TITLE, "version": d365mcp.__version__}
+# What the stateless era adds to every result.
+SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo": SERVER_INFO})
