@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
 from d365mcp.d365.grammar import parse_filter
 from d365mcp.d365.keys import key_predicate
+from d365mcp.d365.literals import literal
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import (
     QueryOptions,
@@ -329,15 +330,40 @@ async def get_entity_record(
     if entity.has_company:
         bound.check([str(key_company(key))])
     options = QueryOptions(select=check_select(select or (), entity), expand=expanded, cross_company=entity.has_company)
-    try:
-        raw = await context.d365.get_record(entity.entity_set, predicate, options)
-    except NotFound as missing:
-        missing.message = f"No {entity.entity_set} record has this key."
-        raise
+    raw = await record_by_key(context, entity, key, predicate, options)
     result = RecordResult(entity_set=entity.entity_set, record=tidy(raw, keep_etag=include_etag))
     if notes := [*scope.notes, *catalog_note(context)]:
         result["notes"] = notes
     return result
+
+
+async def record_by_key(
+    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], predicate: str, options: QueryOptions
+) -> Record:
+    """Read one record by its URL, or by a filter where F&O does not find by URL what is there. Raises NotFound."""
+    missing = f"No {entity.entity_set} record has this key."
+    if not is_delicate(entity, key):
+        try:
+            return await context.d365.get_record(entity.entity_set, predicate, options)
+        except NotFound as error:
+            error.message = missing
+            raise
+    values = {entity.names_by_folded[name.casefold()]: value for name, value in key.items()}
+    parts = [f"{prop.name} eq {literal(values[prop.name], prop, entity.enumerations)}" for prop in entity.key]
+    page = await context.d365.query(entity.entity_set, replace(options, filter=and_filters(*parts), top=2))
+    if len(page.records) != 1:
+        raise NotFound(
+            missing if not page.records else f"{len(page.records)} {entity.entity_set} records have this key."
+        )
+    return page.records[0]
+
+
+def is_delicate(entity: DataEntity, key: Mapping[str, Any]) -> bool:
+    """Return whether a key is better asked by a filter: with an enumeration in it 10.0.47 answers 404, and front ends
+    refuse an encoded slash. A star would make the filter a pattern, so such keys go by URL."""
+    texts = [value for value in key.values() if isinstance(value, str)]
+    awkward = any(prop.enumeration for prop in entity.key) or any("/" in text or "\\" in text for text in texts)
+    return awkward and not any("*" in text for text in texts)
 
 
 def with_company(entity: DataEntity, key: Mapping[str, Any], company: str | None) -> dict[str, Any]:
