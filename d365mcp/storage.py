@@ -1,0 +1,268 @@
+"""Small shared blobs and snapshots: Blob Storage, or a folder where none is configured. Knows no catalog.
+
+Both compare and swap by ETag, so that of several writers one wins and the others learn it. Everything here blocks: call
+it from a thread.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from d365mcp.errors import StorageError
+from d365mcp.settings import Settings
+
+# Azurite, and storage accounts of sovereign clouds, lag behind what the SDK would ask for.
+API_VERSION = "2025-11-05"
+DEVELOPMENT = "UseDevelopmentStorage=true"
+STATE = "state"
+CURSOR_KEY = "cursor-key"
+
+
+class ChangedError(StorageError):
+    """Another writer was first: the blob is not what the caller thought it was."""
+
+    code = "storage_changed"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob's content, and the ETag that tells this content from another."""
+
+    data: bytes
+    etag: str
+
+
+class Storage(ABC):
+    """Blobs by container and name."""
+
+    @abstractmethod
+    def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
+        """Return a blob; None where there is none, or where its ETag is still `unless`. Raises StorageError."""
+
+    @abstractmethod
+    def put(self, container: str, name: str, data: bytes, *, etag: str | None = None, new: bool = False) -> str:
+        """Write a blob and return its ETag: only over the one with `etag`, or, with `new`, only where there is none.
+
+        Raises ChangedError where another was faster, StorageError for anything else.
+        """
+
+    @abstractmethod
+    def upload(self, container: str, name: str, source: Path) -> None:
+        """Write a blob from a file, whatever was there."""
+
+    @abstractmethod
+    def download(self, container: str, name: str, target: Path) -> bool:
+        """Write a blob to a file; False where there is none."""
+
+    @abstractmethod
+    def names(self, container: str, prefix: str) -> list[str]:
+        """Return the names that begin so."""
+
+    @abstractmethod
+    def delete(self, container: str, name: str) -> None:
+        """Delete a blob, where there is one."""
+
+
+class FolderStorage(Storage):
+    """Blobs as files: for one machine. Files appear whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
+        try:
+            data = self.path(container, name).read_bytes()
+        except FileNotFoundError:
+            return None
+        blob = Blob(data, etag_of(data))
+        return None if blob.etag == unless else blob
+
+    def put(self, container: str, name: str, data: bytes, *, etag: str | None = None, new: bool = False) -> str:
+        path = self.path(container, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self.alone(path):
+            if new or etag is not None:
+                there = self.get(container, name)
+                if (there is not None) if new else (there is None or there.etag != etag):
+                    raise ChangedError(f"{name} was written by another meanwhile.")
+            self.replace(path, lambda target: target.write_bytes(data))
+        return etag_of(data)
+
+    def upload(self, container: str, name: str, source: Path) -> None:
+        path = self.path(container, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.replace(path, lambda target: target.write_bytes(source.read_bytes()))
+
+    def download(self, container: str, name: str, target: Path) -> bool:
+        blob = self.get(container, name)
+        if blob is not None:
+            target.write_bytes(blob.data)
+        return blob is not None
+
+    def names(self, container: str, prefix: str) -> list[str]:
+        base = self.root / container
+        found = (path for path in base.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(name for path in found if (name := path.relative_to(base).as_posix()).startswith(prefix))
+
+    def delete(self, container: str, name: str) -> None:
+        self.path(container, name).unlink(missing_ok=True)
+
+    def path(self, container: str, name: str) -> Path:
+        return self.root / container / name
+
+    @contextlib.contextmanager
+    def alone(self, path: Path) -> Iterator[None]:
+        """Keep other processes from writing this file meanwhile."""
+        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def replace(self, path: Path, write: Callable[[Path], Any]) -> None:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        write(partial)
+        os.replace(partial, path)
+
+
+class BlobStorage(Storage):
+    """Blobs in Azure Blob Storage, by connection string or by identity."""
+
+    def __init__(self, service: Any) -> None:
+        self.service = service  # azure.storage.blob.BlobServiceClient
+
+    def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
+        from azure.core import MatchConditions
+        from azure.core.exceptions import HttpResponseError
+
+        condition = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
+        with refused():
+            try:
+                stream = self.blob(container, name).download_blob(**condition)
+                return Blob(stream.readall(), stream.properties.etag)
+            except HttpResponseError as problem:
+                if problem.status_code in (304, 404):
+                    return None
+                raise
+
+    def put(self, container: str, name: str, data: bytes, *, etag: str | None = None, new: bool = False) -> str:
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+
+        condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+        with refused():
+            try:
+                written = self.blob(container, name).upload_blob(data, overwrite=not new, **condition)
+            except ResourceNotFoundError:
+                if etag is not None:
+                    raise ChangedError(f"{name} was deleted meanwhile.") from None
+                self.create(container)
+                return self.put(container, name, data, new=new)
+            except (ResourceExistsError, ResourceModifiedError):
+                raise ChangedError(f"{name} was written by another meanwhile.") from None
+        return str(written["etag"])
+
+    def upload(self, container: str, name: str, source: Path) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with refused(), source.open("rb") as data:
+            try:
+                self.blob(container, name).upload_blob(data, overwrite=True, max_concurrency=4)
+            except ResourceNotFoundError:
+                self.create(container)
+                data.seek(0)
+                self.blob(container, name).upload_blob(data, overwrite=True, max_concurrency=4)
+
+    def download(self, container: str, name: str, target: Path) -> bool:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with refused(), target.open("wb") as out:
+            try:
+                self.blob(container, name).download_blob(max_concurrency=4).readinto(out)
+            except ResourceNotFoundError:
+                return False
+        return True
+
+    def names(self, container: str, prefix: str) -> list[str]:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with refused():
+            try:
+                found = self.service.get_container_client(container).list_blob_names(name_starts_with=prefix)
+                return sorted(found)
+            except ResourceNotFoundError:
+                return []
+
+    def delete(self, container: str, name: str) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with refused(), contextlib.suppress(ResourceNotFoundError):
+            self.blob(container, name).delete_blob()
+
+    def blob(self, container: str, name: str) -> Any:
+        return self.service.get_blob_client(container, name)
+
+    def create(self, container: str) -> None:
+        from azure.core.exceptions import ResourceExistsError
+
+        with contextlib.suppress(ResourceExistsError):
+            self.service.create_container(container)
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Turn what the SDK raises into StorageError, without the request's secrets."""
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    try:
+        yield
+    except HttpResponseError as problem:
+        mend = "The app's identity needs the role Storage Blob Data Owner." if problem.status_code == 403 else None
+        raise StorageError(f"The storage refused (HTTP {problem.status_code}).", hint=mend) from None
+    except AzureError as problem:
+        raise StorageError(f"The storage cannot be reached ({type(problem).__name__}).") from None
+
+
+def etag_of(data: bytes) -> str:
+    return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+def is_shared(settings: Settings) -> bool:
+    """Return whether storage is configured that all instances share."""
+    return bool(settings.storage_blob_uri or settings.storage_connection)
+
+
+def open_storage(settings: Settings) -> Storage:
+    """Return the storage the settings name, else a folder under the temporary directory. Imports Azure's SDK: slow."""
+    if not is_shared(settings):
+        return FolderStorage(Path(tempfile.gettempdir()) / "d365mcp")
+    from azure.storage.blob import BlobServiceClient
+
+    quick: dict[str, Any] = {"api_version": API_VERSION, "retry_total": 3, "connection_timeout": 10, "read_timeout": 60}
+    if settings.storage_blob_uri:
+        from azure.identity import ManagedIdentityCredential
+
+        credential = ManagedIdentityCredential(client_id=settings.storage_client_id or None)
+        return BlobStorage(BlobServiceClient(settings.storage_blob_uri, credential=credential, **quick))
+    try:
+        return BlobStorage(BlobServiceClient.from_connection_string(settings.storage_connection, **quick))
+    except ValueError:
+        raise StorageError("AzureWebJobsStorage is not a connection string.") from None
+
+
+def shared_cursor_key(storage: Storage) -> bytes:
+    """Return the key all instances seal cursors with: made once, by whoever comes first."""
+    found = storage.get(STATE, CURSOR_KEY)
+    if found is None:
+        with contextlib.suppress(ChangedError):
+            storage.put(STATE, CURSOR_KEY, secrets.token_bytes(32), new=True)
+        found = storage.get(STATE, CURSOR_KEY)
+    if found is None:
+        raise StorageError("The shared cursor key could neither be read nor made.")
+    return found.data

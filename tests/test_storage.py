@@ -1,0 +1,160 @@
+"""Shared blobs: one of several writers wins, the others learn it; the same in a folder and in Azurite."""
+
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from d365mcp.errors import StorageError
+from d365mcp.settings import Settings
+from d365mcp.storage import ChangedError, FolderStorage, Storage, open_storage, shared_cursor_key
+from tests.cached import node_packages
+
+# Azurite's published development account.
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[str]:
+    """Azurite's connection string."""
+    modules = node_packages("azurite@3.37.0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    main = modules / "azurite" / "dist" / "src" / "blob" / "main.js"
+    options = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
+    command = ["node", str(main), *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                with socket.socket() as knock:
+                    if knock.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            where = f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT}"
+            yield f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{where}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(params=["folder", pytest.param("azurite", marks=pytest.mark.once)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        return FolderStorage(tmp_path)
+    return open_storage(Settings(storage_connection=request.getfixturevalue("azurite")))
+
+
+@pytest.fixture
+def container(request: pytest.FixtureRequest) -> str:
+    return re.sub("[^a-z0-9]", "", request.node.name.lower())[:50] + str(os.getpid())
+
+
+def test_what_is_written_is_read(storage: Storage, container: str) -> None:
+    assert storage.get(container, "a/b") is None
+    etag = storage.put(container, "a/b", b"one")
+    blob = storage.get(container, "a/b")
+    assert blob is not None
+    assert (blob.data, blob.etag) == (b"one", etag)
+    assert storage.get(container, "a/b", unless=etag) is None
+    storage.put(container, "a/b", b"two")
+    newer = storage.get(container, "a/b", unless=etag)
+    assert newer is not None
+    assert newer.data == b"two"
+
+
+def test_files_go_up_and_down_whole(storage: Storage, container: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(3_000_000))
+    storage.upload(container, "large", source)
+    assert storage.download(container, "large", target)
+    assert target.read_bytes() == source.read_bytes()
+    assert not storage.download(container, "absent", target)
+
+
+def test_names_are_listed_by_their_beginning_and_deleted(storage: Storage, container: str) -> None:
+    for name in ("a/1", "a/2", "b/1"):
+        storage.put(container, name, b"x")
+    assert storage.names(container, "a/") == ["a/1", "a/2"]
+    storage.delete(container, "a/1")
+    storage.delete(container, "a/1")
+    assert storage.names(container, "") == ["a/2", "b/1"]
+
+
+def test_only_one_of_many_makes_a_new_blob(storage: Storage, container: str) -> None:
+    storage.put(container, "other", b"x")
+
+    def make(number: int) -> bool:
+        try:
+            storage.put(container, "one", str(number).encode(), new=True)
+        except ChangedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(make, range(16))) == 1
+
+
+def test_of_writers_who_read_the_same_one_wins(storage: Storage, container: str) -> None:
+    storage.put(container, "count", b"0")
+
+    def add(_: int) -> None:
+        while True:
+            blob = storage.get(container, "count")
+            assert blob is not None
+            try:
+                storage.put(container, "count", str(int(blob.data) + 1).encode(), etag=blob.etag)
+            except ChangedError:
+                continue
+            return
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add, range(20)))
+    blob = storage.get(container, "count")
+    assert blob is not None
+    assert blob.data == b"20"
+
+
+def test_all_instances_seal_with_the_same_key(storage: Storage) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        keys = set(threads.map(lambda _: shared_cursor_key(storage), range(16)))
+    assert len(keys) == 1
+    assert len(keys.pop()) == 32
+
+
+def test_a_folder_never_shows_half_a_file(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    sizes: set[int] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            if blob := storage.get("c", "x"):
+                sizes.add(len(blob.data))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(100):
+        storage.put("c", "x", b"x" * 200_000)
+    done.set()
+    reader.join()
+    assert sizes <= {200_000}
+
+
+def test_a_storage_that_cannot_be_used_says_why_without_its_key() -> None:
+    with pytest.raises(StorageError) as wrong:
+        open_storage(Settings(storage_connection="nonsense")).get("c", "x")
+    assert "AzureWebJobsStorage" in wrong.value.message
+    away = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint=http://127.0.0.1:9/{ACCOUNT}"
+    storage = open_storage(Settings(storage_connection=away))
+    storage.service._config.retry_policy.total_retries = 0  # type: ignore[attr-defined]
+    with pytest.raises(StorageError) as unreachable:
+        storage.get("c", "x")
+    assert KEY not in str(unreachable.value.describe())
