@@ -72,6 +72,13 @@ def settings(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
+def identity(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A managed identity, as App Service offers it."""
+    for name, value in simulator.identity_environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
 def started() -> Iterator[Callable[[Settings], Telemetry]]:
     """Start telemetry at a quick pace; it is closed after the test."""
     running: list[Telemetry] = []

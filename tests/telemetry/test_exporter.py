@@ -233,10 +233,8 @@ def test_a_component_that_has_moved_is_followed(
 
 
 def test_a_component_without_keys_takes_telemetry_sent_with_an_identity(
-    simulator: Simulator, settings: Settings, workspace: Workspace, started: Start, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, settings: Settings, workspace: Workspace, started: Start, identity: None
 ) -> None:
-    for name, value in simulator.identity_environment().items():
-        monkeypatch.setenv(name, value)
     keyless = settings.application_insights.replace(KEY, KEYLESS)
     telemetry = started(
         replace(settings, application_insights=keyless, application_insights_auth="ClientId=ab;Authorization=AAD")
@@ -249,10 +247,8 @@ def test_a_component_without_keys_takes_telemetry_sent_with_an_identity(
 
 
 def test_an_identity_that_is_not_there_keeps_telemetry_until_it_is(
-    simulator: Simulator, settings: Settings, workspace: Workspace, started: Start, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, settings: Settings, workspace: Workspace, started: Start, identity: None
 ) -> None:
-    for name, value in simulator.identity_environment().items():
-        monkeypatch.setenv(name, value)
     simulator.fault("/msi/token", status=400, times=1)
     telemetry = started(replace(settings, application_insights_auth="Authorization=AAD"))
     telemetry(call())
