@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from d365mcp.metadata.catalog import MetadataCatalog
     from d365mcp.server.calls import ToolCalls
     from d365mcp.server.sdk import Engine
+    from d365mcp.telemetry.instance import InstanceFacts
+    from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.tool import ReportProgress, ToolContext
 
 INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
@@ -79,6 +82,7 @@ class Application:
             from azure import identity
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
+        self.telemetry.load()
         return engine
 
     @cached_property
@@ -94,6 +98,31 @@ class Application:
         from d365mcp.metadata.catalog import MetadataCatalog
 
         return MetadataCatalog(self.client)
+
+    @cached_property
+    def statistics(self) -> "Statistics":
+        from d365mcp.telemetry.log_analytics import LogAnalytics, identity_token
+        from d365mcp.telemetry.statistics import OwnState, Statistics
+
+        workspace = LogAnalytics(self.settings, identity_token(self.settings))
+        return Statistics(self.settings, workspace, OwnState(), self.emit)
+
+    def instance(self) -> "InstanceFacts":
+        """Return what this process is doing right now."""
+        from d365mcp.telemetry.instance import InstanceFacts, memory_mb
+
+        http, catalog = self.client.http, self.catalog.source()
+        ages = {"token": http.tokens.age(), "catalog": catalog.age_seconds}
+        return InstanceFacts(
+            instance=self.settings.instance,
+            uptime_seconds=time.monotonic() - self.started,
+            memory_mb=memory_mb(),
+            in_flight=self.endpoint.in_flight,
+            tool_permits=self.settings.tool_permits,
+            connection_pool=asdict(http.pool()),
+            ages={name: age for name, age in ages.items() if age is not None},
+            telemetry=self.telemetry.backlog(),
+        )
 
     async def cursor_keys(self) -> Sequence[bytes]:
         """Return the keys of continuation cursors: the operator's, or one of this process."""
@@ -113,6 +142,8 @@ class Application:
             read_only=access.read_only,
             report_progress=report_progress,
             emit=self.emit,
+            statistics=self.statistics,
+            instance=self.instance,
         )
 
     def health(self) -> tuple[int, dict[str, Any]]:

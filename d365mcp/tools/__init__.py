@@ -7,6 +7,7 @@ from d365mcp.tools.entities import get_entity_schema, search_entities
 from d365mcp.tools.enumerations import get_enumeration_fields
 from d365mcp.tools.environment import get_environment_info, get_server_config
 from d365mcp.tools.labels import get_labels
+from d365mcp.tools.performance import get_server_performance, reset_performance_stats
 from d365mcp.tools.records import get_entity_record, query_entities
 from d365mcp.tools.sql import query_sql
 from d365mcp.tools.tool import Tool
@@ -29,6 +30,8 @@ ALL_TOOLS: tuple[Tool, ...] = (
     # the environment, and this server
     Tool(get_environment_info, "Describe the environment", "environment"),
     Tool(get_server_config, "Describe this server", "environment", open_world=False),
+    Tool(get_server_performance, "Read performance statistics", "performance", open_world=False),
+    Tool(reset_performance_stats, "Reset performance statistics", "performance", read_only=False, open_world=False),
     # by choice
     Tool(call_json_service, "Call a JSON service", "services", read_only=False, destructive=True, idempotent=False),
     Tool(download_document, "Download a document", "documents"),

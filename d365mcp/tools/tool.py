@@ -15,6 +15,8 @@ from d365mcp.settings import Settings
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
     from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.telemetry.instance import InstanceFacts
+    from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.cursors import CursorSeal
 
 Toolset = Literal["data", "metadata", "environment", "performance", "services", "documents", "admin"]
@@ -33,6 +35,8 @@ class ToolContext:
     read_only: bool
     report_progress: ReportProgress
     emit: Listener
+    statistics: "Statistics"
+    instance: "Callable[[], InstanceFacts]"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,10 @@ TOOLS = (
 def calls_for(settings: Settings) -> ToolCalls:
     async def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
         missing: Any = None
-        return ToolContext(settings, missing, missing, missing, access.caller, access.read_only, report_progress, print)
+        caller, read_only = access.caller, access.read_only
+        return ToolContext(
+            settings, missing, missing, missing, caller, read_only, report_progress, print, missing, missing
+        )
 
     return ToolCalls(settings, by_name(TOOLS), make_context)
 

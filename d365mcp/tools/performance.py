@@ -1,0 +1,135 @@
+"""Says how fast and how well this server answers: all instances from Application Insights, this one from itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.errors import D365McpError, InvalidArgument
+from d365mcp.events import Trace, current_operation
+from d365mcp.settings import Settings
+from d365mcp.telemetry.statistics import Numbers, Report
+from d365mcp.tools.tool import ToolContext
+
+MOST_SLOW_TOOLS = 3
+
+Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=6)]
+ToolName = Annotated[str | None, Field(description="One tool only", max_length=100)]
+Verdict = Literal["healthy", "slow", "failing", "idle", "unknown"]
+
+
+class PerformanceResult(TypedDict, total=False):
+    verdict: Verdict
+    window: str
+    since: str
+    data_through: str
+    last_reset: str
+    request_stats: dict[str, Any]
+    response_time_percentiles_ms: dict[str, float]
+    tools: list[dict[str, Any]]
+    slowest_tools: list[str]
+    series: list[dict[str, Any]]
+    note: str
+    statistics_failure: dict[str, Any]
+    this_instance: dict[str, Any]
+
+
+class ResetResult(TypedDict):
+    performance_stats_reset: bool
+    reset_timestamp: str
+
+
+async def get_server_performance(
+    context: ToolContext, window: Window = "1h", tool: ToolName = None, series: bool = False
+) -> PerformanceResult:
+    """Calls, errors and response times of this MCP server, all instances; `series` adds points for a chart."""
+    this_instance = rounded(context.instance().describe())
+    try:
+        report = await context.statistics.read(window, tool, series=series)
+    except InvalidArgument:
+        raise
+    except D365McpError as problem:
+        failure = problem.describe()
+        return PerformanceResult(verdict="unknown", statistics_failure=failure, this_instance=this_instance)
+    result = PerformanceResult(verdict=verdict(report.total, context.settings), window=window)
+    result.update(fleet(report))
+    if report.total:
+        result["response_time_percentiles_ms"] = percentiles(report.total)
+    elif tool and report.tools:
+        result["note"] = f"No call of {tool} in this window. Called were {', '.join(report.tools)}."
+    result["tools"] = [{"tool": name, **numbers(each)} for name, each in report.tools.items()]
+    result["slowest_tools"] = slowest(report.tools)
+    if series:
+        result["series"] = [{"at": stamp(at), **numbers(each)} for at, each in report.series]
+    result["this_instance"] = this_instance
+    return result
+
+
+async def reset_performance_stats(context: ToolContext) -> ResetResult:
+    """Let the statistics of all instances count from now on. Nothing is deleted."""
+    operation = current_operation()
+    trace = operation.trace if operation else Trace.continued(None)
+    moment = await context.statistics.reset(context.caller.name, trace)
+    return ResetResult(performance_stats_reset=True, reset_timestamp=stamp(moment))
+
+
+def verdict(total: Numbers | None, settings: Settings) -> Verdict:
+    """Judge by the operator's thresholds: failing weighs more than slow."""
+    if total is None:
+        return "idle"
+    if total.error_rate > settings.error_rate_threshold:
+        return "failing"
+    return "slow" if total.p95_ms > settings.p95_threshold_ms else "healthy"
+
+
+def fleet(report: Report) -> PerformanceResult:
+    """Return what is true of all instances together, with the key names of d365fo-client where it has them."""
+    total = report.total
+    stats: dict[str, Any] = {"total_requests": 0, "total_errors": 0}
+    if total:
+        stats = {
+            "total_requests": total.calls,
+            "total_errors": total.errors,
+            "error_rate": round(total.error_rate, 4),
+            "avg_response_time_ms": round(total.avg_ms, 1),
+            "max_response_time_ms": round(total.max_ms, 1),
+            "d365_share": round(total.d365_share, 3),
+            "d365_calls": total.d365_calls,
+            "retries": total.retries,
+            "throttles": total.throttles,
+        }
+    found = PerformanceResult(
+        since=stamp(report.since),
+        request_stats={**stats, "instances": report.instances, "cold_starts": report.cold_starts},
+    )
+    if report.data_through:
+        found["data_through"] = stamp(report.data_through)
+    if report.reset_at:
+        found["last_reset"] = stamp(report.reset_at)
+    return found
+
+
+def percentiles(each: Numbers) -> dict[str, float]:
+    return rounded({"p50": each.p50_ms, "p90": each.p90_ms, "p95": each.p95_ms, "p99": each.p99_ms})
+
+
+def numbers(each: Numbers) -> dict[str, Any]:
+    """Return one row of a table: zeros that say nothing are left out."""
+    counted = {name: value for name, value in asdict(each).items() if value and name not in ("total_ms", "d365_ms")}
+    return {**rounded({**counted, "avg_ms": each.avg_ms}), "d365_share": round(each.d365_share, 3)}
+
+
+def slowest(tools: Mapping[str, Numbers]) -> list[str]:
+    ordered: Sequence[str] = sorted(tools, key=lambda name: -tools[name].p95_ms)
+    return list(ordered[:MOST_SLOW_TOOLS])
+
+
+def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 1) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
