@@ -40,5 +40,13 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:
     return answer(*application.health())
 
 
+if application.settings.has_shared_storage:  # without it a bare `func start` has nowhere to keep a timer's state
+
+    @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
+    async def catalog(timer: func.TimerRequest) -> None:
+        """Build the catalog when it is due; a long build goes on at the next tick."""
+        await application.build_due()
+
+
 def answer(status: int, body: object, mimetype: str = "application/json") -> func.HttpResponse:
     return func.HttpResponse(json.dumps(body), status_code=status, mimetype=mimetype)

@@ -1,5 +1,6 @@
 """Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
 
+import asyncio
 import logging
 import secrets
 import sys
@@ -23,9 +24,13 @@ from d365mcp.telemetry import exporter
 
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
+    from d365mcp.metadata.building import Builder
     from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.metadata.keeper import SnapshotKeeper
+    from d365mcp.metadata.store import CatalogStore
     from d365mcp.server.calls import ToolCalls
     from d365mcp.server.sdk import Engine
+    from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.tool import ReportProgress, ToolContext
@@ -35,6 +40,10 @@ INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
 
 # At INFO they write a line with the whole URL, filter values and all, for every call.
 NOISY_LOGGERS = ("httpx", "httpcore", "azure", "msal", "urllib3", "opencensus")
+
+
+# A run of the catalog's build takes no longer; Consumption ends a function after ten minutes.
+BUILD_SECONDS = 600.0
 
 
 class Application:
@@ -51,7 +60,7 @@ class Application:
         turn = threading.Lock()
         self.calls = Late(self.load_calls, turn)
         self.endpoint = Endpoint(settings, Late(self.load_engine, turn), listener, Prepared(), self.calls)
-        self.random_cursor_key = secrets.token_bytes(32)
+        self.process_cursor_key = secrets.token_bytes(32)
 
     def emit(self, event: Event) -> None:
         self.telemetry(event)
@@ -82,7 +91,6 @@ class Application:
             from azure import identity
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
-        self.telemetry.load()
         return engine
 
     @cached_property
@@ -97,7 +105,37 @@ class Application:
     def catalog(self) -> "MetadataCatalog":
         from d365mcp.metadata.catalog import MetadataCatalog
 
-        return MetadataCatalog(self.client)
+        return MetadataCatalog(self.client, self.keeper)
+
+    @cached_property
+    def keeper(self) -> "SnapshotKeeper":
+        from d365mcp.metadata.keeper import SnapshotKeeper
+
+        return SnapshotKeeper(self.open_catalog, self.settings.catalog_revalidate)
+
+    @cached_property
+    def storage(self) -> "Storage":
+        """Return the shared storage. Imports Azure's SDK: never on the event loop."""
+        from d365mcp.storage import open_storage
+
+        return open_storage(self.settings)
+
+    def open_catalog(self) -> "CatalogStore":
+        from d365mcp.metadata.store import CatalogStore
+
+        return CatalogStore(self.storage, self.settings.base_url)
+
+    @cached_property
+    def builder(self) -> "Builder":
+        from d365mcp.metadata.building import Builder
+
+        seconds = min(self.settings.host.function_timeout or BUILD_SECONDS, BUILD_SECONDS) * 0.8
+        return Builder(self.open_catalog(), self.client, self.settings.languages, self.emit, seconds)
+
+    async def build_due(self) -> str:
+        """Build the catalog if a build is due, asked for or unfinished: what the timer calls."""
+        builder = await asyncio.to_thread(lambda: self.builder)
+        return await builder.run_due(self.settings.catalog_schedule)
 
     @cached_property
     def statistics(self) -> "Statistics":
@@ -125,8 +163,18 @@ class Application:
         )
 
     async def cursor_keys(self) -> Sequence[bytes]:
-        """Return the keys of continuation cursors: the operator's, or one of this process."""
-        return self.settings.cursor_keys or (self.random_cursor_key,)
+        """Return the keys of continuation cursors: the operator's, those all instances share, or one of this process."""
+        if self.settings.cursor_keys:
+            return self.settings.cursor_keys
+        if not self.settings.has_shared_storage:
+            return (self.process_cursor_key,)
+        return (await asyncio.to_thread(lambda: self.shared_cursor_key),)
+
+    @cached_property
+    def shared_cursor_key(self) -> bytes:
+        from d365mcp.storage import shared_cursor_key
+
+        return shared_cursor_key(self.storage)
 
     async def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
         """Return what one tool call may use."""

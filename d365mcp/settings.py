@@ -275,6 +275,11 @@ class Settings:
         return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
 
     @property
+    def has_shared_storage(self) -> bool:
+        """Return whether storage is configured that all instances share."""
+        return bool(self.storage_blob_uri or self.storage_connection)
+
+    @property
     def tool_permits(self) -> int:
         """Return how many tool calls may be at work at once in this process."""
         share = max(1, (self.host.max_concurrent_requests or 100) * 3 // 4)
@@ -334,6 +339,8 @@ def contradictions(settings: Settings) -> list[str]:
     found = []
     if settings.mcp_auth == "none" and settings.on_azure:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
+    if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
+        found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
     if settings.mcp_auth in ("easy_auth", "jwt"):
         found.append(f"MCP_AUTH={settings.mcp_auth} does not check callers in this version: set function_key.")
     return found

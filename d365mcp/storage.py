@@ -233,14 +233,9 @@ def etag_of(data: bytes) -> str:
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-def is_shared(settings: Settings) -> bool:
-    """Return whether storage is configured that all instances share."""
-    return bool(settings.storage_blob_uri or settings.storage_connection)
-
-
 def open_storage(settings: Settings) -> Storage:
     """Return the storage the settings name, else a folder under the temporary directory. Imports Azure's SDK: slow."""
-    if not is_shared(settings):
+    if not settings.has_shared_storage:
         return FolderStorage(Path(tempfile.gettempdir()) / "d365mcp")
     from azure.storage.blob import BlobServiceClient
 

@@ -1,6 +1,7 @@
 """What exists in an environment: entities by any of their names, enumerations, labels.
 
-Answers come from the metadata service and are kept for a while in this process, an accelerator and nothing more.
+Answers come from the snapshot where there is one, else from the metadata service; those are kept for a while in this
+process, an accelerator and nothing more.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
+from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.search import Hit, search_summaries
 
 T = TypeVar("T")
@@ -80,15 +82,18 @@ class MetadataCatalog:
     """The metadata of one environment."""
 
     client: D365Client
+    keeper: SnapshotKeeper
     entities: Kept[DataEntity] = field(default_factory=Kept)
     enumerations: Kept[Enumeration] = field(default_factory=Kept)
     summaries_kept: Kept[list[EntitySummary]] = field(default_factory=Kept)
     labels_kept: Kept[str | None] = field(default_factory=Kept)
 
-    async def entity(self, name: str, *, enumerations: bool = True) -> DataEntity:
+    async def entity(self, name: str) -> DataEntity:
         """Return an entity by entity set, public or AOT name, in any case. Raises UnknownName with the close ones."""
-        entity = await self.entities.get(name.strip().casefold(), lambda: self.find_entity(name.strip()))
-        return await self.with_enumerations(entity) if enumerations else entity
+        snapshot = await self.keeper.current()
+        if snapshot is not None and (found := snapshot.entity(name.strip())) is not None:
+            return found
+        return await self.entities.get(name.strip().casefold(), lambda: self.find_entity(name.strip()))
 
     async def find_entity(self, name: str) -> DataEntity:
         """Try the entity set first (one call), then look among all names."""
@@ -111,26 +116,20 @@ class MetadataCatalog:
         entity = await self.client.public_entity(summary.public_name)
         return replace(entity, aot_name=summary.aot_name, category=entity.category or summary.category)
 
-    async def with_enumerations(self, entity: DataEntity) -> DataEntity:
-        """Return the entity with the enumerations that are known already; others are looked up by `enumeration`."""
-        known = {
-            name: held[1].result()
-            for name, held in self.enumerations.held.items()
-            if held[1].done() and not held[1].cancelled() and held[1].exception() is None
-        }
-        used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
-        found = {enumeration.name: enumeration for enumeration in known.values() if enumeration.name in used}
-        return replace(entity, enumerations=found) if found else entity
-
     async def enumerations_of(self, entity: DataEntity, properties: Iterable[str]) -> Mapping[str, Enumeration]:
         """Return the enumerations these properties use, as many as are reasonable."""
         used = dict.fromkeys(prop.enumeration for name in properties if (prop := entity.properties.get(name)))
+        if entity.enumerations:
+            return {name: each for name, each in entity.enumerations.items() if name in used}
         names = [name for name in used if name][:MAX_ENUMERATIONS]
         found = await asyncio.gather(*(self.enumeration(name) for name in names), return_exceptions=True)
         return {each.name: each for each in found if isinstance(each, Enumeration)}
 
     async def enumeration(self, name: str) -> Enumeration:
         """Return an enumeration by its name in any case. Raises UnknownName with the close ones."""
+        snapshot = await self.keeper.current()
+        if snapshot is not None and (found := snapshot.enumeration(name.strip())) is not None:
+            return found
         return await self.enumerations.get(name.strip().casefold(), lambda: self.find_enumeration(name.strip()))
 
     async def find_enumeration(self, name: str) -> Enumeration:
@@ -170,7 +169,10 @@ class MetadataCatalog:
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
         gate = asyncio.Semaphore(LABELS_IN_FLIGHT)
-        wanted = list(dict.fromkeys(ids))
+        asked = list(dict.fromkeys(ids))
+        snapshot = await self.keeper.current()
+        kept = snapshot.labels(asked, language) if snapshot is not None else {}
+        wanted = [label_id for label_id in asked if label_id not in kept]
 
         async def one(label_id: str) -> str | None | D365McpError:
             async with gate:
@@ -182,7 +184,7 @@ class MetadataCatalog:
                     return problem
 
         answers = dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
-        texts = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
+        texts = kept | {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         failures = {
             name: answer.message if isinstance(answer, D365McpError) else f"has no text in {language}"
             for name, answer in answers.items()
@@ -192,11 +194,17 @@ class MetadataCatalog:
 
     def source(self) -> CatalogSource:
         """Return where metadata comes from."""
-        return CatalogSource("metadata service")
+        pointer = self.keeper.pointer
+        if pointer is None:
+            return CatalogSource("metadata service")
+        age = round(time.time() - pointer.built_at)
+        return CatalogSource("snapshot", age, pointer.entities, pointer.application_version)
 
     def note(self) -> str | None:
         """Return what a caller should know of the catalog, or None."""
-        return None
+        if self.keeper.snapshot is not None:
+            return None
+        return "no catalog snapshot yet: read live from F&O, searched by names only"
 
 
 def close_entities(name: str, summaries: Iterable[EntitySummary]) -> list[str]:

@@ -176,7 +176,7 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
         cross_company=scope.cross_company,
         exact=translation.expression if translation and translation.needs_exact_check else None,
     )
-    notes = [*(translation.notes if translation else ()), *scope.notes, *catalog_note(context)]
+    notes = [*(translation.notes if translation else ()), *scope.notes]
     if not asked.select and select:
         notes.append(f"{len(select)} of {len(entity.properties)} properties shown: name others in select")
     countable = len(filters) == 1 and query.exact is None
@@ -219,11 +219,6 @@ async def scoped(
 async def company_read(context: ToolContext, companies: set[str]) -> str:
     """Return the default company that was read: the records tell it, or the session where there are none."""
     return next(iter(companies)) if companies else (await context.d365.session()).company.lower()
-
-
-def catalog_note(context: ToolContext) -> list[str]:
-    note = context.catalog.note()
-    return [note] if note else []
 
 
 def note_operation(page: "Page") -> None:
@@ -332,7 +327,7 @@ async def get_entity_record(
     options = QueryOptions(select=check_select(select or (), entity), expand=expanded, cross_company=entity.has_company)
     raw = await record_by_key(context, entity, key, predicate, options)
     result = RecordResult(entity_set=entity.entity_set, record=tidy(raw, keep_etag=include_etag))
-    if notes := [*scope.notes, *catalog_note(context)]:
+    if notes := [*scope.notes]:
         result["notes"] = notes
     return result
 

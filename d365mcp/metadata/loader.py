@@ -1,0 +1,217 @@
+"""F&O's metadata service → a snapshot, stage by stage. What a stage has done is kept, so that a later run goes on.
+
+Answers are parsed as they stream: PublicEntities alone has some 50 MB.
+"""
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ijson
+
+from d365mcp.d365.client import D365Client
+from d365mcp.d365.odata import QueryOptions
+from d365mcp.errors import InvalidAnswer, NotFound
+from d365mcp.metadata.snapshot import packed, read_fact, write_fact
+
+MAX_BYTES = 400 * 1024 * 1024
+STREAM_SECONDS = 480.0
+LABELS_IN_FLIGHT = 16
+LABELS_AT_ONCE = 400
+PROPERTY_MEMBERS = frozenset(
+    {"Name", "TypeName", "DataType", "LabelId", "IsKey", "IsMandatory", "AllowEdit", "AllowEditOnCreate"}
+)
+SUMMARY_MEMBERS = (
+    "Name",
+    "PublicEntityName",
+    "PublicCollectionName",
+    "LabelId",
+    "DataServiceEnabled",
+    "DataManagementEnabled",
+    "EntityCategory",
+    "IsReadOnly",
+)
+
+Report = Callable[[str, int, int | None], None]  # stage, done, of how many
+
+
+@dataclass
+class Loader:
+    """Fills a snapshot. `until` is the time (monotonic) at which it has to have stopped."""
+
+    connection: sqlite3.Connection
+    client: D365Client
+    languages: tuple[str, ...]
+    report: Report
+    until: float
+
+    async def run(self) -> bool:
+        """Do what is not done yet. Returns False when time ran out, and the rest is for the next run."""
+        stages: list[tuple[str, Callable[[], Awaitable[bool]]]] = [
+            ("entities", self.load_entities),
+            ("schemas", self.load_schemas),
+            ("enumerations", self.load_enumerations),
+            ("labels", self.load_labels),
+        ]
+        for name, work in stages:
+            if self.is_done(name):
+                continue
+            if time.monotonic() > self.until or not await work():
+                return False
+            write_fact(self.connection, f"done:{name}", "1")
+            self.connection.commit()
+        return True
+
+    def is_done(self, stage: str) -> bool:
+        return read_fact(self.connection, f"done:{stage}") is not None
+
+    async def load_entities(self) -> bool:
+        """Read the light rows of all entities, and what tells this list from another."""
+        self.connection.execute("DELETE FROM entities")
+        query = QueryOptions(select=SUMMARY_MEMBERS).query_string()
+        names = []
+        async for row in self.rows("DataEntities", query):
+            names.append(f"{row.get('Name')}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
+            kept = {name: row.get(name) for name in SUMMARY_MEMBERS}
+            self.connection.execute(
+                "INSERT OR REPLACE INTO entities VALUES (?, ?)", (row.get("Name"), json.dumps(kept))
+            )
+            self.told("entities", len(names))
+        versions = await self.client.versions()
+        write_fact(self.connection, "application_version", versions.known.get("application", ""))
+        write_fact(self.connection, "fingerprint", fingerprint(names, versions.known))
+        write_fact(self.connection, "entities", str(len(names)))
+        return True
+
+    async def load_schemas(self) -> bool:
+        """Read every public entity with its properties."""
+        self.connection.execute("DELETE FROM schemas")
+        count = 0
+        async for row in self.rows("PublicEntities", ""):
+            row["Properties"] = [slim(prop) for prop in row.get("Properties") or ()]
+            key = (row.get("EntitySetName"), row.get("Name"))
+            self.connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (*key, packed(row)))
+            count += 1
+            self.told("schemas", count)
+            if time.monotonic() > self.until:
+                return False
+        self.write_names()
+        write_fact(self.connection, "schemas", str(count))
+        return True
+
+    def write_names(self) -> None:
+        """Write which entity set each name means: the set itself first, then the public name, then the AOT's."""
+        self.connection.execute("DELETE FROM names")
+        aot_names = {
+            row["PublicCollectionName"]: row["Name"]
+            for row in map(json.loads, (found for (found,) in self.connection.execute("SELECT row FROM entities")))
+        }
+        sets = self.connection.execute("SELECT entity_set, public_name FROM schemas").fetchall()
+        for place in range(3):
+            for entity_set, public_name in sets:
+                aot_name = aot_names.get(entity_set)
+                name = (entity_set, public_name, aot_name)[place]
+                if name:
+                    row = (name.casefold(), entity_set, aot_name)
+                    self.connection.execute("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", row)
+
+    async def load_enumerations(self) -> bool:
+        self.connection.execute("DELETE FROM enumerations")
+        count = 0
+        async for row in self.rows("PublicEnumerations", ""):
+            name = str(row.get("Name"))
+            values = (name.casefold(), name, json.dumps(row, ensure_ascii=False))
+            self.connection.execute("INSERT OR REPLACE INTO enumerations VALUES (?, ?, ?)", values)
+            count += 1
+            self.told("enumerations", count)
+        return True
+
+    async def load_labels(self) -> bool:
+        """Read the labels the catalog shows, those not read yet, some at a time. A label that fails is left out."""
+        wanted = [(label_id, language) for language in self.languages for label_id in self.label_ids()]
+        have = set(self.connection.execute("SELECT id, language FROM labels"))
+        missing = [each for each in wanted if (each[0], each[1].casefold()) not in have]
+        done = len(wanted) - len(missing)
+        for start in range(0, len(missing), LABELS_AT_ONCE):
+            if time.monotonic() > self.until:
+                return False
+            some = missing[start : start + LABELS_AT_ONCE]
+            gate = asyncio.Semaphore(LABELS_IN_FLIGHT)
+            texts = await asyncio.gather(*(self.label(gate, *each) for each in some))
+            rows = [(name, language.casefold(), text) for (name, language), text in zip(some, texts, strict=True)]
+            self.connection.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", rows)
+            self.connection.commit()
+            done += len(some)
+            self.report("labels", done, len(wanted))
+        return True
+
+    async def label(self, gate: asyncio.Semaphore, label_id: str, language: str) -> str:
+        async with gate:
+            try:
+                return await self.client.label(label_id, language) or ""
+            except NotFound:
+                return ""
+
+    def label_ids(self) -> list[str]:
+        """Return the label ids of entities, properties, enumerations and their members."""
+        found: dict[str, None] = {}
+        for row in self.stored_rows():
+            for holder in (row, *(row.get("Properties") or ()), *(row.get("Members") or ())):
+                if label_id := holder.get("LabelId"):
+                    found[label_id] = None
+        return list(found)
+
+    def stored_rows(self) -> Iterator[dict[str, Any]]:
+        import zlib
+
+        for (row,) in self.connection.execute("SELECT row FROM entities"):
+            yield json.loads(row)
+        for (body,) in self.connection.execute("SELECT body FROM schemas"):
+            yield json.loads(zlib.decompress(body))
+        for (row,) in self.connection.execute("SELECT row FROM enumerations"):
+            yield json.loads(row)
+
+    async def rows(self, resource: str, query: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield a metadata resource's rows as they stream. Raises InvalidAnswer for one that is cut or no JSON."""
+        opened = self.client.metadata_stream(resource, query, max_bytes=MAX_BYTES, seconds=STREAM_SECONDS)
+        async with opened as chunks:
+            try:
+                async for row in ijson.items(Chunks(chunks), "value.item", use_float=True):
+                    yield row
+            except (ijson.JSONError, ijson.IncompleteJSONError):
+                raise InvalidAnswer(f"F&O's answer to {resource} ended before its end, or is no JSON.") from None
+
+    def told(self, stage: str, done: int) -> None:
+        if done % 100 == 0:
+            self.report(stage, done, None)
+
+
+class Chunks:
+    """An async iterator of bytes as the file-like object a streaming parser reads from."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self.chunks = chunks
+
+    async def read(self, size: int = -1) -> bytes:
+        if size == 0:
+            return b""
+        async for chunk in self.chunks:
+            if chunk:
+                return chunk
+        return b""
+
+
+def slim(prop: dict[str, Any]) -> dict[str, Any]:
+    """Keep of a property what the catalog reads."""
+    return {name: value for name, value in prop.items() if name in PROPERTY_MEMBERS}
+
+
+def fingerprint(names: list[str], versions: dict[str, str]) -> str:
+    """Return what changes when F&O is updated or an entity comes or goes."""
+    text = "\n".join([*(f"{name}={value}" for name, value in sorted(versions.items())), *sorted(names)])
+    return hashlib.sha256(text.encode()).hexdigest()

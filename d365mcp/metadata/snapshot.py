@@ -1,0 +1,129 @@
+"""A snapshot: one environment's metadata in one SQLite file, read-only once it is made. Knows no F&O and no storage."""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
+from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
+from d365mcp.errors import StorageError
+
+# Raised with every change of the tables: an older or newer file is not read, but made anew.
+FORMAT = 3
+APPLICATION_ID = 0xD365
+
+TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE entities (aot_name TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE schemas (entity_set TEXT PRIMARY KEY, public_name TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE names (folded TEXT PRIMARY KEY, entity_set TEXT NOT NULL, aot_name TEXT) WITHOUT ROWID;
+CREATE TABLE enumerations (folded TEXT PRIMARY KEY, name TEXT NOT NULL, row TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE labels (id TEXT, language TEXT, text TEXT, PRIMARY KEY (id, language)) WITHOUT ROWID;
+"""
+
+
+def create(path: Path, environment_url: str) -> sqlite3.Connection:
+    """Return a new, empty snapshot for writing."""
+    path.unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}")
+    write_fact(connection, "environment", environment_url)
+    return connection
+
+
+def open_for_writing(path: Path, environment_url: str) -> sqlite3.Connection:
+    """Return an unfinished snapshot to go on with, or a new one where there is none of ours."""
+    if path.exists() and is_ours(path, environment_url):
+        return sqlite3.connect(path)
+    return create(path, environment_url)
+
+
+def is_ours(path: Path, environment_url: str) -> bool:
+    """Return whether a file is a whole snapshot of this format and environment."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+            return marks == [APPLICATION_ID, FORMAT] and read_fact(connection, "environment") == environment_url
+    except sqlite3.Error:
+        return False
+
+
+def write_fact(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def read_fact(connection: sqlite3.Connection, name: str) -> str | None:
+    found = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return found[0] if found else None
+
+
+def packed(row: Mapping[str, Any]) -> bytes:
+    return zlib.compress(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode(), 1)
+
+
+class Snapshot:
+    """A finished snapshot, open for reading."""
+
+    def __init__(self, path: Path, environment_url: str) -> None:
+        if not is_ours(path, environment_url):
+            raise StorageError("The catalog's file is damaged, or another version's or environment's.")
+        self.path = path
+        self.connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+    def fact(self, name: str) -> str | None:
+        return read_fact(self.connection, name)
+
+    def summaries(self) -> Iterator[EntitySummary]:
+        """Yield the light rows of all entities."""
+        for (row,) in self.connection.execute("SELECT row FROM entities"):
+            yield summary_of(json.loads(row))
+
+    def entity(self, name: str) -> DataEntity | None:
+        """Return an entity by any of its names, with the enumerations its properties use."""
+        query = "SELECT schemas.body, names.aot_name FROM names JOIN schemas USING (entity_set) WHERE names.folded = ?"
+        found = self.connection.execute(query, (name.casefold(),)).fetchone()
+        if found is None:
+            return None
+        entity = entity_of(json.loads(zlib.decompress(found[0])))
+        category = self.category(found[1])
+        used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
+        return replace(
+            entity,
+            aot_name=found[1],
+            category=entity.category or category,
+            enumerations={each.name: each for each in self.enumerations(filter(None, used))},
+        )
+
+    def category(self, aot_name: str | None) -> str | None:
+        found = self.connection.execute("SELECT row FROM entities WHERE aot_name = ?", (aot_name,)).fetchone()
+        return summary_of(json.loads(found[0])).category if found else None
+
+    def enumeration(self, name: str) -> Enumeration | None:
+        found = self.connection.execute("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),)).fetchone()
+        return enumeration_of(json.loads(found[0])) if found else None
+
+    def enumerations(self, names: Iterable[str]) -> Iterator[Enumeration]:
+        for name in names:
+            if (found := self.enumeration(name)) is not None:
+                yield found
+
+    def enumeration_names(self) -> list[str]:
+        return [name for (name,) in self.connection.execute("SELECT name FROM enumerations")]
+
+    def labels(self, ids: Iterable[str], language: str) -> dict[str, str]:
+        """Return the texts that are kept in a language."""
+        found = {}
+        for label_id in ids:
+            query = "SELECT text FROM labels WHERE id = ? AND language = ?"
+            row = self.connection.execute(query, (label_id, language.casefold())).fetchone()
+            if row and row[0]:
+                found[label_id] = row[0]
+        return found
+
+    def close(self) -> None:
+        self.connection.close()
