@@ -140,10 +140,10 @@ class Application:
     @cached_property
     def statistics(self) -> "Statistics":
         from d365mcp.telemetry.log_analytics import LogAnalytics, identity_token
-        from d365mcp.telemetry.statistics import OwnState, Statistics
+        from d365mcp.telemetry.statistics import Statistics
 
         workspace = LogAnalytics(self.settings, identity_token(self.settings))
-        return Statistics(self.settings, workspace, OwnState(), self.emit)
+        return Statistics(self.settings, workspace, lambda: self.storage, self.emit)
 
     def instance(self) -> "InstanceFacts":
         """Return what this process is doing right now."""

@@ -15,6 +15,7 @@ from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
 from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.search import Hit, search_summaries
+from d365mcp.metadata.store import Progress
 
 T = TypeVar("T")
 
@@ -191,6 +192,19 @@ class MetadataCatalog:
             if not isinstance(answer, str)
         }
         return texts, failures
+
+    async def ask_for_build(self, by: str) -> None:
+        """Leave the request for a new snapshot, for whoever's timer comes next. Raises StorageError."""
+        await asyncio.to_thread(lambda: self.keeper.open_store().ask(by))
+
+    async def build_progress(self) -> tuple[Progress | None, float]:
+        """Return how the last build went, and when (seconds since 1970) one was asked for. Raises StorageError."""
+
+        def read() -> tuple[Progress | None, float]:
+            store = self.keeper.open_store()
+            return store.progress(), store.asked_at()
+
+        return await asyncio.to_thread(read)
 
     def source(self) -> CatalogSource:
         """Return where metadata comes from."""

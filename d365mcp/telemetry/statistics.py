@@ -3,43 +3,24 @@
 Nothing is remembered here: every instance gives the same answer, and a reset by one counts for all at once.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from d365mcp.errors import InvalidArgument, TelemetryError
 from d365mcp.events import Listener, StatisticsReset, Trace
 from d365mcp.settings import Settings
+from d365mcp.storage import STATE, Storage
 from d365mcp.telemetry.envelopes import role
 from d365mcp.telemetry.log_analytics import LogAnalytics
 from d365mcp.telemetry.queries import statistics_query
 
 MARKER = "statistics-reset.json"
 LONGEST_WINDOW = timedelta(days=30)
-
-
-class State(Protocol):
-    """What is needed of the storage that all instances share."""
-
-    async def read(self, name: str) -> bytes | None: ...
-
-    async def write(self, name: str, content: bytes) -> None: ...
-
-
-class OwnState:
-    """A stand-in for the shared storage where there is none: what one instance wrote, it alone reads."""
-
-    def __init__(self) -> None:
-        self.contents: dict[str, bytes] = {}
-
-    async def read(self, name: str) -> bytes | None:
-        return self.contents.get(name)
-
-    async def write(self, name: str, content: bytes) -> None:
-        self.contents[name] = content
 
 
 @dataclass(frozen=True)
@@ -88,12 +69,17 @@ class Report:
 
 
 class Statistics:
-    """Asks the workspace, counting from the marker of the last reset, which is in `state`."""
+    """Asks the workspace, counting from the marker of the last reset, which is a shared blob.
 
-    def __init__(self, settings: Settings, workspace: LogAnalytics, state: State, listener: Listener) -> None:
+    `storage` returns the storage that all instances share; it blocks, and so is called in a thread.
+    """
+
+    def __init__(
+        self, settings: Settings, workspace: LogAnalytics, storage: Callable[[], Storage], listener: Listener
+    ) -> None:
         self.settings = settings
         self.workspace = workspace
-        self.state = state
+        self.storage = storage
         self.listener = listener
 
     async def read(self, window: str, tool: str | None = None, *, series: bool = False) -> Report:
@@ -108,16 +94,17 @@ class Statistics:
     async def reset(self, caller: str, trace: Trace) -> datetime:
         """Let the statistics of all instances count from now on. Raises StorageError."""
         now = datetime.now(UTC)
-        await self.state.write(MARKER, json.dumps({"reset_at": now.isoformat(), "by": caller}).encode())
+        marker = json.dumps({"reset_at": now.isoformat(), "by": caller}).encode()
+        await asyncio.to_thread(lambda: self.storage().put(STATE, MARKER, marker))
         self.listener(StatisticsReset(caller, now.timestamp(), trace))
         return now
 
     async def reset_at(self) -> datetime | None:
-        content = await self.state.read(MARKER)
-        if content is None:
+        blob = await asyncio.to_thread(lambda: self.storage().get(STATE, MARKER))
+        if blob is None:
             return None
         try:
-            return datetime.fromisoformat(json.loads(content)["reset_at"]).astimezone(UTC)
+            return datetime.fromisoformat(json.loads(blob.data)["reset_at"]).astimezone(UTC)
         except (ValueError, LookupError, TypeError) as exc:
             raise TelemetryError(
                 f"The marker of the last reset ({MARKER}) is damaged.", hint="Reset the statistics once more."

@@ -10,6 +10,7 @@ from d365mcp.tools.labels import get_labels
 from d365mcp.tools.performance import get_server_performance, reset_performance_stats
 from d365mcp.tools.records import get_entity_record, query_entities
 from d365mcp.tools.sql import query_sql
+from d365mcp.tools.synchronization import get_sync_progress, sync_metadata
 from d365mcp.tools.tool import Tool
 
 ALL_TOOLS: tuple[Tool, ...] = (
@@ -35,4 +36,6 @@ ALL_TOOLS: tuple[Tool, ...] = (
     # by choice
     Tool(call_json_service, "Call a JSON service", "services", read_only=False, destructive=True, idempotent=False),
     Tool(download_document, "Download a document", "documents"),
+    Tool(sync_metadata, "Rebuild the catalog", "admin", read_only=False),
+    Tool(get_sync_progress, "Follow the catalog's rebuild", "admin"),
 )
