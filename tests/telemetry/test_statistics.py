@@ -15,10 +15,11 @@ from d365mcp.errors import InvalidArgument, TelemetryError
 from d365mcp.events import McpRequest, Trace
 from d365mcp.settings import Settings
 from d365mcp.simulator.log_analytics import WORKSPACE
+from d365mcp.storage import STATE, open_storage
 from d365mcp.telemetry.exporter import Telemetry
 from d365mcp.telemetry.log_analytics import LogAnalytics, identity_token
 from d365mcp.telemetry.queries import statistics_query
-from d365mcp.telemetry.statistics import OwnState, Report, Statistics, parse_window
+from d365mcp.telemetry.statistics import MARKER, Report, Statistics, parse_window
 from tests.kusto.language import problems
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace, call
@@ -32,14 +33,14 @@ def signed_in(identity: None) -> None:
     """Log Analytics is asked with a managed identity."""
 
 
-def ask(settings: Settings, window: str = "1h", tool: str | None = None, **options: Any) -> Report:
+def ask(settings: Settings, window: str = "1h", tool: str | None = None, *, series: bool = False) -> Report:
     """Ask as one instance does that has just started."""
-    state = options.pop("state", OwnState())
 
     async def once() -> Report:
         workspace = LogAnalytics(settings, identity_token(settings))
         try:
-            return await Statistics(settings, workspace, state, print).read(window, tool, **options)
+            statistics = Statistics(settings, workspace, lambda: open_storage(settings), print)
+            return await statistics.read(window, tool, series=series)
         finally:
             await workspace.close()
 
@@ -141,28 +142,26 @@ def test_a_chart_has_points_that_add_up(settings: Settings, telemetry: Telemetry
 def test_a_reset_counts_for_every_instance_at_once(
     settings: Settings, telemetry: Telemetry, workspace: Workspace
 ) -> None:
-    shared = OwnState()
     long_ago, now = time.time() - 60, time.time()
     emit(telemetry, call("before", started_at=long_ago), call("across", started_at=now - 1, duration_ms=60_000.0))
 
-    statistics = Statistics(settings, LogAnalytics(settings, identity_token(settings)), shared, telemetry)
+    workspace_asked = LogAnalytics(settings, identity_token(settings))
+    statistics = Statistics(settings, workspace_asked, lambda: open_storage(settings), telemetry)
+    assert set(ask(settings).tools) == {"before", "across"}
     reset_at = asyncio.run(statistics.reset("alice", Trace.continued(None)))
     emit(telemetry, call("after", started_at=time.time()))
 
-    report = ask(settings, state=shared)
+    report = ask(settings)
     assert set(report.tools) == {"across", "after"}
     assert report.reset_at == report.since == reset_at
-    assert set(ask(settings).tools) == {"before", "across", "after"}  # nothing is deleted
+    assert len(workspace.rows("AppDependencies")) == 3  # nothing is deleted
     [event] = workspace.rows("AppEvents | where Name == 'mcp.stats.reset'")
     assert "alice" in event["Properties"]
 
 
 def test_a_damaged_marker_says_how_to_mend_it(settings: Settings) -> None:
-    state = OwnState()
-    asyncio.run(state.write("statistics-reset.json", b"{}"))
-    with pytest.raises(TelemetryError) as problem:
-        ask(settings, state=state)
-    assert "Reset" in str(problem.value.hint)
+    open_storage(settings).put(STATE, MARKER, b"{}")
+    assert "Reset the statistics once more" in failure(settings)
 
 
 def test_a_window_reads_as_people_write_it() -> None:

@@ -1,0 +1,173 @@
+"""The performance tools as a model uses them: a running server, its telemetry, and what it says of itself afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d365mcp.settings import Settings
+from d365mcp.simulator.insights import KEY
+from d365mcp.simulator.log_analytics import WORKSPACE
+from d365mcp.telemetry.statistics import Numbers, Report
+from d365mcp.tools.performance import fleet, verdict
+from tests.served import Result, Served, serving
+from tests.simulated import Simulator
+from tests.telemetry.conftest import Workspace
+
+UPSTREAM_MS = 100
+
+
+@pytest.fixture(scope="module")
+def served_process(simulator_process: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    url = simulator_process.base_url
+    with serving(
+        simulator_process,
+        APPLICATIONINSIGHTS_CONNECTION_STRING=f"InstrumentationKey={KEY};IngestionEndpoint={url}",
+        MCP_LOG_ANALYTICS_WORKSPACE_ID=WORKSPACE,
+        MCP_LOG_ANALYTICS_URL=url,
+        TMPDIR=str(tmp_path_factory.mktemp("telemetry")),
+    ) as served:
+        yield served
+
+
+@pytest.fixture
+def served(served_process: Served, simulator: Simulator) -> Served:
+    return served_process
+
+
+def performance(served: Served, calls: int, **arguments: Any) -> Result:
+    """Ask until as many calls have reached Log Analytics: it is late by nature, and nothing tells."""
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        found = served.call("get_server_performance", **arguments)
+        if sum(row["calls"] for row in found["tools"] if row["tool"] == "d365fo_query_entities") >= calls:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{calls} calls never arrived: {found}")
+
+
+def query(served: Served, times: int) -> float:
+    """Query so often, and return the longest time that one took, as the client saw it."""
+    longest = 0.0
+    for _ in range(times):
+        began = time.perf_counter()
+        served.call("query_entities", entity_name="CustomersV3", top=1)
+        longest = max(longest, (time.perf_counter() - began) * 1000)
+    return longest
+
+
+def test_a_model_gets_the_true_numbers_of_the_server(served: Served, simulator: Simulator) -> None:
+    simulator.control(latency_ms=UPSTREAM_MS)
+    longest = query(served, 6)
+    served.refuse("query_entities", entity_name="NoSuchEntity")
+    simulator.control(latency_ms=0)
+
+    found = performance(served, 7, tool="d365fo_query_entities", series=True)
+
+    stats = found["request_stats"]
+    assert (stats["total_requests"], stats["total_errors"], stats["error_rate"]) == (7, 1, round(1 / 7, 4))
+    assert stats["instances"] == 1
+    assert found["verdict"] == "failing"
+    percentiles = found["response_time_percentiles_ms"]
+    assert UPSTREAM_MS <= percentiles["p50"] <= percentiles["p90"] <= percentiles["p99"] <= longest
+    assert stats["max_response_time_ms"] <= longest
+    assert stats["d365_calls"] >= 6
+    assert stats["d365_share"] > 0.5
+    assert sum(point["calls"] for point in found["series"]) == 7
+    assert found["slowest_tools"]
+    assert found["since"] < found["data_through"]
+
+
+def test_exchanges_with_fo_stand_below_their_call(served: Served, workspace: Workspace) -> None:
+    query(served, 1)
+    performance(served, 1)
+    rows = workspace.rows(
+        "AppDependencies | where DependencyType == 'HTTP' and Name == 'GET /data/CustomersV3'"
+        "| join kind=inner (AppDependencies | where DependencyType == 'MCP') on $left.ParentId == $right.Id"
+        "| project Name1, Target, AppRoleName"
+    )
+    target = served.simulator.base_url.removeprefix("http://")
+    assert rows == [{"Name1": "d365fo_query_entities", "Target": target, "AppRoleName": "d365mcp"}]
+
+
+def test_a_reset_lets_the_numbers_count_anew_and_changes_nothing_in_fo(served: Served) -> None:
+    query(served, 3)
+    performance(served, 3)
+
+    reset = served.call("reset_performance_stats")  # this server is read-only
+
+    query(served, 1)
+    found = performance(served, 1)
+    assert found["last_reset"] == found["since"] == reset["reset_timestamp"]
+    assert [row["calls"] for row in found["tools"] if row["tool"] == "d365fo_query_entities"] == [1]
+    assert all(entry["method"] == "GET" for entry in served.requests())
+
+
+def test_this_instance_tells_about_itself(served: Served) -> None:
+    query(served, 1)
+    own = served.call("get_server_performance")["this_instance"]
+    assert own["in_flight"] >= 1
+    assert own["tool_permits"] == 75
+    assert own["memory_mb"] > 10
+    assert own["uptime_seconds"] > 0
+    assert own["connection_pool"]["acquired"] >= 1
+    assert own["ages"]["token"] >= 0
+    assert own["telemetry"]["state"] in ("loading", "sending")
+
+
+def test_a_tool_that_was_not_called_is_told_with_those_that_were(served: Served) -> None:
+    query(served, 1)
+    performance(served, 1)
+    note = served.call("get_server_performance", tool="d365fo_query_sql")["note"]
+    assert "d365fo_query_sql" in note
+    assert "d365fo_query_entities" in note
+
+
+def test_a_window_that_makes_no_sense_is_refused(served: Served) -> None:
+    assert served.refuse("get_server_performance", window="1y")["code"] == "invalid_argument"
+
+
+def test_a_missing_role_leaves_the_numbers_of_this_instance(served: Served, simulator: Simulator) -> None:
+    simulator.fault("/v1/workspaces", status=403, body={"error": {"code": "InsufficientAccessError", "message": "no"}})
+    found = served.call("get_server_performance")
+    assert found["verdict"] == "unknown"
+    assert "Log Analytics Data Reader" in found["statistics_failure"]["hint"]
+    assert found["this_instance"]["in_flight"] >= 1
+
+
+def test_a_server_without_workspace_says_which_setting_gives_it(simulator: Simulator, tmp_path: Path) -> None:
+    with serving(simulator, TMPDIR=str(tmp_path)) as served:
+        found = served.call("get_server_performance")
+    assert "MCP_LOG_ANALYTICS_WORKSPACE_ID is not set" in found["statistics_failure"]["message"]
+    assert found["this_instance"]["telemetry"]["state"] == "off"
+
+
+FAST = Numbers(100, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (None, "idle"),
+        (FAST, "healthy"),
+        (replace(FAST, p95_ms=5001), "slow"),
+        (replace(FAST, errors=6), "failing"),
+        (replace(FAST, errors=5), "healthy"),
+        (replace(FAST, errors=6, p95_ms=5001), "failing"),
+    ],
+)
+def test_the_verdict_follows_the_thresholds(total: Numbers | None, expected: str) -> None:
+    assert verdict(total, Settings()) == expected
+
+
+def test_without_calls_there_is_nothing_to_divide_by() -> None:
+    now = datetime.now(UTC)
+    idle = Report(now, None, None, instances=0, cold_starts=0, total=None, tools={}, series=[])
+    stats = fleet(idle)["request_stats"]
+    assert stats == {"total_requests": 0, "total_errors": 0, "instances": 0, "cold_starts": 0}
