@@ -101,7 +101,11 @@ def configured_base_url(environ: Environment) -> str:
 
 
 def with_simulator(environ: Environment, url: str) -> Environment:
-    """Point the server at the simulator: its F&O, and its managed-identity endpoint for the tokens."""
+    """Point the server at the simulator: its F&O, its managed-identity endpoint for tokens, its Application Insights."""
+    # Late, as above.
+    from d365mcp.simulator.insights import KEY
+    from d365mcp.simulator.log_analytics import WORKSPACE
+
     return {
         **environ,
         "D365FO_BASE_URL": url,
@@ -109,6 +113,9 @@ def with_simulator(environ: Environment, url: str) -> Environment:
         "IDENTITY_ENDPOINT": f"{url}/msi/token",
         "IDENTITY_HEADER": "simulator",
         "MCP_AUTH": "none",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={url}",
+        "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
+        "MCP_LOG_ANALYTICS_URL": url,
     }
 
 
