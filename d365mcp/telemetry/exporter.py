@@ -32,7 +32,7 @@ class Pace:
     timeout: float = 10.0
     first_pause: float = 2.0
     longest_pause: float = 60.0
-    batch: int = 250
+    batch: int = 500
     most_waiting: int = 20_000
 
 
