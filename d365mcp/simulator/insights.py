@@ -59,7 +59,11 @@ class Insights:
             )
         if not self.tokens.client_id(authorization, str(request.base_url).rstrip("/")):
             return error_reply(403, "InvalidAuthenticationToken", "The access token is invalid.")
-        return self.workspace.answer(request.path_params["workspace"], json.loads(body)["query"])
+        try:
+            query = Shape(json.loads(body), "body").text("query")
+        except (ValueError, WorldError) as exc:
+            return error_reply(400, "BadArgumentError", "The request had some invalid properties", str(exc))
+        return self.workspace.answer(request.path_params["workspace"], query)
 
     def track(self, request: Request, body: bytes) -> Reply:
         """Take an array of items; those that make no sense are refused one by one."""

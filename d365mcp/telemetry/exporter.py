@@ -84,15 +84,17 @@ class Telemetry:
                 from d365mcp.telemetry.ingestion import Ingestion
 
                 self.ingestion = Ingestion(self.settings, self.pace, self.waiting)
+            except ImportError as exc:
+                self._give_up(f"The package {exc.name} is missing: the deployment is incomplete.")
             except Exception as exc:  # whatever is wrong, the server works without telemetry
-                self._give_up(exc)
+                self._give_up(f"APPLICATIONINSIGHTS_CONNECTION_STRING cannot be used: {exc}")
 
-    def _give_up(self, exc: Exception) -> None:
+    def _give_up(self, problem: str) -> None:
         self.enabled = False
-        self.problem = f"APPLICATIONINSIGHTS_CONNECTION_STRING cannot be used: {exc}"
+        self.problem = problem
         self.dropped += len(self.waiting)
         self.waiting.clear()
-        log.error("No telemetry is sent. %s", self.problem)
+        log.error("No telemetry is sent. %s", problem)
 
     def backlog(self) -> Backlog:
         """Return how telemetry fares, for the health function."""

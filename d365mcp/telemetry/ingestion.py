@@ -1,8 +1,8 @@
 """The way to Application Insights, through opencensus-ext-azure: the one file that knows OpenCensus, which is retired.
 
 Importing it costs a quarter of a second, because OpenCensus brings azure-identity and requests in: never on an event
-loop. From the library come the thread, the folder for what could not be sent, the connection string and
-the orderly exit; what it does wrong is done here:
+loop. From the library come the thread, the folder for what could not be sent, the connection string and the orderly
+exit; what it does wrong is done here:
 
 | the library | here |
 |---|---|
@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 from azure.core.exceptions import AzureError
@@ -32,7 +33,7 @@ from opencensus.ext.azure.common import Options, utils
 from opencensus.ext.azure.common.transport import RETRYABLE_STATUS_CODES, TransportStatusCode
 from opencensus.ext.azure.trace_exporter import AzureExporter
 
-from d365mcp.settings import Settings
+from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
 from d365mcp.telemetry.exporter import Noted, Pace
 
@@ -67,7 +68,8 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         self.source = Source.of(settings, options.instrumentation_key)
         self.url = f"{options.endpoint.rstrip('/')}/v2.1/track"
         self.entra = credential(settings.application_insights_auth)
-        self.http = httpx.Client(timeout=pace.timeout)
+        local = urlsplit(self.url).hostname in LOOPBACK
+        self.http = httpx.Client(timeout=pace.timeout, trust_env=not local)  # no proxy leads to this machine
         self.pace = pace
         self.waiting = waiting
         self.pause = 0.0
@@ -85,7 +87,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
     @property
     def on_disk(self) -> int:
         """Return how many batches wait in the folder."""
-        return sum(1 for each in Path(self.storage.path).iterdir() if ".blob" in each.name)
+        return sum(1 for _ in Path(self.storage.path).glob("*.blob*"))
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that waits now has been sent or put on disk."""
@@ -180,7 +182,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             log.warning("Application Insights does not take telemetry; it is kept and sent later. %s", problem)
         self.problem = problem
         longer = min(max(self.pause * 2, self.pace.first_pause), self.pace.longest_pause)
-        self.pause = min(float(retry_after), self.pace.longest_pause) if retry_after.isdigit() else longer
+        self.pause = min(float(retry_after), self.pace.longest_pause) if retry_after.isdecimal() else longer
         self.paused_until = time.monotonic() + self.pause
         return RETRY
 

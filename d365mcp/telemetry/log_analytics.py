@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from d365mcp.errors import TelemetryError
-from d365mcp.settings import Settings
+from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
     import httpx
@@ -33,8 +34,8 @@ class LogAnalytics:
         headers = {"Authorization": f"Bearer {await self.token()}", "Prefer": f"wait={WAIT_SECONDS:.0f}"}
         try:
             answer = await (await self.client()).post(url, json={"query": query}, headers=headers)
-            body = answer.json()
-        except (httpx.HTTPError, ValueError) as exc:
+            body = dict(answer.json())
+        except (httpx.HTTPError, ValueError, TypeError) as exc:
             raise TelemetryError(
                 f"Log Analytics did not answer ({type(exc).__name__}).",
                 hint="Is MCP_LOG_ANALYTICS_URL right, and may this app reach it? Else try again later.",
@@ -63,7 +64,8 @@ class LogAnalytics:
         import httpx
 
         if self._http is None:
-            self._http = await asyncio.to_thread(httpx.AsyncClient, timeout=WAIT_SECONDS + 5)
+            local = urlsplit(self.settings.log_analytics_url).hostname in LOOPBACK
+            self._http = await asyncio.to_thread(httpx.AsyncClient, timeout=WAIT_SECONDS + 5, trust_env=not local)
         return self._http
 
     async def close(self) -> None:
@@ -95,7 +97,7 @@ def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> Telemetry
     return TelemetryError(
         f"Log Analytics refused the query (HTTP {status}, {code}): {message}",
         hint=hint,
-        retry_after=float(retry_after) if retry_after.isdigit() else None,
+        retry_after=float(retry_after) if retry_after.isdecimal() else None,
     )
 
 
