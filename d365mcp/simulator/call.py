@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from json import loads
+from json import dumps, loads
 from urllib.parse import unquote, unquote_plus
 
 from d365mcp.simulator.errors import Refusal
@@ -56,9 +56,14 @@ class Call:
     def json_object(self) -> dict[str, object]:
         """The body as a JSON object; an empty one counts as {}."""
         try:
-            value = loads(self.body or b"{}")
+            value = loads(self.body or b"{}", parse_constant=_no_constant)
+            dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
         except ValueError as exc:
             raise Refusal("An error was encountered while parsing the JSON content of the request.") from exc
         if not isinstance(value, dict):
             raise Refusal("A JSON object was expected as the content of the request.")
         return value
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")

@@ -108,10 +108,6 @@ class Reader:
             raise not_found(f"No HTTP resource was found that matches the request URI '{call.base}{call.path}'.")
         return rows[0]
 
-    def exists(self, entity: Entity, key: Mapping[str, object]) -> bool:
-        sql, values = key_condition(entity, key)
-        return bool(self.store.select(f"SELECT 1 FROM {self.store.table(entity)} WHERE {sql} LIMIT 1", values))
-
     def whole(self, call: Call, entity: Entity, rec_id: int) -> Record:
         """A stored record with all its properties, as a create answers it."""
         (found,) = self.rows(entity, ("_rec_id IS ?", (rec_id,)), entity.properties)
@@ -163,14 +159,11 @@ class Reader:
         offset: int = 0,
     ) -> list[Found]:
         """Stored records, in the order they were created unless another is given."""
-        condition_sql, values = where
+        holds, values = where
         columns = ", ".join(["_rec_id", "_version", *map(quoted, names)])
         order = f"{order}, _rec_id" if order else "_rec_id"
-        sql = (
-            f"SELECT {columns} FROM {self.store.table(entity)} WHERE {condition_sql} ORDER BY {order} LIMIT ? OFFSET ?"
-        )
-        rows = self.store.select(sql, (*values, limit, offset))
-        return [_found(names, row) for row in rows]
+        sql = f"SELECT {columns} FROM {self.store.table(entity)} WHERE {holds} ORDER BY {order} LIMIT ? OFFSET ?"
+        return [_found(names, row) for row in self.store.select(sql, (*values, limit, offset))]
 
     def _related(self, entity: Entity, navigation: Navigation, values: Record) -> Condition:
         target = self.entities[navigation.related_set]

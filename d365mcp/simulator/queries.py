@@ -149,7 +149,7 @@ def skipped(token: str | None) -> int:
     if token is None:
         return 0
     try:
-        return int(urlsafe_b64decode(token).decode().removeprefix("rows "))
+        return min(int(urlsafe_b64decode(token).decode().removeprefix("rows ")), LARGEST_NUMBER)
     except ValueError as exc:
         raise Refusal(f"The value '{token}' of $skiptoken is not valid.") from exc
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import chain
 from math import fmod
 
+from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.generate import rows
 from d365mcp.simulator.model import Entity, World
 from d365mcp.simulator.values import SQL_TYPES, empty_value, stored
@@ -32,7 +33,7 @@ class Store:
         self._tables: dict[str, str] = {}
         self._undo: list[tuple[str, Sequence[object]]] = []
         self._database = sqlite3.connect(":memory:", isolation_level=None)
-        self._database.create_function("fold", 1, lambda text: text.casefold(), deterministic=True)
+        self._database.create_function("fold", 1, lambda text: text and text.casefold(), deterministic=True)
         self._database.create_function("modulo", 2, fmod, deterministic=True)
         self._database.execute("PRAGMA case_sensitive_like = OFF")
 
@@ -52,14 +53,12 @@ class Store:
         return self._database.execute(sql, parameters).fetchall()
 
     def insert(self, entity: Entity, record: Mapping[str, object]) -> int:
-        """Store the record, whatever it leaves out being empty, and return its RecId."""
-        table, owner = self.table(entity), self.owner(entity)
-        values = {name: empty_value(prop) for name, prop in owner.properties.items()} | dict(record)
-        columns = ", ".join(quoted(name) for name in values)
-        marks = ", ".join("?" * len(values))
+        """Store a record with all its columns and return its RecId."""
+        table = self.table(entity)
+        columns, marks = ", ".join(map(quoted, record)), ", ".join("?" * len(record))
         rec_id = self._next_rec_id(table)
         sql = f"INSERT INTO {table} (_rec_id, _version, {columns}) VALUES (?, 1, {marks})"
-        self._database.execute(sql, [rec_id, *values.values()])
+        self._database.execute(sql, [rec_id, *record.values()])
         self._undo.append((f"DELETE FROM {table} WHERE _rec_id = ?", (rec_id,)))
         return rec_id
 
@@ -112,7 +111,11 @@ class Store:
             f"CREATE TABLE {name} (_rec_id INTEGER PRIMARY KEY, _version INTEGER, {columns}{unique})"
         )
         marks = ", ".join("?" * len(properties))
-        self._database.executemany(f"INSERT INTO {name} VALUES (?, 1, {marks})", _filled(entity))
+        try:
+            self._database.executemany(f"INSERT INTO {name} VALUES (?, 1, {marks})", _filled(entity))
+        except sqlite3.IntegrityError as exc:
+            self._database.execute("ROLLBACK")
+            raise Refusal(f"The world has two {entity.entity_set} with the same key ({exc}).", 500, "") from exc
         self._database.execute("COMMIT")
 
 

@@ -156,7 +156,7 @@ def test_the_process_ends_although_a_request_is_at_work() -> None:
     running.fault("/data/", kind="slow", seconds=60)
     caller = threading.Thread(target=_ignoring_the_end, args=(running,))
     caller.start()
-    while running.most_in_flight() == 0:
+    while caller.is_alive() and running.most_in_flight() == 0:
         time.sleep(0.01)
     running.stop()
     caller.join(timeout=5)

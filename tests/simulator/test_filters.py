@@ -188,6 +188,8 @@ def test_int64_guid_and_boolean_literals(fo: httpx.Client) -> None:
 def test_a_path_leads_through_a_single_related_record(fo: httpx.Client) -> None:
     condition = f"SalesOrderHeader/SalesOrderStatus eq {ENUM}.SalesStatus'Backorder' and SalesOrderHeader/SalesOrderNumber eq '000811'"
     assert len(accounts(fo, condition, "SalesOrderLines", "InventoryLotId")) == 15
+    named = "SalesOrderHeader/SalesOrderName eq 'CAFÉ*' and SalesOrderHeader/SalesOrderNumber eq '00002*'"
+    assert len(accounts(fo, named, "SalesOrderLines", "InventoryLotId")) == 15
     refusal(fo, "SalesOrderLine/LineAmount gt 5", "SalesOrderHeaders")
 
 

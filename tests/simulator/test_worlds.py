@@ -103,6 +103,16 @@ def test_a_world_may_start_from_the_shipped_one() -> None:
     running.stop()
 
 
+def test_two_records_with_the_same_key_are_named() -> None:
+    twice = [{"dataAreaId": "usmf", "Id": "a"}, {"dataAreaId": "USMF", "Id": "A"}]
+    running = Simulator.start(world(entities=[ITEMS | {"records": twice}]))
+    with running.client() as fo:
+        replies = [fo.get("/data/Items") for _ in range(2)]
+    running.stop()
+    assert [reply.status_code for reply in replies] == [500, 500]
+    assert "two Items with the same key" in replies[1].text
+
+
 def test_actions_and_services_answer_what_the_world_says() -> None:
     actions = [{"entitySet": "Elsewhere", "name": "a", "returns": "Edm.Int32", "result": 7}]
     services = {"G": {"S": {"O": {"parameters": [{"name": "p"}], "result": [1, 2]}}}}
@@ -149,6 +159,7 @@ def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
             world(entities=[ITEMS, ITEMS | {"entitySet": "Fewer", "properties": ITEMS["properties"][:2]}, MORE]),
             "Fewer has no Active",
         ),
+        (world(entities=[ITEMS | {"defaults": [{"property": "Nme", "today": True}]}]), "no property 'Nme'"),
         (world(default_company=5), "default_company: expected text, found int 5"),
         (world(include=["nowhere"]), "cannot be read"),
     ],

@@ -175,7 +175,7 @@ def test_a_body_is_checked_against_the_schema(fo: httpx.Client, body: dict[str, 
     assert message in refusal(fo.post("/data/CustomersV3", json=CUSTOMER | body))
 
 
-@pytest.mark.parametrize("body", ["{", "[]", '"x"', "null"])
+@pytest.mark.parametrize("body", ["{", "[]", '"x"', "null", '{"CreditLimit": NaN}', '{"NameAlias": "\\ud800"}'])
 def test_a_body_must_be_a_json_object(fo: httpx.Client, body: str) -> None:
     refusal(fo.post("/data/CustomersV3", content=body, headers={"Content-Type": "application/json"}))
 
