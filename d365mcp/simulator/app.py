@@ -1,4 +1,4 @@
-"""The simulator over HTTP: which request goes to identity, to the environment or to the control endpoint, and in which state.
+"""The simulator over HTTP: which request goes to identity, to the environment or to the control endpoint.
 
 Each request is answered synchronously inside its handler, so that it is atomic without locks; waiting happens before.
 """

@@ -17,6 +17,23 @@ A world is an object with these members, all optional but `entities`:
 | `hidden_entities` | rows of the metadata service's DataEntities that have no entity set |
 | `documents` | `{"usmf/CustInvoiceJour/CIV-000205": "title of the PDF"}` for RunCopilotReport |
 | `clients` | `{client id: {company, user, language, allowed, read_only, companies, denied, secret}}`; without it every client is known |
+
+An entity has the members of the entity reference, and may have
+
+| member | holds |
+|---|---|
+| `label`, of a property too | a label id |
+| `dataType`, `mandatory`, `allowEdit`, `allowEditOnCreate`, `maxLength`, of a property | as the metadata service knows them |
+| `records` | its records; properties they leave out are empty |
+| `generate` | bulk rows, as the module `generate` describes them |
+| `backedBy` | another entity set whose records and rules are these too |
+| `dataSource`, `dataSources` | the table named in error texts, and how many tables an ETag covers |
+| `newRecordDefaults` | `{nonTrivialDefaults, nulls}`: fixed values of a new record |
+| `defaults` | `[{property, from}]`, `[{property, lookup, by: {theirs: ours}, from}]`, `[{property, product: […]}]` or `[{property, today: true}]` |
+| `references` | `[{property, entitySet, key, text, cascade}]`: values that must exist elsewhere |
+| `touches` | `[{entitySet, by: {theirs: ours}, set}]`: what a new record changes in another one |
+
+Anything else is passed over.
 """
 
 from __future__ import annotations
@@ -139,6 +156,9 @@ def _check_links(entity: Shape, entities: Mapping[str, Shape]) -> None:
     for found in filter(None, named):
         if found.as_text() not in entities:
             raise WorldError(f"{found.place}: no entity set {found.value!r} in this world.")
+    for item in (*entity.items("references"), *entity.items("defaults")):
+        if item.text("property") not in _property_names(entity):
+            raise WorldError(f"{item.place}: the entity has no property {item.text('property')!r}.")
     owner = entities.get(entity.text("backedBy", ""), entity)
     if missing := _property_names(entity) - _property_names(owner):
         raise WorldError(f"{entity.place}.backedBy: {owner.text('entitySet')} has no {', '.join(sorted(missing))}.")
