@@ -71,7 +71,7 @@ class Writer:
         record |= {name: stored(owner.properties[name], value) for name, value in owner.new_record.items()}
         record |= given
         if owner.company_specific:
-            record["dataAreaId"] = self._company(call, owner, given.get("dataAreaId", call.client.company))
+            record["dataAreaId"] = self._company(call, owner, given.get("dataAreaId") or call.client.company)
         for default in owner.defaults:
             if default.property not in given:
                 record[default.property] = self._default(owner, default, record)
@@ -123,8 +123,8 @@ class Writer:
 
     def _dangling(self, owner: Entity, record: Record, changed: Mapping[str, object]) -> Iterator[str]:
         for reference in owner.references:
-            value = record[reference.property]
-            if reference.property not in changed or value in ("", 0):
+            value = record[reference.property] if reference.property in changed else ""
+            if value in ("", 0):
                 continue
             other = self.entities[reference.entity_set]
             if not self.reader.rows(other, _matching(other, {reference.key: value}, record), []):

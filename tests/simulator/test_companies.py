@@ -57,6 +57,8 @@ def test_a_create_goes_to_the_company_in_its_body(fo: httpx.Client) -> None:
     assert created.status_code == 201
     assert created.json()["dataAreaId"] == "usrt"
     assert fo.post("/data/CustomerGroups", json=body).json()["dataAreaId"] == "usmf"
+    unsaid = {"CustomerGroupId": "92", "dataAreaId": ""}
+    assert fo.post("/data/CustomerGroups", json=unsaid).json()["dataAreaId"] == "usmf"
 
 
 def test_shared_entities_ignore_the_flag(fo: httpx.Client) -> None:
