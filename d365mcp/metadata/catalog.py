@@ -5,6 +5,7 @@ process, an accelerator and nothing more.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,9 @@ from d365mcp.d365.client import D365Client
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
 from d365mcp.metadata.keeper import SnapshotKeeper
-from d365mcp.metadata.search import Hit, search_summaries
+from d365mcp.metadata.ranking import EntityFinder
+from d365mcp.metadata.search import Hit, entity_documents, write_index
+from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.store import Progress
 
 T = TypeVar("T")
@@ -86,6 +89,7 @@ class MetadataCatalog:
     keeper: SnapshotKeeper
     entities: Kept[DataEntity] = field(default_factory=Kept)
     enumerations: Kept[Enumeration] = field(default_factory=Kept)
+    finder_kept: Kept[EntityFinder] = field(default_factory=Kept)
     summaries_kept: Kept[list[EntitySummary]] = field(default_factory=Kept)
     labels_kept: Kept[str | None] = field(default_factory=Kept)
 
@@ -157,15 +161,30 @@ class MetadataCatalog:
         limit: int = 20,
     ) -> SearchResult:
         """Return the entities that fit words best."""
-        rows = [
-            row
-            for row in await self.summaries()
-            if (row.data_service_enabled or not public_only)
-            and (category is None or (row.category or "").casefold() == category.casefold())
-            and (read_only is None or row.is_read_only == read_only)
-        ]
-        hits = search_summaries(words, rows)
-        return SearchResult(tuple(hits[:limit]), len(hits))
+
+        def keep(row: EntitySummary) -> bool:
+            return (
+                (row.data_service_enabled or not public_only)
+                and (category is None or (row.category or "").casefold() == category.casefold())
+                and (read_only is None or row.is_read_only == read_only)
+            )
+
+        snapshot = await self.keeper.current()
+        finder = snapshot.finder if snapshot is not None else await self.finder_kept.get("", self.finder_by_names)
+        hits = finder.find(words, keep)
+        if snapshot is None:
+            return SearchResult(tuple(hits[:limit]), len(hits))
+        return SearchResult(tuple(with_details(snapshot, hit) for hit in hits[:limit]), len(hits))
+
+    async def finder_by_names(self) -> EntityFinder:
+        """Return a search over the names of all entities, all that can be had at once without a snapshot."""
+        rows = await self.summaries()
+        return await asyncio.to_thread(index_in_memory, rows)
+
+    async def search_others(self, words: str, kind: str, limit: int) -> list[str]:
+        """Return the enumerations or actions (`Set.Action`) that fit words best. Needs a snapshot: else none."""
+        snapshot = await self.keeper.current()
+        return [found.shown for found in snapshot.search.find(words, kind)[:limit]] if snapshot is not None else []
 
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
@@ -219,6 +238,20 @@ class MetadataCatalog:
         if self.keeper.snapshot is not None:
             return None
         return "no catalog snapshot yet: read live from F&O, searched by names only"
+
+
+def index_in_memory(rows: list[EntitySummary]) -> EntityFinder:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    write_index(connection, entity_documents(rows))
+    return EntityFinder(connection, rows)
+
+
+def with_details(snapshot: Snapshot, hit: Hit) -> Hit:
+    """Return a hit with its label and key."""
+    entity = snapshot.entity(hit.summary.entity_set or hit.summary.aot_name)
+    key = tuple(prop.name for prop in entity.key) if entity else ()
+    labels = snapshot.labels([hit.summary.label_id], snapshot.fact("language") or "")
+    return replace(hit, label=labels.get(hit.summary.label_id, ""), key=key)
 
 
 def close_entities(name: str, summaries: Iterable[EntitySummary]) -> list[str]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import ijson
 
 from d365mcp.d365.client import D365Client
+from d365mcp.d365.metadata_service import enumeration_of, summary_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidAnswer, NotFound
+from d365mcp.metadata.search import Document, write_index
 from d365mcp.metadata.snapshot import packed, read_fact, write_fact
 
 MAX_BYTES = 400 * 1024 * 1024
@@ -57,6 +60,7 @@ class Loader:
             ("schemas", self.load_schemas),
             ("enumerations", self.load_enumerations),
             ("labels", self.load_labels),
+            ("index", self.build_index),
         ]
         for name, work in stages:
             if self.is_done(name):
@@ -167,14 +171,19 @@ class Loader:
         return list(found)
 
     def stored_rows(self) -> Iterator[dict[str, Any]]:
-        import zlib
-
         for (row,) in self.connection.execute("SELECT row FROM entities"):
             yield json.loads(row)
         for (body,) in self.connection.execute("SELECT body FROM schemas"):
             yield json.loads(zlib.decompress(body))
         for (row,) in self.connection.execute("SELECT row FROM enumerations"):
             yield json.loads(row)
+
+    async def build_index(self) -> bool:
+        """Write what search looks at: names, labels and fields in the first language."""
+        self.report("index", 0, None)
+        write_fact(self.connection, "language", self.languages[0])
+        write_index(self.connection, documents(Labels(self.connection, self.languages[0]), self.connection))
+        return True
 
     async def rows(self, resource: str, query: str) -> AsyncIterator[dict[str, Any]]:
         """Yield a metadata resource's rows as they stream. Raises InvalidAnswer for one that is cut or no JSON."""
@@ -189,6 +198,38 @@ class Loader:
     def told(self, stage: str, done: int) -> None:
         if done % 100 == 0:
             self.report(stage, done, None)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels kept in one language."""
+
+    connection: sqlite3.Connection
+    language: str
+
+    def text(self, label_id: str | None) -> str:
+        query = "SELECT text FROM labels WHERE id = ? AND language = ?"
+        found = self.connection.execute(query, (label_id, self.language.casefold())).fetchone()
+        return str(found[0] or "") if found else ""
+
+
+def documents(labels: Labels, connection: sqlite3.Connection) -> Iterator[Document]:
+    """Yield what can be found: entities with their fields, enumerations, and actions with their entity."""
+    for (text,) in connection.execute("SELECT row FROM entities"):
+        row = summary_of(json.loads(text))
+        body = connection.execute("SELECT body FROM schemas WHERE entity_set = ?", (row.entity_set,)).fetchone()
+        schema = json.loads(zlib.decompress(body[0])) if body else {}
+        fields = [
+            text for each in schema.get("Properties", ()) for text in (each["Name"], labels.text(each.get("LabelId")))
+        ]
+        names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
+        yield Document("entity", names, labels.text(row.label_id), tuple(fields), row.aot_name)
+        for action in schema.get("Actions") or ():
+            yield Document("action", (action["Name"], row.entity_set), shown=f"{row.entity_set}.{action['Name']}")
+    for (text,) in connection.execute("SELECT row FROM enumerations"):
+        found = enumeration_of(json.loads(text))
+        members = [text for each in found.members for text in (each.name, labels.text(each.label_id))]
+        yield Document("enumeration", (found.name,), labels.text(found.label_id), tuple(members), found.name)
 
 
 class Chunks:

@@ -6,15 +6,18 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
+from d365mcp.metadata.ranking import EntityFinder
+from d365mcp.metadata.search import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-FORMAT = 3
+FORMAT = 4
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 
@@ -79,6 +82,14 @@ class Snapshot:
 
     def fact(self, name: str) -> str | None:
         return read_fact(self.connection, name)
+
+    @cached_property
+    def finder(self) -> EntityFinder:
+        return EntityFinder(self.connection, self.summaries())
+
+    @cached_property
+    def search(self) -> Search:
+        return Search(self.connection)
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""

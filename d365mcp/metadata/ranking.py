@@ -1,0 +1,45 @@
+"""Finds entities: what fits the words, and of that what people mean, the newest public one. Performs no I/O."""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from d365mcp.d365.models import EntitySummary
+from d365mcp.metadata.search import Hit, Search, standing
+from d365mcp.metadata.words import VERSION, version_of
+
+Keep = Callable[[EntitySummary], bool]
+
+
+class EntityFinder:
+    """Searches the entities of an indexed connection. `rows` are their light rows, by AOT name in the index."""
+
+    def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
+        self.search = Search(connection)
+        self.rows = {row.aot_name: row for row in rows}
+        self.newest = newest_versions(self.rows.values())
+
+    def find(self, question: str, keep: Keep = lambda row: True) -> list[Hit]:
+        """Return the entities that fit a question, best first."""
+        found = self.search.find(question, "entity", lambda shown: shown in self.rows and keep(self.rows[shown]))
+        hits = [
+            Hit(row, each.score + standing(row, self.newest[family(row)]), each.why)
+            for each in found
+            for row in (self.rows[each.shown],)
+        ]
+        return sorted(hits, key=lambda hit: (-round(hit.score, 6), len(name_of(hit.summary)), name_of(hit.summary)))
+
+
+def newest_versions(rows: Iterable[EntitySummary]) -> dict[str, int]:
+    """Return the newest version of each name without its version."""
+    newest: dict[str, int] = {}
+    for row in rows:
+        newest[family(row)] = max(newest.get(family(row), 1), version_of(name_of(row)))
+    return newest
+
+
+def family(row: EntitySummary) -> str:
+    return VERSION.sub("", name_of(row))
+
+
+def name_of(row: EntitySummary) -> str:
+    return row.entity_set or row.aot_name
