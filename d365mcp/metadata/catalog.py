@@ -16,7 +16,7 @@ from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
 from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.ranking import EntityFinder
-from d365mcp.metadata.search import Hit, entity_documents, write_index
+from d365mcp.metadata.search import Document, Found, Hit, Search, entity_documents, write_index
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.store import Progress
 
@@ -90,6 +90,7 @@ class MetadataCatalog:
     entities: Kept[DataEntity] = field(default_factory=Kept)
     enumerations: Kept[Enumeration] = field(default_factory=Kept)
     finder_kept: Kept[EntityFinder] = field(default_factory=Kept)
+    enumeration_search: Kept[Search] = field(default_factory=Kept)
     summaries_kept: Kept[list[EntitySummary]] = field(default_factory=Kept)
     labels_kept: Kept[str | None] = field(default_factory=Kept)
 
@@ -179,12 +180,22 @@ class MetadataCatalog:
     async def finder_by_names(self) -> EntityFinder:
         """Return a search over the names of all entities, all that can be had at once without a snapshot."""
         rows = await self.summaries()
-        return await asyncio.to_thread(index_in_memory, rows)
+        return await asyncio.to_thread(lambda: EntityFinder(indexed(entity_documents(rows)), rows))
 
-    async def search_others(self, words: str, kind: str, limit: int) -> list[str]:
-        """Return the enumerations or actions (`Set.Action`) that fit words best. Needs a snapshot: else none."""
+    async def search_others(self, words: str, kind: str, limit: int) -> list[Found]:
+        """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
         snapshot = await self.keeper.current()
-        return [found.shown for found in snapshot.search.find(words, kind)[:limit]] if snapshot is not None else []
+        if snapshot is not None:
+            return snapshot.search.find(words, kind)[:limit]
+        if kind != "enumeration":
+            return []
+        search = await self.enumeration_search.get("", self.search_enumeration_names)
+        return search.find(words, kind)[:limit]
+
+    async def search_enumeration_names(self) -> Search:
+        names = [name for name, _ in await self.client.enumeration_names()]
+        documents = [Document("enumeration", (name,), shown=name) for name in names]
+        return await asyncio.to_thread(lambda: Search(indexed(documents)))
 
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
@@ -240,10 +251,10 @@ class MetadataCatalog:
         return "no catalog snapshot yet: read live from F&O, searched by names only"
 
 
-def index_in_memory(rows: list[EntitySummary]) -> EntityFinder:
+def indexed(documents: Iterable[Document]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", check_same_thread=False)
-    write_index(connection, entity_documents(rows))
-    return EntityFinder(connection, rows)
+    write_index(connection, documents)
+    return connection
 
 
 def with_details(snapshot: Snapshot, hit: Hit) -> Hit:

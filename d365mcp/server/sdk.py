@@ -3,9 +3,12 @@
 `mcp.server.runner` and `mcp.shared.inbound` are not documented: the version is pinned, and a test holds the contract.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -25,10 +28,13 @@ from mcp.shared.inbound import (
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from d365mcp.errors import InvalidArgument
 from d365mcp.events import Outcome
 from d365mcp.server.callers import Access
 from d365mcp.server.calls import Called, ToolCalls, embedded
 from d365mcp.server.messages import INVALID_PARAMS, JSON_HEADERS, Id, Message, Reply, dumped, error
+from d365mcp.server.prompts import PROMPTS, Prompt, prompt_named
+from d365mcp.server.resources import TEMPLATES, Template, complete, resolve
 from d365mcp.tools.tool import ReportProgress, Tool
 
 LIST_SECONDS = 300
@@ -160,18 +166,10 @@ def success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
     return Reply(200, STREAM_HEADERS, body)
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What the server offers beside tools: handlers of `prompts.py` and `resources.py`, by the SDK's names."""
-
-    handlers: Mapping[str, Any] = field(default_factory=dict)
-
-
-def build_engine(
-    calls: ToolCalls, *, name: str, version: str, title: str, instructions: str, offer: Offer | None = None
-) -> Engine:
-    """Return the engine for our tools."""
+def build_engine(calls: ToolCalls, *, name: str, version: str, title: str, instructions: str) -> Engine:
+    """Return the engine for our tools, with the prompts and resources that go along."""
     handlers = ToolHandlers(calls)
+    texts = TextHandlers(calls)
     lasting = CacheHint(LIST_SECONDS * 1000, "public")
     server: Server[Any] = Server(
         name,
@@ -181,6 +179,12 @@ def build_engine(
         on_list_tools=handlers.list_tools,
         on_call_tool=handlers.call_tool,
         get_tool_input_schema=handlers.input_schema,
+        on_list_prompts=texts.list_prompts,
+        on_get_prompt=texts.get_prompt,
+        on_list_resources=texts.list_resources,
+        on_list_resource_templates=texts.list_templates,
+        on_read_resource=texts.read_resource,
+        on_completion=texts.complete,
         cache_hints={
             "server/discover": lasting,
             "tools/list": lasting,
@@ -188,7 +192,6 @@ def build_engine(
             "resources/list": lasting,
             "resources/templates/list": lasting,
         },
-        **(offer.handlers if offer else {}),
     )
     return Engine(server)
 
@@ -222,6 +225,78 @@ class ToolHandlers:
         called = await self.calls.call(params.name, params.arguments or {}, call.access, report(call.exchange))
         call.outcome, call.error_code = called.outcome, called.error_code
         return shown_result(called)
+
+
+class TextHandlers:
+    """Prompts, resources and completion for the SDK."""
+
+    def __init__(self, calls: ToolCalls) -> None:
+        self.calls = calls
+
+    async def list_prompts(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        refuse_cursor(params)
+        return types.ListPromptsResult(prompts=[shown_prompt(prompt) for prompt in PROMPTS])
+
+    async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        with refused_as_parameters():
+            prompt = prompt_named(params.name)
+            text = prompt.filled(params.arguments or {})
+        message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
+        return types.GetPromptResult(description=prompt.description, messages=[message])
+
+    async def list_resources(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+        refuse_cursor(params)
+        return types.ListResourcesResult(resources=[])
+
+    async def list_templates(
+        self, ctx: Any, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        refuse_cursor(params)
+        return types.ListResourceTemplatesResult(resource_templates=[shown_template(each) for each in TEMPLATES])
+
+    async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        call = current_call.get()
+        with refused_as_parameters():
+            tool, arguments = resolve(str(params.uri))
+        called = await self.calls.call(tool, arguments, call.access, report(call.exchange))
+        if called.structured is None:
+            raise MCPError(types.INVALID_PARAMS, json.loads(called.text)["message"])
+        contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
+        return types.ReadResourceResult(contents=[contents])
+
+    async def complete(self, ctx: Any, params: types.CompleteRequestParams) -> types.CompleteResult:
+        call = current_call.get()
+        uri = str(getattr(params.ref, "uri", ""))
+        found: list[str] = []
+        if not self.calls.settings.problems:
+            make = partial(self.calls.make_context, call.access, report(call.exchange))
+            found = await complete(uri, params.argument.value[:200], make)
+        return types.CompleteResult(completion=types.Completion(values=found, total=len(found), has_more=False))
+
+
+@contextmanager
+def refused_as_parameters() -> Iterator[None]:
+    try:
+        yield
+    except InvalidArgument as problem:
+        raise MCPError(types.INVALID_PARAMS, problem.message) from None
+
+
+def shown_prompt(prompt: Prompt) -> types.Prompt:
+    arguments = [
+        types.PromptArgument(name=name, description=text, required=place == 0)
+        for place, (name, text) in enumerate(prompt.arguments.items())
+    ]
+    return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
+
+
+def shown_template(template: Template) -> types.ResourceTemplate:
+    return types.ResourceTemplate(
+        uri_template=template.uri,
+        name=template.name,
+        description=template.description,
+        mime_type="application/json",
+    )
 
 
 def report(exchange: Exchange) -> ReportProgress:

@@ -4,7 +4,7 @@ from d365mcp.tools.actions import call_action, call_json_service
 from d365mcp.tools.changes import batch, create_entity_record, delete_entity_record, update_entity_record
 from d365mcp.tools.documents import download_document
 from d365mcp.tools.entities import get_entity_schema, search_entities
-from d365mcp.tools.enumerations import get_enumeration_fields
+from d365mcp.tools.enumerations import get_enumeration_fields, search_actions, search_enumerations
 from d365mcp.tools.environment import get_environment_info, get_server_config
 from d365mcp.tools.labels import get_labels
 from d365mcp.tools.performance import get_server_performance, reset_performance_stats
@@ -17,6 +17,8 @@ ALL_TOOLS: tuple[Tool, ...] = (
     # what exists
     Tool(search_entities, "Search data entities", "metadata"),
     Tool(get_entity_schema, "Describe a data entity", "metadata"),
+    Tool(search_enumerations, "Search enumerations", "metadata"),
+    Tool(search_actions, "Search actions", "metadata"),
     Tool(get_enumeration_fields, "Describe an enumeration", "metadata"),
     Tool(get_labels, "Read labels", "metadata"),
     # records

@@ -20,8 +20,8 @@ from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
 
 Data = Annotated[dict[str, Any], Field(description="Property values; enumerations by member name", max_length=400)]
-IfMatch = Annotated[str | None, Field(description="@odata.etag the record must still have", max_length=2000)]
-DryRun = Annotated[bool, Field(description="Check and show the request, send nothing")]
+IfMatch = Annotated[str | None, Field(description="etag it must still have", max_length=2000)]
+DryRun = Annotated[bool, Field(description="Only check, and show the request")]
 MAX_OPERATIONS = 200
 
 

@@ -1,10 +1,11 @@
-"""Describes enumerations."""
+"""Finds enumerations and actions, and describes enumerations."""
 
 from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp.metadata.search import Found
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
@@ -13,6 +14,36 @@ class EnumerationResult(TypedDict, total=False):
     name: str
     label: str
     members: list[dict[str, Any]]
+
+
+class FoundResult(TypedDict, total=False):
+    found: list[dict[str, str]]
+    notes: list[str]
+
+
+async def search_enumerations(
+    context: ToolContext,
+    query: Annotated[str, Field(max_length=300)],
+    limit: Annotated[int, Field(ge=1, le=50)] = 10,
+) -> FoundResult:
+    """Find enumerations by words."""
+    return shown(await context.catalog.search_others(query, "enumeration", limit), context.catalog.note())
+
+
+async def search_actions(
+    context: ToolContext,
+    query: Annotated[str, Field(max_length=300)],
+    limit: Annotated[int, Field(ge=1, le=50)] = 10,
+) -> FoundResult:
+    """Find OData actions by words."""
+    return shown(await context.catalog.search_others(query, "action", limit), context.catalog.note())
+
+
+def shown(found: list[Found], note: str | None) -> FoundResult:
+    result = FoundResult(found=[{"name": each.shown, "why": each.why} for each in found])
+    if note:
+        result["notes"] = [note]
+    return result
 
 
 async def get_enumeration_fields(
