@@ -63,3 +63,11 @@ def test_our_app_is_indexed_and_answers_without_a_setting() -> None:
     assert (well_known.status, well_known.headers["content-type"]) == (404, "application/json")
     assert (answer.status, json.loads(answer.body)) == (200, {"jsonrpc": "2.0", "id": 7, "result": {}})
     assert (refused.status, refused.headers["allow"]) == (405, "POST")
+
+
+def test_the_catalogs_timer_is_there_only_where_storage_is_shared() -> None:
+    given = {"D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "AzureWebJobsStorage": ""}
+    assert "catalog" not in run_app(TESTS.parent, environ=given).triggers
+    shared = {**given, "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
+    timer = run_app(TESTS.parent, environ=shared).triggers["catalog"]
+    assert (timer["type"], timer["schedule"]) == ("timerTrigger", "0 */5 * * * *")

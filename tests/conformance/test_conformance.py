@@ -82,6 +82,11 @@ def own_url(suite: Suite) -> Iterator[str]:
     ("revision", "scenario"),
     [
         ("2026-07-28", "tools-list"),
+        ("2026-07-28", "prompts-list"),
+        ("2026-07-28", "resources-list"),
+        ("2026-07-28", "caching"),
+        ("2025-11-25", "prompts-list"),
+        ("2025-11-25", "resources-list"),
         ("2026-07-28", "http-header-validation"),
         ("2026-07-28", "input-required-result-unsupported-methods"),
         ("2026-07-28", "dns-rebinding-protection"),
