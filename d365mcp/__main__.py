@@ -15,6 +15,10 @@ from d365mcp.app import application
 @click.group(epilog="Settings come from the environment, as on Azure: D365FO_BASE_URL, D365FO_AUTH and so on.")
 def main() -> None:
     """Looks after an MCP server for Dynamics 365 Finance & Operations."""
+
+
+def need_settings() -> None:
+    """End here, naming all that is wrong, where the server is not set up."""
     if application.settings.problems:
         click.echo("This server is not fully set up:", err=True)
         for problem in application.settings.problems:
@@ -36,6 +40,7 @@ def catalog() -> None:
 @catalog.command()
 def build() -> None:
     """Build the catalog now, from here, and let all instances serve it."""
+    need_settings()
     outcome = asyncio.run(build_now())
     if outcome == "busy":
         raise click.ClickException("Another build is under way: see `catalog status`.")
@@ -49,6 +54,7 @@ def build() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(*, as_json: bool) -> None:
     """Say which catalog serves, and how the last build went."""
+    need_settings()
     show_status(as_json=as_json)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,6 +274,10 @@ class Settings:
     @property
     def instance(self) -> str:
         return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
+
+    @cached_property
+    def offered_toolsets(self) -> frozenset[str]:
+        return frozenset(self.toolsets)
 
     @property
     def has_shared_storage(self) -> bool:

@@ -34,14 +34,14 @@ def identify(headers: Mapping[str, str], settings: Settings) -> Caller:
 def access_of(headers: Mapping[str, str], settings: Settings) -> Access:
     """Return what a request may use. Raises InvalidArgument for toolsets that do not exist."""
     if TOOLSETS_HEADER not in headers and READ_ONLY_HEADER not in headers:
-        return Access(identify(headers, settings), frozenset(settings.toolsets), settings.read_only)
+        return Access(identify(headers, settings), settings.offered_toolsets, settings.read_only)
     wanted = [name.strip().lower() for name in headers.get(TOOLSETS_HEADER, "").split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in (*TOOLSETS, "all")]:
         raise InvalidArgument(
             f"{TOOLSETS_HEADER} does not know {', '.join(unknown)[:100]}: there are {', '.join(TOOLSETS)}."
         )
     narrowing = bool(wanted) and "all" not in wanted
-    offered = frozenset(settings.toolsets)
+    offered = settings.offered_toolsets
     only_reading = headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
     return Access(
         caller=identify(headers, settings),

@@ -92,8 +92,13 @@ class Endpoint:
             return error(400, INVALID_REQUEST, problem.message)
         if "method" not in message or "id" not in message:
             return Reply(202)
+        prepared = self.prepared.answer(message, headers, access) if self.prepared else None
+        if prepared is not None and self.emit is None:  # nobody listens: nothing to trace or measure
+            self.arm()
+            self.answered += 1
+            return prepared
         job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
-        return await job.run()
+        return await job.run(prepared)
 
     def check_place(self, headers: Mapping[str, str]) -> None:
         """Refuse foreign Host and Origin headers: a page elsewhere could reach us through a browser."""
@@ -154,12 +159,9 @@ class Job:
         caller = access.caller
         self.operation = Operation(trace, deadline, caller.name, caller.assertion)
 
-    async def run(self) -> Reply:
-        """Answer from what is prepared, else by the engine."""
-        prepared = self.endpoint.prepared
-        reply = prepared.answer(self.message, self.headers, self.access) if prepared else None
-        if reply is None:
-            reply = await self.served()
+    async def run(self, prepared: Reply | None) -> Reply:
+        """Answer from what is prepared, else by the tools or the engine."""
+        reply = prepared if prepared is not None else await self.served()
         self.endpoint.arm()
         self.tell(reply)
         return reply

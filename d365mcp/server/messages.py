@@ -56,7 +56,8 @@ def error(
 
 def result(id: Id, prepared: bytes) -> Reply:
     """Return an HTTP answer with a result that is JSON already."""
-    return Reply(200, JSON_HEADERS, b'{"jsonrpc":"2.0","id":' + dumped(id) + b',"result":' + prepared + b"}")
+    shown = b"%d" % id if isinstance(id, int) else dumped(id)
+    return Reply(200, JSON_HEADERS, b'{"jsonrpc":"2.0","id":' + shown + b',"result":' + prepared + b"}")
 
 
 def read_message(body: bytes) -> Message:
@@ -77,7 +78,7 @@ def read_message(body: bytes) -> Message:
         raise Refused(error(400, INVALID_REQUEST, "Send one JSON-RPC message at a time: batches are not supported."))
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise Refused(error(400, INVALID_REQUEST, 'The body must be one JSON-RPC message with "jsonrpc": "2.0".'))
-    if too_deep(message):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(message):
         raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
     return check_shape(message)
 

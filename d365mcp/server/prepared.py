@@ -33,7 +33,7 @@ class Prepared:
 
     def __init__(self, path: Path = FRAGMENTS) -> None:
         self.path = path
-        self.lists: dict[tuple[str, Access], bytes] = {}
+        self.lists: dict[tuple[str, frozenset[str], bool, bool], bytes] = {}
 
     @cached_property
     def fragments(self) -> dict[str, Any]:
@@ -60,12 +60,11 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access)
-        if key not in self.lists:
-            if len(self.lists) > 200:  # callers differ in name: bounded, and quickly made anew
-                self.lists.clear()
-            self.lists[key] = dumped(self.joined(version, access))
-        return self.lists[key]
+        key = (version, access.toolsets, access.read_only, access.narrowed)
+        found = self.lists.get(key)
+        if found is None:
+            found = self.lists[key] = dumped(self.joined(version, access))
+        return found
 
     def joined(self, version: str, access: Access) -> dict[str, Any]:
         frame: dict[str, Any] = self.fragments["answers"][version]["tools/list"]
