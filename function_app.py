@@ -11,6 +11,8 @@ app = func.FunctionApp()
 # function_key: the host checks the key. In the other modes we check the caller ourselves, or the platform has.
 CALLERS = func.AuthLevel.FUNCTION if application.settings.mcp_auth == "function_key" else func.AuthLevel.ANONYMOUS
 
+HEALTH = "application/health+json"
+
 
 @app.route(route="mcp", methods=["GET", "POST", "DELETE"], auth_level=CALLERS)
 async def mcp(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
@@ -37,7 +39,13 @@ async def well_known(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     """Say that this process is alive; asks nobody."""
-    return answer(*application.health())
+    return answer(*application.health(), HEALTH)
+
+
+@app.route(route="health/deep", methods=["GET"], auth_level=CALLERS)
+async def health_deep(req: func.HttpRequest) -> func.HttpResponse:
+    """Say how F&O, the catalog and telemetry fare; for those who may call, since the host checks keys by function."""
+    return answer(*await application.deep_health(), HEALTH)
 
 
 if application.settings.has_shared_storage:  # without it a bare `func start` has nowhere to keep a timer's state

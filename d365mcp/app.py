@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import d365mcp
-from d365mcp.events import Event
+from d365mcp import health
+from d365mcp.errors import D365McpError
+from d365mcp.events import Event, Operation, Trace, working_on
 from d365mcp.server.callers import Access
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
@@ -44,6 +45,8 @@ NOISY_LOGGERS = ("httpx", "httpcore", "azure", "msal", "urllib3", "opencensus")
 
 # A run of the catalog's build takes no longer; Consumption ends a function after ten minutes.
 BUILD_SECONDS = 600.0
+# Who asks for deep health waits no longer for F&O.
+DEEP_SECONDS = 20.0
 
 
 class Application:
@@ -195,15 +198,34 @@ class Application:
         )
 
     def health(self) -> tuple[int, dict[str, Any]]:
-        """Return that this process is alive, and which settings are missing. Constant time, no secrets, no call."""
-        return 200, {
-            "status": "fail" if self.settings.problems else "pass",
-            "version": d365mcp.__version__,
-            "description": "MCP server for Dynamics 365 Finance & Operations",
-            "uptime_seconds": round(time.monotonic() - self.started, 1),
-            "missing_settings": list(self.settings.missing),
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        """Return that this process is alive. Constant time, no secrets, no call."""
+        return health.alive(self.settings, time.monotonic() - self.started)
+
+    async def deep_health(self) -> tuple[int, dict[str, Any]]:
+        """Return how F&O, the token, the catalog, telemetry and this process fare."""
+        if self.settings.problems:
+            return health.deep(self.settings, {})
+        await self.calls.get()
+        began = time.monotonic()
+        with working_on(Operation(Trace.continued(None), began + min(DEEP_SECONDS, self.settings.deadline_seconds))):
+            try:
+                session = await self.client.session(fresh=True)
+                took = round((time.monotonic() - began) * 1000)
+                d365 = health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
+            except D365McpError as problem:
+                d365 = health.failed(problem)
+        await self.keeper.current()
+        facts = self.instance()
+        backlog = self.telemetry.backlog()
+        checks = {
+            "d365:session": d365,
+            "d365:token": health.check("pass", round(facts.ages.get("token", 0.0)), "s"),
+            "catalog:age": health.catalog_check(facts.ages.get("catalog")),
+            "telemetry:backlog": health.telemetry_check(backlog.state, backlog.waiting, backlog.problem),
+            "process:memory": health.check("pass", round(facts.memory_mb or 0), "MB"),
+            "tools:in_flight": health.check("pass", facts.in_flight, f"of {facts.tool_permits} permits"),
         }
+        return health.deep(self.settings, checks)
 
     def well_known(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return a discovery document. None exists while callers sign in with nothing but a function key."""

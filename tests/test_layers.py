@@ -16,6 +16,7 @@ ALLOWED = {
     "events": set(),
     "settings": set(),
     "storage": {"errors", "settings"},
+    "health": {"errors", "settings"},
     "d365": LOWEST,
     "metadata": LOWEST | {"d365"},
     "sql": LOWEST | {"d365", "metadata"},
@@ -23,7 +24,7 @@ ALLOWED = {
     "tools": LOWEST | {"d365", "metadata", "sql", "telemetry"},
     "server": LOWEST | {"tools"},
     "simulator": set(),
-    "app": LOWEST | {"d365", "metadata", "sql", "telemetry", "tools", "server"},
+    "app": LOWEST | {"d365", "metadata", "sql", "telemetry", "tools", "server", "health"},
     "__main__": LOWEST | {"app", "d365", "metadata", "tools", "server"},
     "__init__": set(),
 }

@@ -1,0 +1,71 @@
+"""Health as monitoring reads it: alive (constant time, asks nobody), and deep (F&O, token, catalog, telemetry, memory).
+
+The shape is that of https://datatracker.ietf.org/doc/html/draft-inadarei-api-health-check
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import d365mcp
+from d365mcp.errors import D365McpError
+from d365mcp.settings import Settings
+
+Status = Literal["pass", "warn", "fail"]
+DESCRIPTION = "MCP server for Dynamics 365 Finance & Operations"
+# A token lasts an hour, a catalog is built every night: older than this, something is stuck.
+CATALOG_SECONDS = 3 * 86_400
+
+
+def alive(settings: Settings, uptime: float) -> tuple[int, dict[str, Any]]:
+    """Return that this process answers, and which settings are missing, by name."""
+    status: Status = "fail" if settings.problems else "pass"
+    return 200, {
+        "status": status,
+        "version": d365mcp.__version__,
+        "description": DESCRIPTION,
+        "uptime_seconds": round(uptime, 1),
+        "missing_settings": list(settings.missing),
+    }
+
+
+def deep(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """Return the checks, and 503 where one of them fails."""
+    found = {check["status"] for check in checks.values()} | ({"fail"} if settings.problems else set())
+    status: Status = "fail" if "fail" in found else "warn" if "warn" in found else "pass"
+    body = {
+        "status": status,
+        "version": d365mcp.__version__,
+        "description": DESCRIPTION,
+        "notes": list(settings.problems),
+        "checks": {name: [check] for name, check in checks.items()},
+    }
+    return (503 if status == "fail" else 200), body
+
+
+def check(status: Status, value: Any = None, unit: str | None = None, output: str | None = None) -> dict[str, Any]:
+    """Return one check; absent facts are left out."""
+    facts = {
+        "status": status,
+        "observedValue": value,
+        "observedUnit": unit,
+        "output": output,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return {name: each for name, each in facts.items() if each is not None}
+
+
+def failed(problem: D365McpError) -> dict[str, Any]:
+    return check("fail", output=" ".join(part for part in (problem.message, problem.hint) if part))
+
+
+def catalog_check(age_seconds: float | None) -> dict[str, Any]:
+    """Judge the catalog's age: without one metadata is read live, which works and is slower."""
+    if age_seconds is None:
+        return check("warn", output="No catalog snapshot: metadata is read live.")
+    return check("warn" if age_seconds > CATALOG_SECONDS else "pass", round(age_seconds), "s")
+
+
+def telemetry_check(state: str, waiting: int, problem: str | None) -> dict[str, Any]:
+    status: Status = "warn" if state in ("failing", "broken") else "pass"
+    return check(status, waiting, "events waiting", problem or f"telemetry is {state}")
