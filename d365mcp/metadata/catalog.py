@@ -7,6 +7,7 @@ process, an accelerator and nothing more.
 import asyncio
 import sqlite3
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -180,7 +181,9 @@ class MetadataCatalog:
     async def finder_by_names(self) -> EntityFinder:
         """Return a search over the names of all entities, all that can be had at once without a snapshot."""
         rows = await self.summaries()
-        return await asyncio.to_thread(lambda: EntityFinder(indexed(entity_documents(rows)), rows))
+        return await asyncio.to_thread(
+            lambda: closing_with(EntityFinder(connection := indexed(entity_documents(rows)), rows), connection)
+        )
 
     async def search_others(self, words: str, kind: str, limit: int) -> list[Found]:
         """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
@@ -195,7 +198,7 @@ class MetadataCatalog:
     async def search_enumeration_names(self) -> Search:
         names = [name for name, _ in await self.client.enumeration_names()]
         documents = [Document("enumeration", (name,), shown=name) for name in names]
-        return await asyncio.to_thread(lambda: Search(indexed(documents)))
+        return await asyncio.to_thread(lambda: closing_with(Search(connection := indexed(documents)), connection))
 
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
@@ -255,6 +258,12 @@ def indexed(documents: Iterable[Document]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     write_index(connection, documents)
     return connection
+
+
+def closing_with(owner: T, connection: sqlite3.Connection) -> T:
+    """Return `owner`; its connection is closed when nobody holds it any more."""
+    weakref.finalize(owner, connection.close)
+    return owner
 
 
 def with_details(snapshot: Snapshot, hit: Hit) -> Hit:

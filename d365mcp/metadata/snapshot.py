@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -78,6 +79,8 @@ class Snapshot:
             raise StorageError("The catalog's file is damaged, or another version's or environment's.")
         self.path = path
         self.connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        # Closed when the last call that reads it lets go of it: a newer one may have taken over long before.
+        weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
 
     def fact(self, name: str) -> str | None:
@@ -145,6 +148,3 @@ class Snapshot:
             if row and row[0]:
                 found[label_id] = row[0]
         return found
-
-    def close(self) -> None:
-        self.connection.close()

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.search ENTITIES.json.gz [--misses]
 
 ENTITIES is a list of {name, label, module, fields: [[name, type, label, mandatory]]}, as derived from Microsoft's Common
-Data Model; every third question is held out from tuning and reported apart.
+Data Model. Every third question is reported apart. That third is no independent measure: its misses were seen while the
+ranking was first tuned, and its patterns were written by the same hand.
 """
 
 import argparse
@@ -52,11 +53,11 @@ def main() -> None:
     options = parser.parse_args()
     entities = json.loads(gzip.decompress(options.entities.read_bytes()))
     found = finder(entities)
-    ranks: dict[str, list[int]] = {"tuned on": [], "held out": []}
+    ranks: dict[str, list[int]] = {"two thirds": [], "every third": []}
     for number, (asked, pattern) in enumerate(questions()):
         hits = [hit.summary.aot_name for hit in found.find(asked)[:20]]
         rank = next((place for place, name in enumerate(hits, 1) if pattern.match(name)), 0)
-        ranks["held out" if number % 3 == 2 else "tuned on"].append(rank)
+        ranks["every third" if number % 3 == 2 else "two thirds"].append(rank)
         if options.misses and rank != 1:
             print(f"{rank:3} {asked}: {hits[:4]}")
     for name, places in ranks.items():

@@ -1,10 +1,12 @@
 """The catalog is built once for all, goes on where it stopped, and never shows half of itself."""
 
 import asyncio
+import gc
 import json
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +145,24 @@ def test_a_damaged_download_is_fetched_again_and_a_damaged_blob_is_refused(place
 def test_a_foreign_or_half_written_file_is_not_opened(tmp_path: Path) -> None:
     half, foreign = tmp_path / "half.sqlite", tmp_path / "foreign.sqlite"
     half.write_bytes(b"SQLite format 3\x00" + b"\x00" * 50)
-    sqlite3.connect(foreign).execute("CREATE TABLE facts (name, value)").connection.commit()
+    with closing(sqlite3.connect(foreign)) as other:
+        other.execute("CREATE TABLE facts (name, value)")
     for path in (half, foreign, tmp_path / "none.sqlite"):
         with pytest.raises(StorageError):
             Snapshot(path, "https://contoso.operations.dynamics.com")
+
+
+def test_a_snapshot_is_closed_when_nobody_reads_it_any_more(place: Place, tmp_path: Path) -> None:
+    place.build()
+    found = place.store().pointer()
+    assert found is not None
+    snapshot = Snapshot(place.store().fetch(found[0], tmp_path / "local"), place.simulator.base_url)
+    connection = snapshot.connection
+    assert snapshot.finder.find("customers")
+    del snapshot
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 @pytest.mark.parametrize(

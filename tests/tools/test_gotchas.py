@@ -138,12 +138,12 @@ def test_gotcha_22_who_may_not_read_is_told_so(reader: Served) -> None:
 
 
 def test_gotcha_28_a_value_f_and_o_stored_otherwise_is_pointed_out(writer: Served) -> None:
-    data = {"OrganizationName": "A name", "CustomerGroupId": "30", "SalesCurrencyCode": "USD"}
-    created = writer.call(
-        "create_entity_record", entity_name="CustomersV3", data=data, company="usmf", return_record=True
-    )
-    assert created["record"]["OrganizationName"] == "A name"
-    assert "notes" not in created
+    stored = {"dataAreaId": "usmf", "CustomerGroupId": "91", "Description": "Cut off"}
+    headers = {"content-type": "application/json"}
+    writer.simulator.fault("/data/CustomerGroups", method="POST", status=201, body=stored, headers=headers)
+    data = {"dataAreaId": "usmf", "CustomerGroupId": "91", "Description": "Cut off by its length"}
+    created = writer.call("create_entity_record", entity_name="CustomerGroups", data=data)
+    assert created["notes"] == ["F&O stored another Description than was sent: read it back"]
 
 
 def test_gotcha_29_blanks_in_keys_are_kept(reader: Served) -> None:
