@@ -23,9 +23,9 @@ CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY, documents INTEGER) WITH
 # Judged at most: names are found apart from fields, whose number would drown them.
 BY_NAME, BY_FIELDS = 80, 20
 FIND = """
-SELECT id, names, label, fields, shown FROM documents WHERE kind = ?2 AND id IN (
-  SELECT rowid FROM (SELECT rowid FROM search_names WHERE search_names MATCH ?1 ORDER BY rank LIMIT ?3)
-  UNION SELECT rowid FROM (SELECT rowid FROM search_fields WHERE search_fields MATCH ?1 ORDER BY rank LIMIT ?4))
+SELECT id, names, label, fields, shown FROM documents WHERE kind = :kind AND id IN (
+  SELECT rowid FROM (SELECT rowid FROM search_names WHERE search_names MATCH :query ORDER BY rank LIMIT :by_name)
+  UNION SELECT rowid FROM (SELECT rowid FROM search_fields WHERE search_fields MATCH :query ORDER BY rank LIMIT :by_fields))
 """
 IN_NAME, IN_LABEL, IN_FIELDS, BY_MEANING = 1.0, 1.0, 0.5, 0.92
 
@@ -106,7 +106,8 @@ class Search:
         query = " OR ".join(
             f'"{word}"' for term in terms for word in {term.word, *(w for run in term.others for w in run)}
         )
-        rows = self.connection.execute(FIND, (query, kind, BY_NAME, BY_FIELDS)).fetchall()
+        asked = {"query": query, "kind": kind, "by_name": BY_NAME, "by_fields": BY_FIELDS}
+        rows = self.connection.execute(FIND, asked).fetchall()
         judged = (self.judge(terms, *row[1:]) for row in rows if keep(row[4]))
         return sorted((each for each in judged if each.score > 0), key=lambda each: -each.score)
 
