@@ -55,7 +55,8 @@ def _column(store: Store, entity: Entity, table: str, path: Sequence[str]) -> Ex
         f"{alias}.{quoted(theirs)} IS {table}.{quoted(ours)}" for ours, theirs in joins(navigation, entity)
     )
     sql = f"(SELECT {inner.sql} FROM {store.table(related)} AS {alias} WHERE {joined})"  # noqa: S608 the world's names
-    return Expression(sql, inner.values, inner.type)
+    collation = " COLLATE NOCASE" if inner.type == "Edm.String" else ""  # a subquery loses its column's
+    return Expression(sql + collation, inner.values, inner.type)
 
 
 def joins(navigation: Navigation, entity: Entity) -> list[tuple[str, str]]:
