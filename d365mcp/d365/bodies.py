@@ -27,22 +27,18 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
             continue
         try:
             prop = writable(name, entity, creating=creating)
-            taken = body_value(value, prop, entity.enumerations)
+            taken = checked_value(value, prop, entity)
         except InvalidArgument as error:
-            problems.append(error.message + (f" {error.hint}" if error.hint else ""))
+            problems.append(" ".join(filter(None, (error.message, error.hint))))
             continue
         if prop.name in body:
             problems.append(f"{prop.name} is given twice.")
-        if prop.is_mandatory and taken == "":
-            problems.append(f"{prop.name} is mandatory and cannot be empty.")
         if (prop.name, taken) != (name, value):
             notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(taken)}")
         body[prop.name] = taken
-    if not body and not problems:
-        problems.append("Name at least one property to write.")
-    if problems:
-        raise InvalidArgument(" ".join(problems))
-    return body, notes + ([missing_note(body, entity)] if creating and missing(body, entity) else [])
+    if problems or not body:
+        raise InvalidArgument(" ".join(problems) or "Name at least one property to write.")
+    return body, [*notes, *(missing_note(body, entity) if creating else ())]
 
 
 def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty:
@@ -57,10 +53,15 @@ def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty
     return prop
 
 
-def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
-    return [prop.name for prop in entity.properties.values() if prop.is_mandatory and prop.name not in body]
+def checked_value(value: Any, prop: EntityProperty, entity: DataEntity) -> Any:
+    taken = body_value(value, prop, entity.enumerations)
+    if prop.is_mandatory and taken == "":
+        raise InvalidArgument(f"{prop.name} is mandatory and cannot be empty.")
+    return taken
 
 
-def missing_note(body: Mapping[str, Any], entity: DataEntity) -> str:
-    # F&O fills in many of them, by number sequences and from master data, before it checks.
-    return f"mandatory and not given: {', '.join(missing(body, entity))}; F&O refuses the record unless it has defaults"
+def missing_note(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
+    """Tell which mandatory properties are left to F&O, which fills in many before it checks: numbers, defaults."""
+    names = [prop.name for prop in entity.properties.values() if prop.is_mandatory and prop.name not in body]
+    told = f"mandatory and not given: {', '.join(names)}; F&O refuses the record unless it has defaults"
+    return [told] if names else []

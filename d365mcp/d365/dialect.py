@@ -114,7 +114,7 @@ def one_of(item: Expression, values: tuple[Literal, ...]) -> Expression:
 
 
 def folded(value: Literal) -> Value:
-    return value.value.casefold() if isinstance(value.value, str) else value.value
+    return value.value.lower() if isinstance(value.value, str) else value.value
 
 
 @dataclass

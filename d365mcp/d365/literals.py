@@ -78,7 +78,7 @@ def literal(value: Any, prop: EntityProperty, enumerations: Enumerations | None 
 def body_value(value: Any, prop: EntityProperty, enumerations: Enumerations | None = None) -> Any:
     """Return a JSON value as F&O takes it in a body: bare enumeration members, dates at noon, numbers as numbers."""
     if prop.type_name == "Edm.Binary":
-        return value
+        return text_of(value, prop)
     match typed(value, prop, enumerations or {}):
         case Decimal() as number:
             return json_number(number, prop)

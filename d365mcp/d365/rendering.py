@@ -23,8 +23,8 @@ from d365mcp.d365.filters import (
 # Sent as they are: F&O takes `*` as a wildcard only when it arrives unescaped
 # (https://github.com/MicrosoftDocs/dynamics-365-unified-operations-public/issues/3243).
 UNESCAPED = "*'(),/:$"
-# IIS cuts query strings off at 2,048 characters unless told otherwise.
-MAX_ENCODED = 2_000
+# A URL should stay below 2,000 characters or so: this leaves room for select, order and company.
+MAX_ENCODED = 1_500
 PATTERNS = {"contains": "*{}*", "startswith": "{}*", "endswith": "*{}"}
 
 
@@ -115,5 +115,5 @@ def covers(pattern: Expression, value: Expression) -> bool:
     """Return whether F&O finds a text by another text with `*`."""
     match pattern, value:
         case Literal(str(wild)), Literal(str(text)):
-            return fnmatchcase(text.casefold(), wild.casefold().replace("[", "[[]").replace("?", "[?]"))
+            return fnmatchcase(text.lower(), wild.lower().replace("[", "[[]").replace("?", "[?]"))
     return False
