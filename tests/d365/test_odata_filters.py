@@ -74,6 +74,33 @@ def test_text_is_searched_by_wildcard(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("NameAlias eq 'US*1'", "NameAlias eq 'US*1'"),
+        ("NameAlias in ('US*1','b')", "NameAlias eq 'US*1' or NameAlias eq 'b'"),
+        ("contains(NameAlias,'a*b')", "NameAlias eq '*a*b*'"),
+        # F&O would leave out too many: it is not asked at all.
+        ("NameAlias ne 'US*1'", ""),
+        ("not contains(NameAlias,'a*b')", ""),
+        ("NameAlias ne 'US*1' and Visits eq 1", "Visits eq 1"),
+        ("NameAlias ne 'US*1' or Visits eq 1", ""),
+        ("Visits eq 1 and not (NameAlias eq 'US*1' and Visits eq 2)", "Visits eq 1"),
+    ],
+)
+def test_a_star_is_a_star_so_fo_is_asked_for_more_and_the_rest_is_checked_here(text: str, expected: str) -> None:
+    translation = translate_filter(text, CUSTOMERS)
+    assert translation.filters == (expected,)
+    assert translation.needs_exact_check
+    assert "a * is taken literally; to search by pattern use contains, startswith or endswith" in translation.notes
+
+
+def test_a_star_means_nothing_in_an_order_and_cannot_be_checked_behind_a_navigation() -> None:
+    assert not translate_filter("NameAlias gt 'US*1'", CUSTOMERS).needs_exact_check
+    assert "a navigation path cannot be" in refusal("CustomerGroup/Name eq 'a*'").message
+    assert "a navigation path cannot be" in refusal("NameAlias eq 'a*' or CustomerGroup/Name eq 'b'").message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("CustomerAccount in ('a','b')", "CustomerAccount eq 'a' or CustomerAccount eq 'b'"),
         ("CustomerAccount in ('a')", "CustomerAccount eq 'a'"),
         ("CustomerAccount in ('a','A')", "CustomerAccount eq 'A'"),
