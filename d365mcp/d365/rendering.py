@@ -91,11 +91,14 @@ def split(expression: Expression) -> tuple[Expression, ...]:
 def chunked(whole: Membership, room: int) -> list[Expression]:
     """Cut a list of values where a part would grow beyond `room`.
 
-    Patterns stay together, and what they find is not asked for again: no record comes back from two parts.
+    Patterns stay together, and what they find is not asked for again: no record comes back from two parts. More
+    patterns than fit one part are not worth the trouble.
     """
     patterns = [value for value in whole.values if has_wildcard(value)]
     chunks = [patterns] if patterns else [[]]
     left = room - sum(cost(whole.item, value) for value in patterns)
+    if left < 0:
+        return [whole]
     for value in whole.values:
         if has_wildcard(value) or any(covers(pattern, value) for pattern in patterns):
             continue

@@ -444,6 +444,11 @@ def test_what_a_pattern_finds_is_not_asked_for_in_another_part() -> None:
     assert len(set().union(first, *others)) == 62
 
 
+def test_a_long_list_of_patterns_stays_whole() -> None:
+    text = "CustomerAccount in (" + ",".join(f"'*{number:x}'" for number in range(600)) + ",'a')"
+    assert len(translate_filter(text, CUSTOMERS).filters) == 1
+
+
 def test_a_long_filter_without_a_list_stays_whole() -> None:
     text = " and ".join(f"NameAlias ne '{number:050}'" for number in range(40))
     assert len(translate_filter(text, CUSTOMERS).filters) == 1
