@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.search import Hit, Search, standing
+from d365mcp.metadata.search import Hit, Search
 from d365mcp.metadata.words import VERSION, version_of
 
 Keep = Callable[[EntitySummary], bool]
@@ -16,16 +16,13 @@ class EntityFinder:
     def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
         self.search = Search(connection)
         self.rows = {row.aot_name: row for row in rows}
-        self.newest = newest_versions(self.rows.values())
+        newest = newest_versions(self.rows.values())
+        self.standing = {name: standing(row, newest[family(row)]) for name, row in self.rows.items()}
 
     def find(self, question: str, keep: Keep = lambda row: True) -> list[Hit]:
         """Return the entities that fit a question, best first."""
         found = self.search.find(question, "entity", lambda shown: shown in self.rows and keep(self.rows[shown]))
-        hits = [
-            Hit(row, each.score + standing(row, self.newest[family(row)]), each.why)
-            for each in found
-            for row in (self.rows[each.shown],)
-        ]
+        hits = [Hit(self.rows[each.shown], each.score + self.standing[each.shown], each.why) for each in found]
         return sorted(hits, key=lambda hit: (-round(hit.score, 6), len(name_of(hit.summary)), name_of(hit.summary)))
 
 
@@ -43,3 +40,19 @@ def family(row: EntitySummary) -> str:
 
 def name_of(row: EntitySummary) -> str:
     return row.entity_set or row.aot_name
+
+
+# What is found beside the newest public entity of a name is rarely what is meant.
+INTERNAL = ("Staging", "CDS", "Tmp", "BI", "DimAttribute", "ForIntegration", "Mserp")
+
+
+def standing(row: EntitySummary, newest: int) -> float:
+    """Return what an entity's nature adds to its score."""
+    local = row.aot_name.removesuffix("Entity")[-3:-2] == "_"
+    return (
+        (-0.25 if not row.data_service_enabled else 0.0)
+        + (-0.05 if row.is_read_only else 0.0)
+        + (-0.12 if any(part in row.aot_name for part in INTERNAL) else 0.0)
+        + (-0.08 if local else 0.0)
+        + (-0.03 * (newest - version_of(name_of(row))))
+    )

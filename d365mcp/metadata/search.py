@@ -1,4 +1,4 @@
-"""Ranks entities, enumerations and actions by how well they fit a question. SQLite's FTS5 finds, this judges.
+"""Finds entities, enumerations and actions by the words of a question. SQLite's FTS5 looks up words, this judges.
 
 The same tables serve in a snapshot and, made of names alone, in memory.
 """
@@ -7,27 +7,37 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.words import LONGEST, MEANINGS, question_words, split, version_of
+from d365mcp.metadata.judging import BY_MEANING, IN_FIELDS, SPARE, Question, Term
+from d365mcp.metadata.synonyms import WEAK
+from d365mcp.metadata.vocabulary import Vocabulary
+from d365mcp.metadata.words import LONGEST, MEANINGS, question_words, split
 
+# The words of names and labels are looked up apart from those of fields, whose number would drown them.
 TABLES = """
-CREATE VIRTUAL TABLE IF NOT EXISTS search_names USING fts5(words, tokenize = 'unicode61');
-CREATE VIRTUAL TABLE IF NOT EXISTS search_fields USING fts5(words, tokenize = 'unicode61');
-CREATE TABLE IF NOT EXISTS documents (id INTEGER PRIMARY KEY, kind TEXT, names TEXT, label TEXT, fields TEXT, shown TEXT);
-CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY, documents INTEGER) WITHOUT ROWID;
+DROP TABLE IF EXISTS search_names;
+DROP TABLE IF EXISTS search_fields;
+DROP TABLE IF EXISTS documents;
+DROP TABLE IF EXISTS words;
+CREATE VIRTUAL TABLE search_names USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61');
+CREATE VIRTUAL TABLE search_fields USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61');
+CREATE TABLE documents (id INTEGER PRIMARY KEY, size INTEGER, shown TEXT, names TEXT, label TEXT, fields TEXT);
+CREATE TABLE words (word TEXT PRIMARY KEY, documents INTEGER) WITHOUT ROWID;
 """
-# Judged at most: names are found apart from fields, whose number would drown them.
-BY_NAME, BY_FIELDS = 80, 20
-FIND = """
-SELECT id, names, label, fields, shown FROM documents WHERE kind = :kind AND id IN (
-  SELECT rowid FROM (SELECT rowid FROM search_names WHERE search_names MATCH :query ORDER BY rank LIMIT :by_name)
-  UNION SELECT rowid FROM (SELECT rowid FROM search_fields WHERE search_fields MATCH :query ORDER BY rank LIMIT :by_fields))
-"""
-IN_NAME, IN_LABEL, IN_FIELDS, BY_MEANING = 1.0, 1.0, 0.5, 0.92
+NAMES = "SELECT rowid FROM search_names WHERE words MATCH :words AND rowid BETWEEN :first AND :last"
+FIELDS = "SELECT rowid FROM search_fields WHERE words MATCH :words AND rowid BETWEEN :first AND :last"
+READ = "SELECT id, names, label, fields FROM documents WHERE id IN (SELECT value FROM json_each(:numbers))"
+KINDS = ("entity", "enumeration", "action")
+# Documents of a kind stand together, so that a range of ids is a kind.
+OF_ONE_KIND = 1 << 20
+MOST_TERMS = 12
+MOST_JUDGED = 60
+COMMON = 0.1
+WEAKLY = 0.35
 
 
 @dataclass(frozen=True)
@@ -53,14 +63,6 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Term:
-    """A word of the question, and what else it may be called: runs of words."""
-
-    word: str
-    others: tuple[tuple[str, ...], ...] = ()
-
-
-@dataclass(frozen=True)
 class Found:
     """A document judged."""
 
@@ -72,22 +74,29 @@ class Found:
 def write_index(connection: sqlite3.Connection, documents: Iterable[Document]) -> None:
     """Write the tables that search looks at, anew."""
     connection.executescript(TABLES)
-    connection.executescript(
-        "DELETE FROM search_names; DELETE FROM search_fields; DELETE FROM documents; DELETE FROM words;"
-    )
     counts: dict[str, int] = {}
-    for number, document in enumerate(documents, 1):
-        names = [" ".join(split(name)) for name in document.names]
-        label, fields = " ".join(split(document.label)), " ".join(" ".join(split(field)) for field in document.fields)
-        connection.execute("INSERT INTO search_names (rowid, words) VALUES (?, ?)", (number, " ".join([*names, label])))
-        if fields:
-            connection.execute("INSERT INTO search_fields (rowid, words) VALUES (?, ?)", (number, fields))
-        row = (number, document.kind, json.dumps(names), label, f" {fields} ", document.shown)
-        connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
-        for word in {*" ".join(names).split(), *label.split(), *fields.split()}:
+    for number, document in enumerate(documents):
+        words = write_document(connection, KINDS.index(document.kind) * OF_ONE_KIND + number, document)
+        for word in words:
             counts[word] = counts.get(word, 0) + 1
     connection.executemany("INSERT INTO words VALUES (?, ?)", counts.items())
     connection.commit()
+
+
+def write_document(connection: sqlite3.Connection, number: int, document: Document) -> set[str]:
+    """Write one document. Returns its words."""
+    names = [split(name) for name in document.names]
+    label = split(document.label)
+    fields = " ".join(" ".join(split(field)) for field in document.fields)
+    # The bar keeps the words of two names from being neighbours.
+    named = " | ".join(" ".join(name) for name in [*names, label])
+    connection.execute("INSERT INTO search_names (rowid, words) VALUES (?, ?)", (number, named))
+    if fields:
+        connection.execute("INSERT INTO search_fields (rowid, words) VALUES (?, ?)", (number, fields))
+    size = min(map(len, names), default=0) + len(label or (names or [[]])[0])
+    row = (number, size, document.shown, "|".join(f" {' '.join(name)} " for name in names), " ".join(label), fields)
+    connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
+    return {word for name in names for word in name}.union(label, fields.split())
 
 
 class Search:
@@ -95,110 +104,79 @@ class Search:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.total = max(1, connection.execute("SELECT count(*) FROM documents").fetchone()[0])
-        self.weight = lru_cache(maxsize=4096)(self.weight_of)
+        self.known = {
+            number: (shown, size) for number, shown, size in connection.execute("SELECT id, shown, size FROM documents")
+        }
+        self.vocabulary = Vocabulary(connection)
+        self.ways = lru_cache(maxsize=4096)(self.ways_of)
 
     def find(self, question: str, kind: str, keep: Callable[[str], bool] = lambda shown: True) -> list[Found]:
         """Return what fits a question, best first."""
-        terms = self.known(meanings(question_words(question)[:12]))
-        if not terms:
-            return []
-        query = " OR ".join(
-            f'"{word}"' for term in terms for word in {term.word, *(w for run in term.others for w in run)}
+        terms = self.terms(question_words(question)[:MOST_TERMS])
+        asked = Question([term for term in terms if term.ways])
+        judged = (
+            Found(self.known[number][0], *asked.judge(names, label, fields))
+            for number, names, label, fields in self.read(self.reached(asked, kind, keep))
         )
-        asked = {"query": query, "kind": kind, "by_name": BY_NAME, "by_fields": BY_FIELDS}
-        rows = self.connection.execute(FIND, asked).fetchall()
-        judged = (self.judge(terms, *row[1:]) for row in rows if keep(row[4]))
         return sorted((each for each in judged if each.score > 0), key=lambda each: -each.score)
 
-    def judge(self, terms: Sequence[Term], names: str, label: str, fields: str, shown: str) -> Found:
-        """Weigh how much of the question a document covers against what else its name says."""
-        own = [f" {name} " for name in json.loads(names)]
-        place = Place(own, f" {label} ", fields)
-        matches = [place.match(term) for term in terms]
-        weights = [self.weight(term.word) for term in terms]
-        coverage = sum(weight * value for weight, (value, _) in zip(weights, matches, strict=True)) / sum(weights)
-        # A header is the thing itself; its lines are another.
-        said = {
-            "header",
-            *(term.word for term in terms),
-            *(word for term in terms for run in term.others for word in run),
-        }
-        spare = 0.5 * (min(len(set(name.split()) - said) for name in own) + len(set((label or own[0]).split()) - said))
-        score = coverage - 0.06 * min(spare, 5) + 0.06 * place.phrases(terms)
-        if spare < 1 and all(value >= BY_MEANING for value, _ in matches):
-            score += 0.25 * (1 - spare)
-        why = "; ".join(dict.fromkeys(reason for value, reason in matches if value))
-        return Found(shown, score, why)
+    def terms(self, words: Sequence[str]) -> list[Term]:
+        """Return what a question's words mean here: runs with a meaning of their own first, else single words."""
+        corrected = [known for word in words for known in self.vocabulary.understood(word)]
+        return [
+            Term(word, self.weight(word), self.ways(word, others)) for run, others in runs(corrected) for word in run
+        ]
 
-    def known(self, terms: Sequence[Term]) -> list[Term]:
-        """Return the terms with words nobody uses replaced by the closest one that is used."""
-        return [term if term.others or self.count(term.word) else Term(self.closest(term.word)) for term in terms]
-
-    def closest(self, word: str) -> str:
-        if len(word) < 4:
-            return word
-        vocabulary = [found for (found,) in self.connection.execute(
-            "SELECT word FROM words WHERE length(word) BETWEEN ? AND ? AND substr(word, 1, 1) = ?",
-            (len(word) - 2, len(word) + 2, word[0]),
-        )]  # fmt: skip
-        return str((get_close_matches(word, vocabulary, 1, cutoff=0.75) or [word])[0])
-
-    def count(self, word: str) -> int:
-        found = self.connection.execute("SELECT documents FROM words WHERE word = ?", (word,)).fetchone()
-        return int(found[0]) if found else 0
-
-    def weight_of(self, word: str) -> float:
+    def weight(self, word: str) -> float:
         """Return how much a word tells: rare ones tell more."""
-        return 0.4 + math.log(1 + self.total / (1 + self.count(word)))
+        rarity = 0.4 + math.log(1 + len(self.known) / (1 + self.vocabulary.count(word)))
+        return rarity * (WEAKLY if word in WEAK else 1)
+
+    def ways_of(self, word: str, others: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, float], ...]:
+        """Return how a word may stand in a document, and what each way is worth, best first."""
+        ways = {word: 1.0} | {" ".join(other): BY_MEANING for other in others} | self.vocabulary.kin(word)
+        return tuple((words, worth) for words, worth in ways.items() if self.vocabulary.has(words))
+
+    def reached(self, asked: Question, kind: str, keep: Callable[[str], bool]) -> list[int]:
+        """Return the documents worth judging: with most of the question in few words."""
+        scores: dict[int, float] = {}
+        for term in asked.terms:
+            share = term.weight / asked.weight
+            for number, worth in self.met(term, kind).items():
+                scores[number] = scores.get(number, 0.0) + share * worth
+        known = self.known
+        ordered = sorted(scores, key=lambda number: SPARE / 2 * known[number][1] - scores[number])
+        return list(islice((number for number in ordered if keep(known[number][0])), MOST_JUDGED))
+
+    def met(self, term: Term, kind: str) -> dict[int, float]:
+        """Return the documents that have a term, and what that is worth."""
+        found = self.having(NAMES, term, kind, 1.0)
+        # What so many have among their fields tells none from another.
+        common = self.vocabulary.count(term.word) > COMMON * len(self.known)
+        return found if found and common else self.having(FIELDS, term, kind, IN_FIELDS) | found
+
+    def having(self, query: str, term: Term, kind: str, place: float) -> dict[int, float]:
+        first = KINDS.index(kind) * OF_ONE_KIND
+        found: dict[int, float] = {}
+        for words, worth in term.ways:
+            asked = {"words": f'"{words}"', "first": first, "last": first + OF_ONE_KIND - 1}
+            rows = self.connection.execute(query, asked).fetchall()
+            found = dict.fromkeys([number for (number,) in rows], place * worth) | found
+        return found
+
+    def read(self, numbers: Sequence[int]) -> list[tuple[int, str, str, str]]:
+        return self.connection.execute(READ, {"numbers": json.dumps(numbers)}).fetchall()
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a document's words stand."""
-
-    names: Sequence[str]
-    label: str
-    fields: str
-
-    def match(self, term: Term) -> tuple[float, str]:
-        """Return how well a term is met, and where."""
-        best = (0.0, "")
-        runs = [((term.word,), 1.0), *((run, BY_MEANING) for run in term.others)]
-        for run, factor in runs:
-            text = f" {' '.join(run)} "
-            if any(text in name for name in self.names):
-                best = max(best, (IN_NAME * factor, f"name has {text.strip()}"))
-            elif text in self.label:
-                best = max(best, (IN_LABEL * factor, f"label has {text.strip()}"))
-            elif text in self.fields:
-                best = max(best, (IN_FIELDS * factor, f"fields have {text.strip()}"))
-        return best
-
-    def phrases(self, terms: Sequence[Term]) -> int:
-        """Return how many neighbours in the question are neighbours here."""
-        pairs = [f" {one.word} {other.word} " for one, other in zip(terms, terms[1:], strict=False)]
-        texts = [*self.names, self.label, self.fields]
-        return sum(1 for pair in pairs if any(pair in text for text in texts))
-
-
-def meanings(words: Sequence[str]) -> list[Term]:
-    """Return the terms of a question: runs with a meaning of their own first, else its single words."""
-    terms: list[Term] = []
+def runs(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]]:
+    """Yield the longest runs with a meaning of their own, and what else they are called; single words otherwise."""
     place = 0
     while place < len(words):
-        for length in range(min(LONGEST, len(words) - place), 0, -1):
-            run = tuple(words[place : place + length])
-            if length > 1 and run not in MEANINGS:
-                continue
-            others = MEANINGS.get(run, ())
-            if length == 1:
-                terms.append(Term(run[0], others))
-            else:  # each word stands for itself too
-                terms += [replace(Term(word), others=others) for word in run]
-            place += length
-            break
-    return terms
+        lengths = range(min(LONGEST, len(words) - place), 1, -1)
+        length = next((each for each in lengths if tuple(words[place : place + each]) in MEANINGS), 1)
+        run = tuple(words[place : place + length])
+        yield run, MEANINGS.get(run, ())
+        place += length
 
 
 def entity_documents(rows: Iterable[EntitySummary]) -> Iterator[Document]:
@@ -206,20 +184,3 @@ def entity_documents(rows: Iterable[EntitySummary]) -> Iterator[Document]:
     for row in rows:
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
         yield Document("entity", names, shown=row.aot_name)
-
-
-# What is found beside the newest public entity of a name is rarely what is meant.
-def standing(row: EntitySummary, newest: int) -> float:
-    """Return what an entity's nature adds to its score."""
-    name = row.entity_set or row.aot_name
-    internal = any(
-        part in row.aot_name for part in ("Staging", "CDS", "Tmp", "BI", "DimAttribute", "ForIntegration", "Mserp")
-    )
-    local = row.aot_name.removesuffix("Entity")[-3:-2] == "_"
-    return (
-        (-0.25 if not row.data_service_enabled else 0.0)
-        + (-0.05 if row.is_read_only else 0.0)
-        + (-0.12 if internal else 0.0)
-        + (-0.08 if local else 0.0)
-        + (-0.03 * (newest - version_of(name)))
-    )

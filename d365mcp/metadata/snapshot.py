@@ -18,7 +18,7 @@ from d365mcp.metadata.ranking import EntityFinder
 from d365mcp.metadata.search import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-FORMAT = 4
+FORMAT = 5
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 

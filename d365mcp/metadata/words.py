@@ -1,166 +1,13 @@
-"""Words of names and questions: how they are split and cut, and what means the same in the trade. Pure."""
+"""Words of names and questions: how they are split and cut, and which of them are kin. Pure."""
 
 import re
 
+from d365mcp.metadata.synonyms import EMPTY, SAME, SHORT
+
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zà-öø-ÿ]+|\d+")
 VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
-# Parts of AOT names that name a module or nothing at all.
-SHORT = {
-    "cust": "customer",
-    "vend": "vendor",
-    "proj": "project",
-    "invent": "inventory",
-    "purch": "purchase",
-    "trv": "travel",
-    "whs": "warehouse",
-    "tms": "transportation",
-    "hcm": "hr",
-    "acct": "account",
-    "qty": "quantity",
-    "addr": "address",
-    "trans": "transaction",
-    "dlv": "delivery",
-    "paym": "payment",
-    "prod": "production",
-    "mcr": "",
-    "ecores": "",
-    "eco": "",
-    "res": "",
-    "om": "",
-    "smm": "",
-    "entity": "",
-    "entities": "",
-    "table": "",
-    "cds": "",
-}
-# Words of a question that say nothing of what is looked for.
-EMPTY_WORDS = """
-a an the of for in on at to by with from and or as is are was were be been do does did can could should would will
-which what where who whom whose when how why that this these those there it its i we you they me my our your their us
-entity entities table tables data dataset record records field fields column columns information info list lists show
-find get give fetch read look lookup see need want use used hold holds contain contains keep keeps kept
-have has having all any every each per about between into through please tell many much some called named d365 fo f o
-dynamics odata stored maintain maintained define defined
-"""
-EMPTY = frozenset(EMPTY_WORDS.split())
-# What people say → what F&O calls it; several meanings stand beside each other.
-SAME = {
-    "client": ("customer",),
-    "debtor": ("customer",),
-    "buyer": ("customer",),
-    "ar": ("customer", "accounts receivable"),
-    "accounts receivable": ("customer",),
-    "supplier": ("vendor",),
-    "creditor": ("vendor",),
-    "ap": ("vendor", "accounts payable"),
-    "accounts payable": ("vendor",),
-    "po": ("purchase order",),
-    "so": ("sales order",),
-    "pr": ("purchase requisition",),
-    "rfq": ("request for quotation",),
-    "quote": ("quotation",),
-    "offer": ("quotation",),
-    "gl": ("ledger", "general ledger", "general journal"),
-    "general ledger": ("ledger", "general journal"),
-    "coa": ("chart of accounts", "main account"),
-    "chart of accounts": ("main account",),
-    "account": ("main account",),
-    "item": ("product",),
-    "product": ("item",),
-    "article": ("product", "item"),
-    "sku": ("product", "item"),
-    "material": ("product", "item"),
-    "goods": ("product", "item"),
-    "stock": ("on hand", "inventory"),
-    "availability": ("on hand",),
-    "inventory level": ("on hand",),
-    "depot": ("warehouse",),
-    "bin": ("location",),
-    "bill": ("invoice",),
-    "employee": ("worker",),
-    "staff": ("worker", "employee"),
-    "personnel": ("worker", "employee"),
-    "people": ("person", "worker"),
-    "worker": ("employee",),
-    "company": ("legal entity",),
-    "legal entity": ("company",),
-    "subsidiary": ("legal entity",),
-    "bom": ("bill of materials",),
-    "recipe": ("formula",),
-    "manufacturing order": ("production order",),
-    "work order": ("production order", "work"),
-    "mo": ("production order",),
-    "fa": ("fixed asset",),
-    "asset": ("fixed asset",),
-    "fx": ("exchange rate", "currency"),
-    "conversion rate": ("exchange rate",),
-    "uom": ("unit of measure",),
-    "unit": ("unit of measure",),
-    "vat": ("sales tax", "tax", "vat"),
-    "gst": ("gst", "tax"),
-    "tax code": ("sales tax code",),
-    "incoterm": ("delivery term",),
-    "shipping method": ("delivery mode", "mode of delivery"),
-    "ship method": ("delivery mode", "mode of delivery"),
-    "carrier": ("carrier",),
-    "lot": ("batch",),
-    "batch number": ("item batch",),
-    "price list": ("trade agreement", "price"),
-    "price": ("trade agreement",),
-    "rebate": ("rebate",),
-    "cheque": ("check",),
-    "salary": ("pay", "compensation"),
-    "wage": ("pay", "earning"),
-    "payroll": ("pay", "payroll"),
-    "vacation": ("leave", "absence"),
-    "time off": ("leave", "absence"),
-    "job title": ("job",),
-    "department": ("operating unit", "department"),
-    "cost center": ("operating unit", "dimension value", "cost center"),
-    "cost centre": ("operating unit", "dimension value", "cost center"),
-    "shop": ("store",),
-    "outlet": ("store",),
-    "till": ("terminal", "register"),
-    "pos": ("pos", "terminal"),
-    "cash register": ("terminal", "register"),
-    "receipt": ("transaction", "receipt"),
-    "posting": ("journal entry", "posting profile"),
-    "voucher": ("journal entry", "voucher"),
-    "booking": ("journal entry",),
-    "journal entry": ("general journal", "journal line"),
-    "address": ("postal address",),
-    "phone": ("contact", "electronic address"),
-    "email": ("contact", "electronic address"),
-    "contact": ("contact person",),
-    "order": ("sales order", "purchase order"),
-    "order line": ("sales order line", "purchase order line"),
-    "forecast": ("forecast",),
-    "budget": ("budget register entry",),
-    "expense report": ("expense report",),
-    "trip": ("travel",),
-    "timesheet": ("timesheet",),
-    "user role": ("security user role",),
-    "permission": ("security", "privilege"),
-    "job": ("batch job",),
-    "terms": ("payment term",),
-    "payment condition": ("payment term",),
-    "credit card": ("credit card",),
-    "warranty": ("warranty",),
-    "shipment": ("shipment", "load"),
-    "delivery note": ("packing slip",),
-    "packing list": ("packing slip",),
-    "goods receipt": ("product receipt",),
-    "kunde": ("customer",),
-    "kunden": ("customer",),
-    "lieferant": ("vendor",),
-    "lieferanten": ("vendor",),
-    "artikel": ("product", "item"),
-    "rechnung": ("invoice",),
-    "rechnungen": ("invoice",),
-    "lager": ("warehouse", "inventory"),
-    "auftrag": ("sales order",),
-    "bestellung": ("purchase order",),
-}
+# Endings under which a word keeps its sense. Neither -er nor -ion is among them: a product is not its production.
+ENDINGS = (("ation", 5), ("ment", 6), ("ate", 4), ("ing", 4), ("ed", 4), ("e", 4))
 
 
 def version_of(name: str) -> int:
@@ -184,14 +31,26 @@ def question_words(text: str) -> list[str]:
 
 def stem(word: str) -> str:
     """Cut a plural's ending, roughly: names and questions are cut alike."""
-    for ending, rest in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("s", "")):
+    for ending, rest in (("ies", "y"), ("sses", "ss"), ("uses", "us"), ("xes", "x"), ("ches", "ch"), ("s", "")):
         if word.endswith(ending) and len(word) > len(ending) + 2 and not word.endswith(("ss", "us", "is")):
             return word[: -len(ending)] + rest
     return word
 
 
+def root(word: str) -> str:
+    """Cut a stem to what it shares with its kin: transport for transportation, plan for planned."""
+    for ending, shortest in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= shortest:
+            rest = word[: -len(ending)]
+            doubled = ending in ("ing", "ed") and rest[-1] == rest[-2] and rest[-1] not in "lsz"
+            return rest[:-1] if doubled else root(rest)
+    return word
+
+
 MEANINGS = {
-    tuple(stem(word) for word in said.split()): tuple(tuple(stem(word) for word in meant.split()) for meant in meanings)
+    tuple(question_words(said)): tuple(run for meant in meanings if (run := tuple(split(meant))))
     for said, meanings in SAME.items()
 }
 LONGEST = max(len(said) for said in MEANINGS)
+# Words that need not occur in any name to be understood.
+UNDERSTOOD = frozenset(word for said in MEANINGS for word in said)

@@ -1,0 +1,68 @@
+"""Judges how well a document fits a question: how much of it the document says, and what else it says. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+IN_NAME, IN_LABEL, IN_FIELDS, BY_MEANING = 1.0, 1.0, 0.5, 0.92
+SPARE, MOST_SPARE = 0.06, 5
+NEIGHBOURS = 0.06
+NOTHING_ELSE = 0.25
+MANY_FIELDS = 0.0
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word of the question: how much it tells, and how it may stand in a document (and what that is worth)."""
+
+    word: str
+    weight: float
+    ways: tuple[tuple[str, float], ...]
+
+
+class Question:
+    """The terms of a question."""
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.terms = terms
+        self.weight = sum(term.weight for term in terms)
+        self.ways = [[(f" {words} ", worth) for words, worth in term.ways] for term in terms]
+        # A header is the thing itself; its lines are another.
+        self.said = {"header", *(word for term in terms for words, _ in term.ways for word in words.split())}
+        self.pairs = [f" {one.word} {other.word} " for one, other in zip(terms, terms[1:], strict=False)]
+
+    def judge(self, names: str, label: str, fields: str) -> tuple[float, str]:
+        """Return a score and why. Names are padded and parted by bars."""
+        label, fields = f" {label} ", f" {fields} "
+        matches = [match(ways, names, label, fields) for ways in self.ways]
+        coverage = sum(term.weight * worth for term, (worth, _) in zip(self.terms, matches, strict=True)) / self.weight
+        spare = self.spare(names.split("|"), label)
+        score = coverage - SPARE * min(spare, MOST_SPARE) + MANY_FIELDS * log(1 + len(fields))
+        score += NEIGHBOURS * sum(1 for pair in self.pairs if pair in names or pair in label or pair in fields)
+        if spare < 1 and all(worth >= BY_MEANING for worth, _ in matches):
+            score += NOTHING_ELSE * (1 - spare)
+        return score, "; ".join(dict.fromkeys(why for _, why in matches if why))
+
+    def spare(self, names: Sequence[str], label: str) -> float:
+        """Return how many words the shortest name and the label say that the question does not."""
+        return (min(map(self.unsaid, names)) + self.unsaid(label if label.strip() else names[0])) / 2
+
+    def unsaid(self, text: str) -> int:
+        return sum(word not in self.said for word in text.split())
+
+
+def match(ways: Sequence[tuple[str, float]], names: str, label: str, fields: str) -> tuple[float, str]:
+    """Return what the best way to meet a term is worth, and where it is met."""
+    best, why = 0.0, ""
+    for words, worth in ways:
+        if words in names:
+            value, place = worth * IN_NAME, "name has"
+        elif words in label:
+            value, place = worth * IN_LABEL, "label has"
+        elif words in fields:
+            value, place = worth * IN_FIELDS, "fields have"
+        else:
+            continue
+        if value > best:
+            best, why = value, f"{place} {words.strip()}"
+    return best, why
