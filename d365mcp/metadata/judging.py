@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-IN_NAME, IN_LABEL, IN_FIELDS, BY_MEANING = 1.0, 1.0, 0.5, 0.92
-SPARE, MOST_SPARE = 0.06, 5
+IN_NAME, IN_LABEL, IN_FIELDS, BY_MEANING = 1.0, 0.95, 0.45, 0.9
+SPARE = 0.09
 NEIGHBOURS = 0.06
 NOTHING_ELSE = 0.25
-MANY_FIELDS = 0.0
+# What has many fields is rather the thing itself than something about it.
+MANY_FIELDS = 0.015
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Question:
         matches = [match(ways, names, label, fields) for ways in self.ways]
         coverage = sum(term.weight * worth for term, (worth, _) in zip(self.terms, matches, strict=True)) / self.weight
         spare = self.spare(names.split("|"), label)
-        score = coverage - SPARE * min(spare, MOST_SPARE) + MANY_FIELDS * log(1 + len(fields))
+        score = coverage - SPARE * spare + MANY_FIELDS * log(1 + len(fields))
         score += NEIGHBOURS * sum(1 for pair in self.pairs if pair in names or pair in label or pair in fields)
         if spare < 1 and all(worth >= BY_MEANING for worth, _ in matches):
             score += NOTHING_ELSE * (1 - spare)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
+from d365mcp.metadata.synonyms import SHORT
 from d365mcp.metadata.words import UNDERSTOOD, root, stem
 
 BY_KIN = 0.85
@@ -55,12 +56,17 @@ class Vocabulary:
         return word in UNDERSTOOD or self.count(word) > 0
 
     def parts(self, word: str) -> list[str]:
-        """Return the fewest known words that make up this one: sales, order, line for salesorderline."""
-        if self.means(stem(word)):
-            return [stem(word)]
-        cuts = (place for place in range(len(word) - SHORTEST_PART, SHORTEST_PART - 1, -1) if self.means(word[:place]))
-        found = ([stem(word[:place]), *rest] for place in cuts if (rest := self.parts(word[place:])))
+        """Return the fewest known words that make up this one: sale, order, line for salesorderlines."""
+        if self.is_part(word):
+            return part_words(word)
+        cuts = (
+            place for place in range(len(word) - SHORTEST_PART, SHORTEST_PART - 1, -1) if self.is_part(word[:place])
+        )
+        found = ([*part_words(word[:place]), *rest] for place in cuts if (rest := self.parts(word[place:])))
         return min(found, key=len, default=[])
+
+    def is_part(self, word: str) -> bool:
+        return word in SHORT or self.means(stem(word))
 
     def closest(self, word: str) -> str:
         """Return the word most like a word: the more common one of two."""
@@ -78,3 +84,9 @@ class Vocabulary:
         asked = {"first": word[0], "shortest": len(word) - 2, "longest": len(word) + 2}
         near = [each for each in UNDERSTOOD if each[0] == word[0] and abs(len(each) - len(word)) <= 2]
         return [*self.connection.execute(query, asked).fetchall(), *((each, 1) for each in near)]
+
+
+def part_words(word: str) -> list[str]:
+    """Return the stem of a part, nothing for one that says nothing."""
+    said = SHORT.get(word, word)
+    return [stem(said)] if said else []

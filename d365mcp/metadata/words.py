@@ -2,9 +2,10 @@
 
 import re
 
-from d365mcp.metadata.synonyms import EMPTY, SAME, SHORT
+from d365mcp.metadata.synonyms import EMPTY, SAME, SHORT, TABLES
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zà-öø-ÿ]+|\d+")
+TOKEN = re.compile(r"\w+")
 VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 # Endings under which a word keeps its sense. Neither -er nor -ion is among them: a product is not its production.
 ENDINGS = (("ation", 5), ("ment", 6), ("ate", 4), ("ing", 4), ("ed", 4), ("e", 4))
@@ -24,7 +25,8 @@ def split(text: str) -> list[str]:
 
 def question_words(text: str) -> list[str]:
     """Return the stems of what a question is about."""
-    words = [found.lower() for found in WORD.findall(VERSION.sub("", text))]
+    named = TOKEN.sub(lambda found: TABLES.get(found[0].lower(), VERSION.sub("", found[0])), text)
+    words = [found.lower() for found in WORD.findall(named)]
     telling = [word for word in words if word not in EMPTY and len(word) > 1]
     return [stem(SHORT.get(word) or word) for word in (telling or words)]
 
