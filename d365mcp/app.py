@@ -160,6 +160,7 @@ class Application:
             memory_mb=memory_mb(),
             in_flight=self.endpoint.in_flight,
             tool_permits=self.settings.tool_permits,
+            tasks=len(asyncio.all_tasks()),
             connection_pool=asdict(http.pool()),
             ages={name: age for name, age in ages.items() if age is not None},
             telemetry=self.telemetry.backlog(),
@@ -202,18 +203,11 @@ class Application:
         return health.alive(self.settings, time.monotonic() - self.started)
 
     async def deep_health(self) -> tuple[int, dict[str, Any]]:
-        """Return how F&O, the token, the catalog, telemetry and this process fare."""
+        """Return how F&O, the token, the catalog, telemetry, the last hour and this process fare."""
         if self.settings.problems:
             return health.deep(self.settings, {})
         await self.calls.get()
-        began = time.monotonic()
-        with working_on(Operation(Trace.continued(None), began + min(DEEP_SECONDS, self.settings.deadline_seconds))):
-            try:
-                session = await self.client.session(fresh=True)
-                took = round((time.monotonic() - began) * 1000)
-                d365 = health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
-            except D365McpError as problem:
-                d365 = health.failed(problem)
+        d365, performance = await asyncio.gather(self.d365_check(), self.performance_check())
         await self.keeper.current()
         facts = self.instance()
         backlog = self.telemetry.backlog()
@@ -224,8 +218,42 @@ class Application:
             "telemetry:backlog": health.telemetry_check(backlog.state, backlog.waiting, backlog.problem),
             "process:memory": health.check("pass", round(facts.memory_mb or 0), "MB"),
             "tools:in_flight": health.check("pass", facts.in_flight, f"of {facts.tool_permits} permits"),
+            **performance,
         }
         return health.deep(self.settings, checks)
+
+    async def d365_check(self) -> dict[str, Any]:
+        """Ask F&O who we are."""
+        began = time.monotonic()
+        with working_on(Operation(Trace.continued(None), began + self.deep_seconds)):
+            try:
+                session = await self.client.session(fresh=True)
+            except D365McpError as problem:
+                return health.failed(problem)
+        took = round((time.monotonic() - began) * 1000)
+        return health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
+
+    async def performance_check(self) -> dict[str, dict[str, Any]]:
+        """Judge the last hour of all instances by the thresholds, where a workspace knows of it."""
+        from d365mcp.telemetry.statistics import verdict
+
+        if not self.settings.workspace_id:
+            return {}
+        try:
+            async with asyncio.timeout(self.deep_seconds):
+                total = (await self.statistics.read("1h")).total
+        except TimeoutError:
+            told = health.check("warn", output="Log Analytics did not answer in time: try again later.")
+        except D365McpError as problem:
+            told = health.failed(problem, "warn")
+        else:
+            p95, rate = (total.p95_ms, total.error_rate) if total else (0.0, 0.0)
+            told = health.performance_check(verdict(total, self.settings), p95, rate, self.settings)
+        return {"tools:last_hour": told}
+
+    @property
+    def deep_seconds(self) -> float:
+        return min(DEEP_SECONDS, self.settings.deadline_seconds)
 
     def well_known(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return a discovery document. None exists while callers sign in with nothing but a function key."""

@@ -1,4 +1,4 @@
-"""Health as monitoring reads it: alive (constant time, asks nobody), and deep (F&O, token, catalog, telemetry, memory).
+"""Health as monitoring reads it: alive (constant time, asks nobody), and deep (F&O, token, catalog, telemetry, the last hour, memory).
 
 The shape is that of https://datatracker.ietf.org/doc/html/draft-inadarei-api-health-check
 """
@@ -55,8 +55,8 @@ def check(status: Status, value: Any = None, unit: str | None = None, output: st
     return {name: each for name, each in facts.items() if each is not None}
 
 
-def failed(problem: D365McpError) -> dict[str, Any]:
-    return check("fail", output=" ".join(part for part in (problem.message, problem.hint) if part))
+def failed(problem: D365McpError, status: Status = "fail") -> dict[str, Any]:
+    return check(status, output=" ".join(part for part in (problem.message, problem.hint) if part))
 
 
 def catalog_check(age_seconds: float | None) -> dict[str, Any]:
@@ -64,6 +64,15 @@ def catalog_check(age_seconds: float | None) -> dict[str, Any]:
     if age_seconds is None:
         return check("warn", output="No catalog snapshot: metadata is read live.")
     return check("warn" if age_seconds > CATALOG_SECONDS else "pass", round(age_seconds), "s")
+
+
+def performance_check(verdict: str, p95_ms: float, error_rate: float, settings: Settings) -> dict[str, Any]:
+    """Tell how the last hour's calls stand to the thresholds. A warning at most: what is slow still works."""
+    told = (
+        f"{verdict}: p95 {p95_ms:.0f} ms (MCP_P95_THRESHOLD_MS {settings.p95_threshold_ms:.0f}), "
+        f"errors {error_rate:.1%} (MCP_ERROR_RATE_THRESHOLD {settings.error_rate_threshold:.1%})"
+    )
+    return check("warn" if verdict in ("slow", "failing") else "pass", round(p95_ms), "ms at p95", told)
 
 
 def telemetry_check(state: str, waiting: int, problem: str | None) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class DevHost:
         self.base_url = line.removeprefix(READY).strip()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the host has written to its log so far."""
         self._errors.seek(0)

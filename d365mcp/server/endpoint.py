@@ -93,7 +93,7 @@ class Endpoint:
         if "method" not in message or "id" not in message:
             return Reply(202)
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
-        if prepared is not None and self.emit is None:  # nobody listens: nothing to trace or measure
+        if prepared is not None and self.emit is None and not log.isEnabledFor(logging.INFO):  # nobody listens
             self.arm()
             self.answered += 1
             return prepared
@@ -229,13 +229,11 @@ class Job:
 
     def tell(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
-        called = self.message["method"] == "tools/call"
-        if called or self.endpoint.emit is not None:
-            event = self.event(reply)
-            if self.endpoint.emit is not None:
-                self.endpoint.emit(event)
-            if called:
-                log.info("%s", line_of(event))
+        event = self.event(reply)
+        if self.endpoint.emit is not None:
+            self.endpoint.emit(event)
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s", line_of(event))
         self.endpoint.answered += 1
 
     def event(self, reply: Reply) -> McpRequest:
@@ -290,7 +288,8 @@ def line_of(event: McpRequest) -> str:
     """Return one line of JSON for the log: no argument values, nothing of the records."""
     shown = {
         "event": "mcp.request",
-        "tool": event.name,
+        "method": event.method,
+        "tool": event.name if event.method == "tools/call" else None,
         "outcome": event.outcome,
         "error_code": event.error_code,
         "total_ms": round(event.duration_ms, 1),

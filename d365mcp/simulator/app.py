@@ -20,6 +20,7 @@ from d365mcp.simulator.call import Call
 from d365mcp.simulator.control import Control
 from d365mcp.simulator.environment import Environment, forbidden
 from d365mcp.simulator.errors import Refusal, Reply
+from d365mcp.simulator.faults import Dropped
 from d365mcp.simulator.identity import Tokens, openid_configuration
 from d365mcp.simulator.insights import Insights
 from d365mcp.simulator.model import World
@@ -107,8 +108,10 @@ class Simulator:
             return _response(fault.reply())
         if fault.kind not in ("slow", "malformed"):
             return fault.response()
-        await asyncio.sleep(fault.seconds)
-        reply = answer(request, body)
+        hung_up = await _hung_up(request, fault.seconds)
+        reply = answer(request, body)  # what was begun is done, also for a caller who has gone
+        if hung_up:
+            return Dropped(status_code=0)
         if fault.kind == "malformed":
             reply = Reply(reply.status, reply.body[: len(reply.body) // 2], reply.headers)
         return _response(reply)
@@ -151,6 +154,16 @@ class Simulator:
 
     def _openid(self, request: Request, _: bytes) -> Reply:
         return openid_configuration(_origin(request), request.path_params["tenant"])
+
+
+async def _hung_up(request: Request, seconds: float) -> bool:
+    """Wait so long; True when the caller goes before."""
+    try:
+        async with asyncio.timeout(seconds):
+            await request.receive()  # the body was read before: nothing comes but the connection's end
+    except TimeoutError:
+        return False
+    return True
 
 
 def _origin(request: Request) -> str:

@@ -18,7 +18,7 @@
 Inside `fault`: `kind` (reply, html, empty, slow, malformed, cut, drop, endless, huge; reply when left out), `status`
 (503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge). A log entry has `sequence`,
 `time`, `seconds`, `method`, `path`, `query` (both as sent), `headers`, `client` (from its token), `body` and `status`,
-which is null while the request is at work and 0 when its connection was dropped.
+which is null while the request is at work and 0 when its connection ended, by either side, before an answer.
 """
 
 from __future__ import annotations

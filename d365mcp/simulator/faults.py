@@ -45,7 +45,7 @@ class Fault:
     def response(self) -> Response:
         """The failures that are more than an odd answer."""
         if self.kind == "drop":
-            return _Dropped(status_code=0)
+            return Dropped(status_code=0)
         if self.kind == "cut":
             return _Cut()
         chunks = _endless() if self.kind == "endless" else _huge(self.size)
@@ -119,7 +119,7 @@ def _body(kind: str, status: int, given: object) -> bytes:
     return json.dumps(error_body(BUSY if status == 429 else "An error has occurred.")).encode()
 
 
-class _Dropped(Response):
+class Dropped(Response):
     """Closes the connection without a word."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,7 @@ class InstanceFacts:
     uptime_seconds: float
     in_flight: int
     tool_permits: int
+    tasks: int
     telemetry: Backlog
     memory_mb: float | None = None
     connection_pool: Mapping[str, int] = field(default_factory=dict)

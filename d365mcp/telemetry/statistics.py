@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from d365mcp.errors import InvalidArgument, TelemetryError
 from d365mcp.events import Listener, StatisticsReset, Trace
@@ -21,6 +21,7 @@ from d365mcp.telemetry.queries import statistics_query
 
 MARKER = "statistics-reset.json"
 LONGEST_WINDOW = timedelta(days=30)
+Verdict = Literal["healthy", "slow", "failing", "idle"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ class Statistics:
             raise TelemetryError(
                 f"The marker of the last reset ({MARKER}) is damaged.", hint="Reset the statistics once more."
             ) from exc
+
+
+def verdict(total: Numbers | None, settings: Settings) -> Verdict:
+    """Judge by the operator's thresholds: failing weighs more than slow."""
+    if total is None:
+        return "idle"
+    if total.error_rate > settings.error_rate_threshold:
+        return "failing"
+    return "slow" if total.p95_ms > settings.p95_threshold_ms else "healthy"
 
 
 def parse_window(window: str) -> timedelta:

@@ -10,19 +10,17 @@ from typing_extensions import TypedDict
 
 from d365mcp.errors import D365McpError, InvalidArgument
 from d365mcp.events import Trace, current_operation
-from d365mcp.settings import Settings
-from d365mcp.telemetry.statistics import Numbers, Report
+from d365mcp.telemetry.statistics import Numbers, Report, verdict
 from d365mcp.tools.tool import ToolContext
 
 MOST_SLOW_TOOLS = 3
 
 Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=6)]
 ToolName = Annotated[str | None, Field(description="One tool only", max_length=100)]
-Verdict = Literal["healthy", "slow", "failing", "idle", "unknown"]
 
 
 class PerformanceResult(TypedDict, total=False):
-    verdict: Verdict
+    verdict: Literal["healthy", "slow", "failing", "idle", "unknown"]
     window: str
     since: str
     data_through: str
@@ -74,15 +72,6 @@ async def reset_performance_stats(context: ToolContext) -> ResetResult:
     trace = operation.trace if operation else Trace.continued(None)
     moment = await context.statistics.reset(context.caller.name, trace)
     return ResetResult(performance_stats_reset=True, reset_timestamp=stamp(moment))
-
-
-def verdict(total: Numbers | None, settings: Settings) -> Verdict:
-    """Judge by the operator's thresholds: failing weighs more than slow."""
-    if total is None:
-        return "idle"
-    if total.error_rate > settings.error_rate_threshold:
-        return "failing"
-    return "slow" if total.p95_ms > settings.p95_threshold_ms else "healthy"
 
 
 def fleet(report: Report) -> PerformanceResult:

@@ -20,7 +20,7 @@ TOOL = "d365fo_query_entities"
 
 def queries() -> dict[str, str]:
     """Return the page's queries by the sentence before each."""
-    found = re.findall(r"^([A-Z][^\n]*):\n\n```kusto\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    found = re.findall(r"(?ms)^([A-Z][^\n]*):\n\n```kusto\n(.*?)```", PAGE.read_text(encoding="utf-8"))
     return {sentence.rpartition(". ")[2]: query for sentence, query in found}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from d365mcp.settings import Settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
-from d365mcp.telemetry.statistics import Numbers, Report
-from d365mcp.tools.performance import fleet, verdict
+from d365mcp.telemetry.statistics import Numbers, Report, verdict
+from d365mcp.tools.performance import fleet
 from tests.served import Result, Served, serving
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace
@@ -147,6 +150,58 @@ def test_a_server_without_workspace_says_which_setting_gives_it(simulator: Simul
         found = served.call("get_server_performance")
     assert "MCP_LOG_ANALYTICS_WORKSPACE_ID is not set" in found["statistics_failure"]["message"]
     assert found["this_instance"]["telemetry"]["state"] == "off"
+
+
+def deep(served: Served) -> tuple[int, dict[str, Any]]:
+    reply = httpx.get(f"{served.base_url}/health/deep", timeout=30, trust_env=False)
+    return reply.status_code, reply.json()["checks"]["tools:last_hour"][0]
+
+
+def test_deep_health_warns_past_the_thresholds_and_goes_on(served: Served) -> None:
+    query(served, 1)
+    performance(served, 1)
+    status, told = deep(served)
+    assert (status, told["status"]) == (200, "pass")
+    assert told["observedValue"] > 0
+    served.refuse("query_entities", entity_name="NoSuchEntity")
+    performance(served, 2)
+    status, told = deep(served)
+    assert (status, told["status"]) == (200, "warn")
+    assert "failing" in told["output"]
+    assert "MCP_ERROR_RATE_THRESHOLD 5.0%" in told["output"]
+
+
+def test_deep_health_says_why_it_does_not_know_the_last_hour(served: Served, simulator: Simulator) -> None:
+    simulator.fault("/v1/workspaces", status=403, body={"error": {"code": "InsufficientAccessError", "message": "no"}})
+    status, told = deep(served)
+    assert (status, told["status"]) == (200, "warn")
+    assert "Log Analytics Data Reader" in told["output"]
+
+
+def lines(served: Served) -> list[dict[str, Any]]:
+    """Return the request lines of the host's log."""
+    marked = [line.partition(" d365mcp.request: ")[2] for line in served.host.log.splitlines()]
+    return [json.loads(line) for line in marked if line]
+
+
+def test_each_request_is_one_line_of_json_without_arguments_or_secrets(served: Served) -> None:
+    before = len(lines(served))
+    served.refuse("query_entities", entity_name="CustomersV3", filter="CustomerAccount eq 'very-private")
+    served.tools()
+    listed, called = (
+        [line for line in lines(served)[before:] if line["method"] == method] for method in ("tools/list", "tools/call")
+    )
+    [line] = called
+    assert (line["event"], line["tool"], line["outcome"]) == ("mcp.request", "d365fo_query_entities", "tool_error")
+    assert len(line["invocation_id"]) >= 32
+    assert len(line["trace_id"]) == 32
+    assert listed
+    assert len({line["invocation_id"] for line in lines(served)}) == len(lines(served))
+    log = served.host.log
+    assert "very-private" not in log
+    assert "Bearer" not in log
+    assert KEY not in log
+    assert not re.search(r" (httpx|azure\S*): ", log)
 
 
 FAST = Numbers(100, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
