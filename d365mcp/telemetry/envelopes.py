@@ -204,16 +204,19 @@ def tags(trace_id: str, parent_id: str | None) -> dict[str, str]:
 def texts(source: Source, properties: Texts) -> dict[str, str]:
     """Return the custom dimensions: those that say something, cut to what is stored, and where they come from."""
     known = {name: value[:LONGEST_TEXT] for name, value in properties.items() if value}
-    return {**known, "instance": source.instance, "environment": source.environment}
+    known["instance"], known["environment"] = source.instance, source.environment
+    return known
 
 
 def utc(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def time_span(milliseconds: float) -> str:
     """Return a duration as .NET writes it, `d.hh:mm:ss.ffffff`."""
     seconds, microseconds = divmod(round(milliseconds * 1000), 1_000_000)
+    if seconds < 60:  # nearly all: three divisions saved
+        return f"0.00:00:{seconds:02}.{microseconds:06}"
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)
