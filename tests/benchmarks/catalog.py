@@ -97,7 +97,7 @@ def serve(app: Starlette) -> str:
     return address
 
 
-async def build(address: str) -> None:
+async def build(address: str) -> dict[str, float]:
     from d365mcp.app import Application
     from d365mcp.metadata.building import Builder
     from d365mcp.metadata.store import CatalogStore
@@ -123,14 +123,18 @@ async def build(address: str) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{outcome} in {took:.1f} s, peak {peak:.0f} MB, file {size:.1f} MB")
         print({name: round(at, 1) for name, at in stages.items()})
+        return {"seconds": took, "peak_mb": peak, "file_mb": size}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entities", type=int, default=4052)
     parser.add_argument("--properties", type=int, default=42)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     url = serve(fo(options.entities, options.properties))
     os.environ |= {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": "x"}
     time.sleep(1)
-    asyncio.run(build(url))
+    figures = asyncio.run(build(url))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))

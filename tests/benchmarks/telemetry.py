@@ -7,10 +7,12 @@ endpoint is the simulator, in a process of its own.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from d365mcp.events import D365Exchange, Event, Listener, McpRequest, Trace
 from d365mcp.settings import read_settings
@@ -72,12 +74,9 @@ def measured(requests: Sequence[Request], listener: Listener, rate: float, finis
     return Cost(times[len(times) // 2], times[len(times) * 99 // 100], spent)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=5000)
-    parser.add_argument("--rate", type=float, default=0.0)
-    options = parser.parse_args()
-    requests = [request() for _ in range(options.requests)]
+def run(number: int, rate: float) -> dict[str, float | str]:
+    """Return microseconds for each request, and what telemetry says of itself afterwards."""
+    requests = [request() for _ in range(number)]
     simulator = Simulator.start()
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder
@@ -86,16 +85,34 @@ def main() -> None:
         began = time.perf_counter()
         telemetry.load()
         loading = (time.perf_counter() - began) * 1000
-        nothing = measured(requests, lambda event: None, options.rate, lambda: None)
-        cost = measured(requests, telemetry, options.rate, lambda: telemetry.flush(60))
+        nothing = measured(requests, lambda event: None, rate, lambda: None)
+        cost = measured(requests, telemetry, rate, lambda: telemetry.flush(60))
         backlog = telemetry.backlog()
         telemetry.close()
     simulator.stop()
-    print(f"import, in the background     {loading:8.0f} ms")
-    print(f"on the request's way, median  {cost.median - nothing.median:8.2f} µs")
-    print(f"on the request's way, p99     {cost.p99 - nothing.p99:8.2f} µs")
-    print(f"processor time altogether     {cost.processor - nothing.processor:8.2f} µs, limit {LIMIT_US:.0f}")
-    print(f"afterwards                    {backlog}")
+    return {
+        "import_ms": loading,
+        "median_us": cost.median - nothing.median,
+        "p99_us": cost.p99 - nothing.p99,
+        "processor_us": cost.processor - nothing.processor,
+        "afterwards": str(backlog),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    found = run(options.requests, options.rate)
+    print(f"import, in the background     {found['import_ms']:8.0f} ms")
+    print(f"on the request's way, median  {found['median_us']:8.2f} µs")
+    print(f"on the request's way, p99     {found['p99_us']:8.2f} µs")
+    print(f"processor time altogether     {found['processor_us']:8.2f} µs, limit {LIMIT_US:.0f}")
+    print(f"afterwards                    {found['afterwards']}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.benchmarks.load import Measured, measure
 from tests.dev_host import ROOT, DevHost
 
@@ -50,7 +52,10 @@ def immediate_fo(delay_ms: float) -> Iterator[str]:
 
 
 def run(callers: list[int], seconds: float, delay_ms: float) -> list[dict[str, Any]]:
-    """Measure every case with every number of callers; each row has its ratio to the no-op of the same callers."""
+    """Measure every case with every number of callers; each row has its ratio to the no-op of the same callers.
+
+    `mb` is what the server's process holds after the case; the first row of the no-op has what ours holds idle.
+    """
     rows: list[dict[str, Any]] = []
     with immediate_fo(delay_ms) as fo, DevHost(HERE / "noop", "--log-level", "error") as noop:
         environ = {
@@ -62,12 +67,16 @@ def run(callers: list[int], seconds: float, delay_ms: float) -> list[dict[str, A
         with DevHost(ROOT, "--log-level", "error", environ=environ) as ours:
             for number in callers:
                 base = asyncio.run(measure(f"{noop.base_url}/mcp", b"{}", {}, callers=number, seconds=seconds))
-                rows.append(row("a function that does nothing", number, base, base))
+                rows.append({**row("a function that does nothing", number, base, base), "mb": resident(ours.pid)})
                 for name, body in CASES.items():
                     url = f"{ours.base_url}/mcp"
                     found = asyncio.run(measure(url, body, VERSION, callers=number, seconds=seconds))
-                    rows.append(row(name, number, found, base))
+                    rows.append({**row(name, number, found, base), "mb": resident(ours.pid)})
     return rows
+
+
+def resident(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
 def row(name: str, callers: int, found: Measured, base: Measured) -> dict[str, Any]:
