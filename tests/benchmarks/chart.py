@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, LABELS, FIGURES, ROW, HEAD, MARGIN = 860, 270, 190, 30, 46, 28
+WIDTH, LABELS, FIGURES, ROW, HEAD, MARGIN = 1120, 250, 460, 30, 46, 28
 STYLE = """
 text{font:13px system-ui,'Segoe UI','DejaVu Sans',sans-serif;fill:#1f2a37}
 .title{font-size:20px;font-weight:600}.panel{font-size:15px;font-weight:600}.quiet{fill:#6b7785;font-size:12px}
