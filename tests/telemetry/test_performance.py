@@ -100,6 +100,33 @@ def test_exchanges_with_fo_stand_below_their_call(served: Served, workspace: Wor
     assert rows == [{"Name1": "d365fo_query_entities", "Target": target, "AppRoleName": "d365mcp"}]
 
 
+def test_a_call_is_stored_with_what_it_was_and_what_it_took(
+    served: Served, simulator: Simulator, workspace: Workspace
+) -> None:
+    simulator.fault("/data/CustomersV3", status=429, headers={"Retry-After": "0"})
+    served.call("query_entities", entity_name="CustomersV3", top=3)
+    performance(served, 1)
+
+    [row] = workspace.rows("AppDependencies | where Name == 'd365fo_query_entities'")
+    exchanges = workspace.rows(f"AppDependencies | where ParentId == '{row['Id']}' and Name == 'GET /data/CustomersV3'")
+
+    told, took = json.loads(row["Properties"]), json.loads(row["Measurements"])
+    assert (told["tool"], told["toolset"], told["outcome"], told["companies"]) == (row["Name"], "data", "ok", "1")
+    assert {"protocol_version", "client_name", "invocation_id", "instance", "environment", "cold_start"} <= told.keys()
+    assert (took["rows"], took["retries"], took["throttles"]) == (3, 1, 1)
+    assert took["d365_calls"] >= 2
+    assert 0 < took["d365_ms"] <= took["total_ms"]
+    assert took["bytes"] > 100
+    assert sorted(each["ResultCode"] for each in exchanges) == ["200", "429"]
+    # What F&O was sent names the same trace, and each exchange as its parent.
+    sent = [entry["headers"] for entry in served.requests("/data/customersv3")]
+    assert {each["traceparent"].split("-")[1] for each in sent} == {row["OperationId"]}
+    assert {each["traceparent"].split("-")[2] for each in sent} == {each["Id"] for each in exchanges}
+    kept = [json.loads(each["Properties"]) for each in exchanges]
+    assert {each["x-ms-client-request-id"] for each in sent} == {each["x-ms-client-request-id"] for each in kept}
+    assert all(each["ms-dyn-aid"] for each in kept)
+
+
 def test_a_reset_lets_the_numbers_count_anew_and_changes_nothing_in_fo(served: Served) -> None:
     query(served, 3)
     performance(served, 3)
