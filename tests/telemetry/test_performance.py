@@ -179,6 +179,21 @@ def test_a_server_without_workspace_says_which_setting_gives_it(simulator: Simul
     assert found["this_instance"]["telemetry"]["state"] == "off"
 
 
+def test_a_wrong_connection_string_is_told_and_calls_go_on(simulator: Simulator, tmp_path: Path) -> None:
+    wrong = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "nonsense", "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE}
+    with serving(simulator, **wrong, MCP_LOG_ANALYTICS_URL="http://127.0.0.1:9", TMPDIR=str(tmp_path)) as served:
+        end = time.monotonic() + 10
+        while (found := served.call("get_server_performance"))["this_instance"]["telemetry"]["state"] == "loading":
+            assert time.monotonic() < end
+            time.sleep(0.1)  # the sender is loaded in the background, by the clock
+        query(served, 1)
+    told = found["this_instance"]["telemetry"]
+    assert told["state"] == "broken"
+    assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in told["problem"]
+    assert "MCP_LOG_ANALYTICS_URL" in found["statistics_failure"]["hint"]
+    assert found["verdict"] == "unknown"
+
+
 def deep(served: Served) -> tuple[int, dict[str, Any]]:
     reply = httpx.get(f"{served.base_url}/health/deep", timeout=30, trust_env=False)
     return reply.status_code, reply.json()["checks"]["tools:last_hour"][0]
