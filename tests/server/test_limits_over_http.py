@@ -144,4 +144,3 @@ def test_two_thousand_faulty_requests_leave_no_task_connection_or_permit_behind(
     assert after["tasks"] <= before["tasks"]
     assert (after["connection_pool"]["active"], after["connection_pool"]["idle"] <= 50) == (0, True)
     assert left <= after["connection_pool"]["idle"] + 3  # the port itself, and what the last question left
-    assert after["memory_mb"] < before["memory_mb"] + 60
