@@ -1,129 +1,29 @@
 """The operator's command: `python -m d365mcp --help`."""
 
-import asyncio
-import dataclasses
-import json
-import sys
-import time
-from typing import Any
-
 import click
 
-from d365mcp.app import application
+import d365mcp
+from d365mcp.commands.calling import call, tools
+from d365mcp.commands.catalog import catalog
+from d365mcp.commands.checking import check
 
 
 @click.group(epilog="Settings come from the environment, as on Azure: D365FO_BASE_URL, D365FO_AUTH and so on.")
+@click.version_option(d365mcp.__version__, prog_name="d365mcp")
 def main() -> None:
-    """Looks after an MCP server for Dynamics 365 Finance & Operations."""
-
-
-def need_settings() -> None:
-    """End here, naming all that is wrong, where the server is not set up."""
-    if application.settings.problems:
-        click.echo("This server is not fully set up:", err=True)
-        for problem in application.settings.problems:
-            click.echo(f"  {problem}", err=True)
-        sys.exit(2)
-
-
-@main.group()
-def catalog() -> None:
-    """The metadata catalog: build it, and see which one serves.
+    """Looks after an MCP server for Dynamics 365 Finance & Operations.
 
     \b
     Examples:
+      python -m d365mcp check
+      python -m d365mcp tools
+      python -m d365mcp call d365fo_search_entities '{"pattern": "customers"}'
       python -m d365mcp catalog build
-      python -m d365mcp catalog status --json
     """
 
 
-@catalog.command()
-def build() -> None:
-    """Build the catalog now, from here, and let all instances serve it."""
-    need_settings()
-    outcome = asyncio.run(build_now())
-    if outcome == "busy":
-        raise click.ClickException("Another build is under way: see `catalog status`.")
-    if outcome != "built":
-        progress = application.builder.store.progress()
-        raise click.ClickException((progress.error if progress else None) or f"The build is {outcome}.")
-    show_status(as_json=False)
-
-
-@catalog.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(*, as_json: bool) -> None:
-    """Say which catalog serves, and how the last build went."""
-    need_settings()
-    show_status(as_json=as_json)
-
-
-async def build_now() -> str:
-    builder = dataclasses.replace(application.builder, seconds=24 * 3600.0)
-    bars = Bars()
-    try:
-        return await builder.run(fresh=True, forced=True, watch=bars)
-    finally:
-        bars.close()
-        await application.client.aclose()
-        application.telemetry.close()
-
-
-class Bars:
-    """Shows a build's stages, each as a progress bar where its length is known, else as a count."""
-
-    def __init__(self) -> None:
-        self.stage = ""
-        self.bar: Any = None
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if stage != self.stage:
-            self.close()
-            self.stage = stage
-            self.bar = click.progressbar(length=total, label=f"{stage:12}", file=sys.stderr) if total else None
-            if self.bar is None:
-                click.echo(f"{stage:12}", err=True, nl=False)
-        if self.bar is not None:
-            self.bar.update(done - self.bar.pos)
-        elif sys.stderr.isatty():
-            click.echo(f"\r{stage:12} {done}", err=True, nl=False)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.render_finish()
-        elif self.stage:
-            click.echo("", err=True)
-        self.bar, self.stage = None, ""
-
-
-def show_status(*, as_json: bool) -> None:
-    store = application.builder.store
-    found, progress = store.pointer(), store.progress()
-    facts = {
-        "environment": application.settings.base_url,
-        "snapshot": dataclasses.asdict(found[0]) if found else None,
-        "last_build": dataclasses.asdict(progress) if progress else None,
-    }
-    if as_json:
-        click.echo(json.dumps(facts, indent=1))
-        return
-    click.echo(f"environment  {facts['environment']}")
-    if found is None:
-        click.echo("snapshot     none yet: the server reads metadata live")
-    else:
-        pointer = found[0]
-        click.echo(
-            f"snapshot     {pointer.entities} entities, application {pointer.application_version or 'unknown'}, "
-            f"{pointer.bytes / 1e6:.1f} MB, built {moment(pointer.built_at)}"
-        )
-    if progress is not None:
-        told = f": {progress.error}" if progress.error else ""
-        click.echo(f"last build   {progress.state}{told}, {moment(progress.updated_at)}")
-
-
-def moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
-
+for each in (check, tools, call, catalog):
+    main.add_command(each)
 
 if __name__ == "__main__":
     main(prog_name="python -m d365mcp")

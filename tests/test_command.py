@@ -1,4 +1,4 @@
-"""The operator's command builds the catalog and says which one serves."""
+"""The operator's command: checks, lists and calls tools, builds the catalog and says which one serves."""
 
 import json
 import os
@@ -10,7 +10,9 @@ from tests.dev_host import ROOT
 from tests.simulated import Simulator
 
 
-def command(simulator: Simulator | None, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(
+    simulator: Simulator | None, folder: Path, *arguments: str, given_input: str | None = None
+) -> subprocess.CompletedProcess[str]:
     given = {"D365FO_BASE_URL": simulator.base_url, **simulator.identity_environment()} if simulator else {}
     environ = {**{name: value for name, value in os.environ.items() if not name.startswith("D365FO_")}, **given}
     return subprocess.run(
@@ -20,6 +22,7 @@ def command(simulator: Simulator | None, folder: Path, *arguments: str) -> subpr
         capture_output=True,
         text=True,
         timeout=60,
+        input=given_input,
     )
 
 
@@ -49,3 +52,53 @@ def test_missing_settings_are_all_named(tmp_path: Path) -> None:
 
 def test_help_has_examples(tmp_path: Path) -> None:
     assert "python -m d365mcp catalog build" in command(None, tmp_path, "catalog", "--help").stdout
+
+
+def test_a_check_names_who_we_are_and_passes(simulator: Simulator, tmp_path: Path) -> None:
+    done = command(simulator, tmp_path, "check")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert lines["F&O"].startswith("pass") and "signed in as" in lines["F&O"]
+    assert lines["storage"].startswith("warn") and "AzureWebJobsStorage__blobServiceUri" in lines["storage"]
+
+
+def test_a_check_without_access_fails_with_the_mend(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.fault("/api/services", status=401, times=9)
+    done = command(simulator, tmp_path, "check", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)["F&O"]
+    assert found["status"] == "fail"
+    assert "Microsoft Entra applications" in found["output"]
+
+
+def test_a_check_without_settings_names_them(tmp_path: Path) -> None:
+    done = command(None, tmp_path, "check")
+    assert done.returncode == 1
+    assert "D365FO_BASE_URL is not set." in done.stdout
+
+
+def test_a_tool_is_called_as_the_server_calls_it(simulator: Simulator, tmp_path: Path) -> None:
+    asked = json.dumps({"entity_name": "CustomersV3", "top": 2, "select": ["CustomerAccount"]})
+    done = command(simulator, tmp_path, "call", "d365fo_query_entities", "-", given_input=asked)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["records"]) == 2
+
+
+def test_a_call_that_writes_is_refused_as_on_the_server(simulator: Simulator, tmp_path: Path) -> None:
+    done = command(simulator, tmp_path, "call", "d365fo_delete_entity_record", "{}")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["code"] == "not_allowed"
+
+
+def test_an_unknown_tool_and_broken_arguments_are_told_in_the_same_shape(tmp_path: Path) -> None:
+    unknown = command(None, tmp_path, "call", "d365fo_query_entity")
+    assert unknown.returncode == 1
+    assert "d365fo_query_entities" in json.loads(unknown.stdout)["message"]
+    broken = command(None, tmp_path, "call", "d365fo_query_entities", "{oops")
+    assert json.loads(broken.stdout)["code"] == "invalid_argument"
+
+
+def test_tools_are_listed_with_what_is_offered(tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(command(None, tmp_path, "tools", "--json").stdout)}
+    assert rows["d365fo_query_entities"]["offered"] and rows["d365fo_query_entities"]["tokens"] > 50
+    assert not rows["d365fo_delete_entity_record"]["offered"]

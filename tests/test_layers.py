@@ -25,7 +25,8 @@ ALLOWED = {
     "server": LOWEST | {"tools"},
     "simulator": set(),
     "app": LOWEST | {"d365", "metadata", "sql", "telemetry", "tools", "server", "health"},
-    "__main__": LOWEST | {"app", "d365", "metadata", "tools", "server"},
+    "commands": LOWEST | {"app", "health", "tools", "server"},
+    "__main__": {"commands"},
     "__init__": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,108 @@
+"""`tools` and `call`: what the server offers, and one tool called as the server calls it."""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import click
+
+from d365mcp.app import application
+from d365mcp.commands import close
+from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names
+from d365mcp.events import Operation, Trace, working_on
+from d365mcp.server.callers import access_of
+from d365mcp.server.calls import Called
+from d365mcp.tools import ALL_TOOLS
+from d365mcp.tools.results import compact
+from d365mcp.tools.tool import Tool
+
+# Bytes of compact JSON to a token, about: what lists of tools come to.
+BYTES_PER_TOKEN = 4.0
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def tools(*, as_json: bool) -> None:
+    """List all tools: toolset, access, whether the settings offer them, and about how many tokens each costs."""
+    rows = [row(tool) for tool in ALL_TOOLS]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for each in rows:
+        offered = "" if each["offered"] else "  not offered"
+        click.echo(f"{each['name']:32} {each['toolset']:12} {each['access']:6} {each['tokens']:5}{offered}")
+    click.echo(f"{sum(each['tokens'] for each in rows if each['offered'])} tokens or so are offered.")
+
+
+def row(tool: Tool) -> dict[str, Any]:
+    shown = {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": tool.input_schema,
+        "outputSchema": tool.output_schema,
+    }
+    access = access_of({}, application.settings)
+    return {
+        "name": tool.name,
+        "toolset": tool.toolset,
+        "access": "read" if tool.read_only else "write",
+        "offered": access.allows(tool.toolset, read_only=tool.read_only),
+        "tokens": round(len(compact(shown)) / BYTES_PER_TOKEN),
+    }
+
+
+@click.command()
+@click.argument("tool")
+@click.argument("arguments", default="{}", metavar="[JSON]")
+def call(tool: str, arguments: str) -> None:
+    """Call TOOL with its arguments as JSON (`-` reads them from stdin) and print what it answers, as JSON.
+
+    The settings decide what may be called, as they do for the server. A failed call ends with exit code 1.
+
+    \b
+    Examples:
+      python -m d365mcp call d365fo_get_environment_info
+      python -m d365mcp call d365fo_query_entities '{"entity_name": "CustomersV3", "top": 5}'
+    """
+    try:
+        given = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
+        called = asyncio.run(call_now(tool, given))
+    except D365McpError as problem:
+        called = Called(compact(problem.describe()), outcome="tool_error")
+    click.echo(json.dumps(json.loads(called.text), indent=1, ensure_ascii=False))
+    if called.files:
+        click.echo("The files that come with the answer are not shown here.", err=True)
+    sys.exit(0 if called.structured is not None else 1)
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Return a call's arguments. Raises InvalidArgument for what is not a JSON object."""
+    try:
+        given = json.loads(text)
+    except ValueError as problem:
+        raise InvalidArgument(f"The arguments are not JSON: {problem}.") from None
+    if not isinstance(given, dict):
+        raise InvalidArgument('The arguments must be one JSON object, such as {"top": 5}.')
+    return given
+
+
+async def call_now(name: str, arguments: dict[str, Any]) -> Called:
+    """Call a tool within a request's time. Raises UnknownName."""
+    calls = application.load_calls()
+    if name not in calls.tools:
+        raise UnknownName("tool", name, close_names(name, calls.tools), hint="`python -m d365mcp tools` lists them.")
+    deadline = time.monotonic() + application.settings.deadline_seconds
+    try:
+        with working_on(Operation(Trace.continued(None), deadline, "operator")):
+            return await calls.call(name, arguments, access_of({}, application.settings), report)
+    finally:
+        await close()
+
+
+async def report(progress: float, total: float | None, message: str) -> None:
+    """Show a call's progress beside its answer."""
+    of = f" of {total:g}" if total else ""
+    click.echo(f"{progress:g}{of} {message}", err=True)
