@@ -17,6 +17,7 @@ class EntityFinder:
     def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
         self.search = Search(connection)
         self.rows = {row.aot_name: row for row in rows}
+        self.written = {name.casefold(): name for row in self.rows.values() for name in names_of(row)}
         self.versioned = {
             name.casefold(): row.aot_name
             for row in self.rows.values()
@@ -28,6 +29,8 @@ class EntityFinder:
 
     def find(self, question: str, keep: Keep = lambda row: True) -> list[Hit]:
         """Return the entities that fit a question, best first."""
+        # A name's words are told by its capitals, so it gets them back.
+        question = TOKEN.sub(lambda token: self.written.get(token[0].casefold(), token[0]), question)
         found = self.search.find(question, "entity", lambda shown: shown in self.rows and keep(self.rows[shown]))
         asked = {self.versioned.get(token.casefold()) for token in TOKEN.findall(question)}
         hits = [

@@ -23,8 +23,8 @@ DROP TABLE IF EXISTS search_names;
 DROP TABLE IF EXISTS search_fields;
 DROP TABLE IF EXISTS documents;
 DROP TABLE IF EXISTS words;
-CREATE VIRTUAL TABLE search_names USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61');
-CREATE VIRTUAL TABLE search_fields USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61');
+CREATE VIRTUAL TABLE search_names USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 0');
+CREATE VIRTUAL TABLE search_fields USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 0');
 CREATE TABLE documents (id INTEGER PRIMARY KEY, size INTEGER, shown TEXT, names TEXT, label TEXT, fields TEXT);
 CREATE TABLE words (word TEXT PRIMARY KEY, documents INTEGER) WITHOUT ROWID;
 """
@@ -88,8 +88,7 @@ def write_document(connection: sqlite3.Connection, number: int, document: Docume
     names = [split(name) for name in document.names]
     label = split(document.label)
     fields = " ".join(" ".join(split(field)) for field in document.fields)
-    # The bar keeps the words of two names from being neighbours.
-    named = " | ".join(" ".join(name) for name in [*names, label])
+    named = " ".join(word for name in [*names, label] for word in name)
     connection.execute("INSERT INTO search_names (rowid, words) VALUES (?, ?)", (number, named))
     if fields:
         connection.execute("INSERT INTO search_fields (rowid, words) VALUES (?, ?)", (number, fields))

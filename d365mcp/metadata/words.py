@@ -1,10 +1,12 @@
 """Words of names and questions: how they are split and cut, and which of them are kin. Pure."""
 
 import re
+from functools import lru_cache
 
 from d365mcp.metadata.synonyms import EMPTY, SAME, SHORT, TABLES
 
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zà-öø-ÿ]+|\d+")
+# Capitals begin a word in Latin script; other scripts have none, or know no camel case.
+WORD = re.compile(r"[A-ZÀ-ÖØ-Þ]+(?![a-zß-öø-ÿ])|[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]+|\d+|[^\W\d_a-zA-ZÀ-ÿ]+")
 TOKEN = re.compile(r"\w+")
 VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 # Endings under which a word keeps its sense. Neither -er nor -ion is among them: a product is not its production.
@@ -31,6 +33,8 @@ def question_words(text: str) -> list[str]:
     return [stem(SHORT.get(word) or word) for word in (telling or words)]
 
 
+# An index has millions of words, but thousands of different ones.
+@lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """Cut a plural's ending, roughly: names and questions are cut alike."""
     for ending, rest in (("ies", "y"), ("sses", "ss"), ("uses", "us"), ("xes", "x"), ("ches", "ch"), ("s", "")):
