@@ -4,8 +4,10 @@ Two prefixes only: `D365FO_` (which F&O, as whom, what of it) and `MCP_` (how th
 platform's own names. The README's table is rendered from the fields below.
 """
 
+import base64
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
@@ -18,6 +20,7 @@ MINIMUM_CURSOR_KEY_BYTES = 32
 # https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
 LOAD_BALANCER_SECONDS = 230.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def setting(name: str, parse: Callable[[str], Any], default: Any, text: str, *, secret: bool = False) -> Any:
@@ -106,6 +109,28 @@ def web_address(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def tenant_ids(value: str) -> tuple[str, ...]:
+    """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
+    found = tuple(name.lower() for name in names(value))
+    if not all(is_guid(name) for name in found):
+        raise ValueError("takes tenant ids (GUIDs), not domain names")
+    return found
+
+
+def is_guid(value: str) -> bool:
+    return GUID.fullmatch(value) is not None
+
+
+def certificate(value: str) -> bytes:
+    """Read a certificate with its private key: PEM, or the base64 of a PFX, as a Key Vault reference gives it."""
+    if value.startswith("-----BEGIN "):
+        return value.replace("\\n", "\n").encode()  # app settings keep no line ends everywhere
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("must be PEM, or the base64 of a PFX") from None
+
+
 def cursor_keys(value: str) -> tuple[bytes, ...]:
     keys = tuple(key.encode() for key in names(value))
     if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
@@ -143,6 +168,13 @@ class Settings:
     client_secret: str = setting(
         "D365FO_CLIENT_SECRET", text, "", "Its secret (a Key Vault reference is best).", secret=True
     )
+    client_certificate: bytes = setting(
+        "D365FO_CLIENT_CERTIFICATE",
+        certificate,
+        b"",
+        "In the secret's place for `on_behalf_of`: its certificate with the private key, PEM or the base64 of a PFX.",
+        secret=True,
+    )
     authority: str = setting(
         "AZURE_AUTHORITY_HOST",
         web_address,
@@ -170,6 +202,18 @@ class Settings:
         one_of("function_key", "easy_auth", "jwt", "none"),
         "function_key",
         "Who may call: `function_key`, `easy_auth`, `jwt` or `none` (refused on Azure).",
+    )
+    caller_client_id: str = setting(
+        "MCP_CLIENT_ID", text, "", "Client id of the app registration callers sign in to, for `jwt`."
+    )
+    allowed_tenants: tuple[str, ...] = setting(
+        "MCP_ALLOWED_TENANTS", tenant_ids, (), "Tenants callers may come from, by id; unset: `D365FO_TENANT_ID`."
+    )
+    own_audiences: tuple[str, ...] = setting(
+        "MCP_AUDIENCES",
+        names,
+        (),
+        "Further Application ID URIs of that app registration, beside `api://CLIENT-ID`; the first names the scopes.",
     )
     read_only: bool = setting("MCP_READ_ONLY", flag, True, "`false` lets tools create, change and delete.")
     toolsets: tuple[str, ...] = setting(
@@ -259,6 +303,9 @@ class Settings:
     )
     site_name: str = setting("WEBSITE_SITE_NAME", text, "", "The function app's name; set by the platform.")
     site_hostname: str = setting("WEBSITE_HOSTNAME", text, "", "Its host name; set by the platform.")
+    platform_auth: bool = setting(
+        "WEBSITE_AUTH_ENABLED", flag, False, "Whether App Service Authentication is on; set by the platform."
+    )
     instance_id: str = setting("WEBSITE_INSTANCE_ID", text, "", "The instance; set by the platform.")
     container_name: str = setting("CONTAINER_NAME", text, "", "The instance on Flex; set by the platform.")
     container_app: str = setting("CONTAINER_APP_NAME", text, "", "The container app; set by the platform.")
@@ -274,6 +321,23 @@ class Settings:
     @property
     def instance(self) -> str:
         return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Return the ids of the tenants callers may come from, the first that of this server."""
+        own = self.tenant_id.lower()
+        return self.allowed_tenants or ((own,) if is_guid(own) else ())
+
+    @property
+    def application_id_uri(self) -> str:
+        """Return what a client puts before the name of a scope it asks Entra for."""
+        return self.own_audiences[0] if self.own_audiences else f"api://{self.caller_client_id}"
+
+    @cached_property
+    def audiences(self) -> frozenset[str]:
+        """Return whom a caller's token may be meant for: v1.0 tokens name an Application ID URI, v2.0 the client id."""
+        own = (self.caller_client_id, f"api://{self.caller_client_id}") if self.caller_client_id else ()
+        return frozenset({*own, *self.own_audiences})
 
     @cached_property
     def offered_toolsets(self) -> frozenset[str]:

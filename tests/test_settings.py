@@ -70,6 +70,31 @@ def test_secrets_are_not_shown() -> None:
     assert not any(secret in repr(read) for secret in ("hunter2", "kkkk", "secret-string"))
 
 
+def test_tokens_may_be_meant_for_the_client_id_or_an_application_id_uri() -> None:
+    read = settings(MCP_CLIENT_ID="app", MCP_AUDIENCES="https://mcp.contoso.com/mcp")
+    assert read.audiences == {"app", "api://app", "https://mcp.contoso.com/mcp"}
+    assert read.application_id_uri == "https://mcp.contoso.com/mcp"
+    assert settings(MCP_CLIENT_ID="app").application_id_uri == "api://app"
+    assert settings().audiences == frozenset()
+
+
+def test_callers_come_from_our_own_tenant_unless_others_are_named() -> None:
+    own, other = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
+    assert settings(D365FO_TENANT_ID=own.upper()).tenants == (own,)
+    assert settings(D365FO_TENANT_ID=own, MCP_ALLOWED_TENANTS=f"{other.upper()}, {own}").tenants == (other, own)
+    assert settings(D365FO_TENANT_ID="contoso.onmicrosoft.com").tenants == ()
+    (problem,) = settings(MCP_ALLOWED_TENANTS="contoso.onmicrosoft.com").problems
+    assert problem == "MCP_ALLOWED_TENANTS takes tenant ids (GUIDs), not domain names."
+
+
+def test_a_certificate_is_pem_or_base64() -> None:
+    pem = "-----BEGIN PRIVATE KEY-----\\nMII=\\n-----END PRIVATE KEY-----"
+    assert settings(D365FO_CLIENT_CERTIFICATE=pem).client_certificate.count(b"\n") == 2
+    assert settings(D365FO_CLIENT_CERTIFICATE="MIIB").client_certificate == bytes.fromhex("308201")
+    (problem,) = settings(D365FO_CLIENT_CERTIFICATE="C:\\cert.pfx").problems
+    assert problem == "D365FO_CLIENT_CERTIFICATE must be PEM, or the base64 of a PFX."
+
+
 def test_host_limits_come_from_host_json_and_its_overrides(tmp_path: Path) -> None:
     host_json = '{"functionTimeout":"00:05:00","extensions":{"http":{"maxConcurrentRequests":100}}}'
     override = {"AzureFunctionsJobHost__extensions__http__maxConcurrentRequests": "8"}
