@@ -20,6 +20,8 @@ MINIMUM_CURSOR_KEY_BYTES = 32
 # https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
 LOAD_BALANCER_SECONDS = 230.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MCP_PATH = "/mcp"
+METADATA_PATH = "/.well-known/oauth-protected-resource"
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -107,6 +109,11 @@ def web_address(value: str) -> str:
     if parts.username or parts.query or parts.fragment:
         raise ValueError("must hold neither user name, query nor fragment")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def public_address(value: str) -> str:
+    """Read the address clients use; that of the endpoint itself will do as well."""
+    return web_address(value).removesuffix(MCP_PATH)
 
 
 def tenant_ids(value: str) -> tuple[str, ...]:
@@ -205,6 +212,12 @@ class Settings:
     )
     caller_client_id: str = setting(
         "MCP_CLIENT_ID", text, "", "Client id of the app registration callers sign in to, for `jwt`."
+    )
+    public_address: str = setting(
+        "MCP_PUBLIC_URL",
+        public_address,
+        "",
+        "Where clients find this server, e.g. `https://mcp.contoso.com`; unset: the site's own host name.",
     )
     allowed_tenants: tuple[str, ...] = setting(
         "MCP_ALLOWED_TENANTS", tenant_ids, (), "Tenants callers may come from, by id; unset: `D365FO_TENANT_ID`."
@@ -321,6 +334,23 @@ class Settings:
     @property
     def instance(self) -> str:
         return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
+
+    @property
+    def public_url(self) -> str:
+        """Return where clients find this server, or nothing where no setting says it: a Host header is never believed."""
+        site = self.site_hostname.lower() if self.on_azure else ""
+        return self.public_address or (f"https://{site}" if site else "")
+
+    @property
+    def mcp_url(self) -> str:
+        """Return the endpoint's address: what its tokens are meant for, as clients say it."""
+        return f"{self.public_url}{MCP_PATH}"
+
+    @property
+    def metadata_url(self) -> str:
+        """Return where the endpoint's metadata is: the well-known part goes between host and path (RFC 9728, 3.1)."""
+        parts = urlsplit(self.mcp_url)
+        return f"{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path}"
 
     @property
     def tenants(self) -> tuple[str, ...]:

@@ -132,3 +132,33 @@ def test_a_broken_host_json_is_a_problem_not_a_crash(tmp_path: Path, host_json: 
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert all(len(each.metadata["text"]) > 15 for each in declared())
+
+
+AZURE = {"WEBSITE_SITE_NAME": "func", "WEBSITE_INSTANCE_ID": "abc", "MCP_CURSOR_KEY": "k" * 32}
+
+
+@pytest.mark.parametrize(
+    ("variables", "mcp_url", "metadata_url"),
+    [
+        ({"MCP_PUBLIC_URL": "https://MCP.contoso.com/"}, "https://mcp.contoso.com/mcp", "/mcp"),
+        ({"MCP_PUBLIC_URL": "https://mcp.contoso.com/mcp"}, "https://mcp.contoso.com/mcp", "/mcp"),
+        ({"MCP_PUBLIC_URL": "https://mcp.contoso.com/d365"}, "https://mcp.contoso.com/d365/mcp", "/d365/mcp"),
+        ({"WEBSITE_HOSTNAME": "mcp.contoso.com", **AZURE}, "https://mcp.contoso.com/mcp", "/mcp"),
+    ],
+    ids=["host", "endpoint", "below a path", "the site's own name"],
+)
+def test_the_public_address_names_the_endpoint_and_its_metadata(
+    variables: dict[str, str], mcp_url: str, metadata_url: str
+) -> None:
+    read = settings(**variables)
+    assert read.mcp_url == mcp_url
+    assert read.metadata_url == f"https://mcp.contoso.com/.well-known/oauth-protected-resource{metadata_url}"
+
+
+def test_on_one_machine_there_is_no_public_address_unless_it_is_set() -> None:
+    assert settings(WEBSITE_HOSTNAME="localhost:7071").public_url == ""
+
+
+def test_a_public_address_that_is_not_https_is_a_problem() -> None:
+    (problem,) = settings(MCP_PUBLIC_URL="http://mcp.contoso.com").problems
+    assert problem == "MCP_PUBLIC_URL must start with https://."

@@ -64,7 +64,8 @@ class Endpoint:
         self.permits = asyncio.Semaphore(settings.tool_permits)
         self.in_flight = 0
         self.answered = 0
-        own = {settings.site_hostname.lower(), *(name.lower() for name in settings.allowed_hosts)}
+        named = (settings.site_hostname, urlsplit(settings.public_url).netloc, *settings.allowed_hosts)
+        own = {name.lower() for name in named}
         self.hosts = frozenset(own - {""})
         self.origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
 

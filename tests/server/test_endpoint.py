@@ -87,6 +87,7 @@ def test_a_request_from_elsewhere_or_of_another_form_is_refused(headers: dict[st
         ({"host": "[::1]:7071"}, {}),
         ({"host": "func.azurewebsites.net"}, {"site_hostname": "func.azurewebsites.net"}),
         ({"host": "mcp.contoso.com"}, {"allowed_hosts": ("mcp.contoso.com",)}),
+        ({"host": "mcp.contoso.com"}, {"public_address": "https://mcp.contoso.com"}),
         ({"origin": "http://localhost:6274"}, {}),
         ({"origin": "https://inspector.contoso.com"}, {"allowed_origins": ("https://inspector.contoso.com/",)}),
         ({"accept": "*/*"}, {}),
