@@ -6,6 +6,7 @@ https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ log = logging.getLogger("d365mcp.request")
 ACCEPTED = ("application/json", "application/*", "*/*")
 # A call that would have to wait until less than this is left of its time is not begun.
 LEAST_SECONDS = 0.25
+HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:,@/\s]+))(?::[0-9]{1,5})?")
 
 
 class Endpoint:
@@ -118,7 +120,10 @@ class Endpoint:
     def is_allowed_origin(self, origin: str, host: str) -> bool:
         if origin.rstrip("/") in self.origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and (parts.netloc == host or (parts.hostname or "") in LOOPBACK)
 
     def check_form(self, headers: Mapping[str, str], body: bytes) -> None:
@@ -265,10 +270,9 @@ class Job:
 
 
 def hostname(host: str) -> str:
-    """Return a Host header's name without the port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    """Return a Host header's name without the port, or nothing where it is no Host at all."""
+    match = HOST.fullmatch(host)
+    return (match["v6"] or match["name"]) if match else ""
 
 
 def int_of(text: str | None) -> int:

@@ -1,12 +1,16 @@
 """JSON-RPC as it goes over HTTP: replies, errors, and reading one message safely. Knows no SDK."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
+# Of a body full of small values: all that 4 MiB can hold would take seconds to read, on the event loop, and 100 MB.
+MAX_TOKENS = 400_000
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 # Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
@@ -67,6 +71,8 @@ def read_message(body: bytes) -> Message:
     if not body.strip():
         # The Functions host forwards a body only when Content-Length says there is one.
         raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
+    if is_crowded(body):
+        raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))
     try:
         message = DECODER.decode(body.decode("utf-8-sig"))
     except RecursionError:
@@ -117,6 +123,17 @@ def refuse_constant(name: str) -> Any:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refuse_constant)
+
+
+# A text, whose inner marks do not count, or a mark that makes room for one more value.
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,{\[]', re.DOTALL)
+
+
+def is_crowded(body: bytes) -> bool:
+    """Return whether JSON has more than MAX_TOKENS texts and marks, without reading more of it than that."""
+    if len(body) <= MAX_TOKENS or sum(map(body.count, (b'"', b",", b"{", b"["))) <= MAX_TOKENS:
+        return False
+    return next(islice(TOKEN.finditer(body), MAX_TOKENS, None), None) is not None
 
 
 def too_deep(value: Any) -> bool:

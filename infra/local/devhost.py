@@ -25,11 +25,19 @@ from urllib.parse import parse_qsl
 import azure.functions as func
 import uvicorn
 from azure.functions.timer import TimerRequest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = logging.getLogger("devhost")
 
 OVERRIDE_PREFIX = "azurefunctionsjobhost__"
 Headers = list[tuple[bytes, bytes]]
+
+# What the real host's web server takes of a request, and how slowly; its bodies are limited by the host itself.
+# https://learn.microsoft.com/dotnet/api/microsoft.aspnetcore.server.kestrel.core.kestrelserverlimits
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 32_768
+LEAST_BYTES_PER_SECOND, GRACE_SECONDS = 240, 5.0
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#functions_request_body_size_limit
+MAX_BODY_BYTES = 104_857_600
 
 
 class AppError(Exception):
@@ -244,6 +252,19 @@ class Reply:
     headers: Headers = field(default_factory=list)
 
 
+class Refused(Exception):
+    """A request that ends with a bare status, and its connection with it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def check_headers(headers: Headers) -> None:
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise Refused(431)
+
+
 @dataclass
 class DevHost:
     """The ASGI application: a request finds its function, within the limits that host.json sets."""
@@ -262,13 +283,17 @@ class DevHost:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request.of(scope)
-        reply = await self._preflight_or_answer(request, receive)
+        try:
+            reply = await self._answer(request, scope, receive)
+        except Refused as refused:
+            reply = Reply(refused.status, headers=[(b"connection", b"close")])
         length = (b"content-length", str(len(reply.body)).encode())
         headers = [*reply.headers, length, *self._cors_headers(request)]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _preflight_or_answer(self, request: "Request", receive: Any) -> Reply:
+    async def _answer(self, request: "Request", scope: Any, receive: Any) -> Reply:
+        check_headers(scope["headers"])
         if self.cors_origins and request.is_preflight:
             return Reply(204)
         return await self._queue(request, receive)
@@ -398,14 +423,28 @@ class Request:
     async def _body(self, receive: Any) -> bytes:
         # A chunked body has no length, and the host passes on only a body that has one:
         # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
-        if self.headers.get("content-length", "0") == "0":
-            return b""
-        chunks = []
-        while True:
-            message = await receive()
-            chunks.append(message.get("body", b""))
-            if not message.get("more_body"):
-                return b"".join(chunks)
+        length = int(self.headers.get("content-length", "0"))
+        if length > MAX_BODY_BYTES:
+            raise Refused(413)
+        return await read_body(receive) if length else b""
+
+
+async def read_body(receive: Any) -> bytes:
+    """Read a body to its end, unless it comes more slowly than the real host lets it."""
+    loop, chunks, size = asyncio.get_running_loop(), [], 0
+    began = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout_at(began + GRACE_SECONDS + size / LEAST_BYTES_PER_SECOND):
+                message = await receive()
+        except TimeoutError:
+            raise Refused(408) from None
+        if message["type"] == "http.disconnect":
+            raise Refused(400)
+        chunks.append(message["body"])
+        size += len(message["body"])
+        if not message["more_body"]:
+            return b"".join(chunks)
 
 
 # --- Timer triggers ----------------------------------------------------------------------------------------------------
@@ -456,6 +495,32 @@ def _allows(part: str, value: int, lowest: int) -> bool:
     return False
 
 
+# --- The connection ----------------------------------------------------------------------------------------------------
+
+
+class Connection(HttpToolsProtocol):
+    """Ends a connection whose headers come without end: the parser would keep them all before it shows one."""
+
+    head_bytes = 0
+    in_head = True
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head = True
+
+    def on_headers_complete(self) -> None:
+        self.in_head, self.head_bytes = False, 0
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.in_head:
+            self.head_bytes += len(data)
+            if self.head_bytes > 2 * MAX_HEADER_BYTES:
+                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+
+
 # --- The program -------------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +543,7 @@ async def serve(host: DevHost, timers: list[tuple[Function, str]], opened: socke
     running = [asyncio.create_task(run_timer(*timer)) for timer in timers]
     config = uvicorn.Config(
         host,
+        http=Connection,
         log_config=None,
         log_level="warning",
         access_log=False,
