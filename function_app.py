@@ -1,10 +1,12 @@
 """The triggers, and nothing else: turns the Functions host's requests into plain values, and replies back."""
 
 import json
+from urllib.parse import urlsplit
 
 import azure.functions as func
 
 from d365mcp.app import application
+from d365mcp.server.messages import Reply
 
 app = func.FunctionApp()
 
@@ -17,17 +19,14 @@ HEALTH = "application/health+json"
 @app.route(route="mcp", methods=["GET", "POST", "DELETE"], auth_level=CALLERS)
 async def mcp(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Answer one MCP request."""
-    headers = {name.lower(): value for name, value in req.headers.items()}
     reply = await application.endpoint.handle(
         req.method,
-        headers,
+        headers_of(req),
         req.get_body(),
         traceparent=context.trace_context.trace_parent,
         invocation_id=context.invocation_id,
     )
-    return func.HttpResponse(
-        reply.body, status_code=reply.status, headers=dict(reply.headers), mimetype=reply.headers.get("content-type")
-    )
+    return sent(reply)
 
 
 @app.route(route=".well-known/{*path}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -48,12 +47,40 @@ async def health_deep(req: func.HttpRequest) -> func.HttpResponse:
     return answer(*await application.deep_health(), HEALTH)
 
 
+if application.settings.has_facade:
+
+    @app.route(route="authorize", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def authorize(req: func.HttpRequest) -> func.HttpResponse:
+        """Send a browser on to Entra."""
+        return sent(application.facade.authorize(urlsplit(req.url).query))
+
+    @app.route(route="token", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def token(req: func.HttpRequest) -> func.HttpResponse:
+        """Get a client's tokens from Entra."""
+        return sent(await application.facade.token(headers_of(req), req.get_body()))
+
+    @app.route(route="register", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+    async def register(req: func.HttpRequest) -> func.HttpResponse:
+        """Tell a client which public client it is."""
+        return sent(application.facade.register(req.get_body()))
+
+
 if application.settings.has_shared_storage:  # without it a bare `func start` has nowhere to keep a timer's state
 
     @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
     async def catalog(timer: func.TimerRequest) -> None:
         """Build the catalog when it is due; a long build goes on at the next tick."""
         await application.build_due()
+
+
+def headers_of(req: func.HttpRequest) -> dict[str, str]:
+    return {name.lower(): value for name, value in req.headers.items()}
+
+
+def sent(reply: Reply) -> func.HttpResponse:
+    return func.HttpResponse(
+        reply.body, status_code=reply.status, headers=dict(reply.headers), mimetype=reply.headers.get("content-type")
+    )
 
 
 def answer(status: int, body: object, mimetype: str = "application/json") -> func.HttpResponse:

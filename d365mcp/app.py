@@ -5,7 +5,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from d365mcp.metadata.keeper import SnapshotKeeper
     from d365mcp.metadata.store import CatalogStore
     from d365mcp.server.calls import ToolCalls
+    from d365mcp.server.entra import Entra
+    from d365mcp.server.facade import Facade
     from d365mcp.server.sdk import Engine
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
@@ -60,9 +62,9 @@ class Application:
         warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
         listener = self.telemetry if self.telemetry.enabled else None
-        turn = threading.Lock()
-        self.calls = Late(self.load_calls, turn)
-        self.endpoint = Endpoint(settings, Late(self.load_engine, turn), listener, Prepared(), self.calls)
+        self.turn = threading.Lock()
+        self.calls = Late(self.load_calls, self.turn)
+        self.endpoint = Endpoint(settings, Late(self.load_engine, self.turn), listener, Prepared(), self.calls)
         self.process_cursor_key = secrets.token_bytes(32)
 
     def emit(self, event: Event) -> None:
@@ -255,10 +257,23 @@ class Application:
     def deep_seconds(self) -> float:
         return min(DEEP_SECONDS, self.settings.deadline_seconds)
 
-    def well_known(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Return a discovery document. None exists while callers sign in with nothing but a function key."""
-        message = "No sign-in is configured here: this server has no discovery documents."
-        return 404, {"error": "not_found", "message": message}
+    def well_known(self, path: str) -> tuple[int, Mapping[str, Any]]:
+        """Return a discovery document by its path below `/.well-known`."""
+        from d365mcp.server.signin import well_known
+
+        return well_known(self.settings, path)
+
+    @cached_property
+    def facade(self) -> "Facade":
+        from d365mcp.server.facade import Facade
+
+        return Facade(self.settings, Late(self.load_entra, self.turn))
+
+    def load_entra(self) -> "Entra":
+        from d365mcp.server.entra import Entra
+        from d365mcp.server.facade import authority_of
+
+        return Entra(authority_of(self.settings))
 
 
 def warn_of_settings(settings: Settings) -> None:

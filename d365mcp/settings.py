@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 MINIMUM_CURSOR_KEY_BYTES = 32
 # The platform's load balancer answers for us after 230 s, whatever functionTimeout says:
@@ -21,6 +21,7 @@ MINIMUM_CURSOR_KEY_BYTES = 32
 LOAD_BALANCER_SECONDS = 230.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MCP_PATH = "/mcp"
+SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -114,6 +115,21 @@ def web_address(value: str) -> str:
 def public_address(value: str) -> str:
     """Read the address clients use; that of the endpoint itself will do as well."""
     return web_address(value).removesuffix(MCP_PATH)
+
+
+def redirect_uris(value: str) -> tuple[str, ...]:
+    """Read where sign-ins may return to; one that leads anywhere else would hand over what they bring."""
+    found = names(value)
+    if not all(is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
+        raise ValueError(
+            "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
+        )
+    return found
+
+
+def is_redirect_uri(parts: SplitResult) -> bool:
+    local = parts.scheme != "http" or parts.hostname in LOOPBACK
+    return bool(parts.hostname) and not parts.username and local and parts.scheme != "javascript"
 
 
 def tenant_ids(value: str) -> tuple[str, ...]:
@@ -227,6 +243,18 @@ class Settings:
         names,
         (),
         "Further Application ID URIs of that app registration, beside `api://CLIENT-ID`; the first names the scopes.",
+    )
+    oauth_facade: bool = setting(
+        "MCP_OAUTH_FACADE", flag, False, "`true` lets clients sign in that cannot talk to Entra themselves."
+    )
+    oauth_client_id: str = setting(
+        "MCP_OAUTH_CLIENT_ID", text, "", "Client id of the public client all of them sign in as, with the façade."
+    )
+    redirect_uris: tuple[str, ...] = setting(
+        "MCP_OAUTH_REDIRECT_URIS",
+        redirect_uris,
+        ("http://localhost/callback", "http://localhost/oauth/callback", "http://127.0.0.1/"),
+        "Where their sign-ins may return to; on loopback any port will do.",
     )
     read_only: bool = setting("MCP_READ_ONLY", flag, True, "`false` lets tools create, change and delete.")
     toolsets: tuple[str, ...] = setting(
@@ -353,6 +381,11 @@ class Settings:
         return f"{parts.scheme}://{parts.netloc}{METADATA_PATH}{parts.path}"
 
     @property
+    def has_facade(self) -> bool:
+        """Return whether the sign-in façade is wanted and can do its part."""
+        return self.oauth_facade and not self.problems
+
+    @property
     def tenants(self) -> tuple[str, ...]:
         """Return the ids of the tenants callers may come from, the first that of this server."""
         own = self.tenant_id.lower()
@@ -425,11 +458,18 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
 
 def missing_settings(settings: Settings) -> list[str]:
     """Name the required variables that are not set."""
-    required = {"D365FO_BASE_URL": settings.base_url}
+    required: dict[str, object] = {"D365FO_BASE_URL": settings.base_url}
     if settings.d365_auth in ("client_secret", "on_behalf_of"):
         required |= {"D365FO_TENANT_ID": settings.tenant_id, "D365FO_CLIENT_ID": settings.client_id}
     if settings.d365_auth == "client_secret":
         required |= {"D365FO_CLIENT_SECRET": settings.client_secret}
+    if settings.oauth_facade:
+        required |= {
+            "MCP_PUBLIC_URL": settings.public_url,
+            "MCP_CLIENT_ID": settings.caller_client_id,
+            "MCP_OAUTH_CLIENT_ID": settings.oauth_client_id,
+            "MCP_ALLOWED_TENANTS": settings.tenants,
+        }
     return [name for name, value in required.items() if not value]
 
 
@@ -442,6 +482,10 @@ def contradictions(settings: Settings) -> list[str]:
         found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
     if settings.mcp_auth in ("easy_auth", "jwt"):
         found.append(f"MCP_AUTH={settings.mcp_auth} does not check callers in this version: set function_key.")
+    if settings.oauth_facade and settings.mcp_auth not in SIGNING_IN:
+        found.append(
+            f"MCP_OAUTH_FACADE is true, but MCP_AUTH={settings.mcp_auth} takes no tokens: set jwt or easy_auth."
+        )
     return found
 
 

@@ -1,0 +1,54 @@
+"""Entra's token endpoint, asked on a client's behalf; what it answers is neither read nor logged. Loads late: httpx."""
+
+import asyncio
+import http.cookiejar
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+
+from d365mcp.server.messages import JSON_HEADERS, Reply, dumped
+from d365mcp.settings import LOOPBACK
+
+SECONDS = 20.0
+MAX_BYTES = 256 * 1024
+HANDED_ON = ("content-type", "retry-after")
+# As it comes, an answer can be measured before it is held.
+ASKED = {"accept": "application/json", "accept-encoding": "identity"}
+
+
+class Entra:
+    """The token endpoint of one tenant."""
+
+    def __init__(self, authority: str) -> None:
+        self.address = f"{authority}/oauth2/v2.0/token"
+        # No cookies: one user's would come along with the next.
+        jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        local = urlsplit(authority).hostname in LOOPBACK
+        self.http = httpx.AsyncClient(cookies=jar, follow_redirects=False, timeout=SECONDS, trust_env=not local)
+
+    async def token(self, form: Mapping[str, str]) -> Reply:
+        """Return Entra's answer, or 503 where there is none that can be handed on. Never raises."""
+        try:
+            async with (
+                asyncio.timeout(SECONDS),
+                self.http.stream("POST", self.address, data=form, headers=ASKED) as answer,
+            ):
+                return await handed_on(answer)
+        except (httpx.HTTPError, TimeoutError, ValueError):
+            told = "Entra gave no answer that could be handed on: try again later."
+            body = dumped({"error": "temporarily_unavailable", "error_description": told})
+            return Reply(503, {**JSON_HEADERS, "cache-control": "no-store", "retry-after": "5"}, body)
+
+
+async def handed_on(answer: httpx.Response) -> Reply:
+    """Return an answer as it is. Raises ValueError for one that leads elsewhere, is compressed or too large."""
+    if answer.is_redirect or answer.headers.get("content-encoding", "identity") != "identity":
+        raise ValueError("not an answer to hand on")
+    body = bytearray()
+    async for chunk in answer.aiter_raw():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise ValueError("too large")
+    headers = {name: answer.headers[name] for name in HANDED_ON if name in answer.headers}
+    return Reply(answer.status_code, {**headers, "cache-control": "no-store", "pragma": "no-cache"}, bytes(body))
