@@ -74,7 +74,7 @@ if application.settings.has_shared_storage:  # without it a bare `func start` ha
 
 
 def headers_of(req: func.HttpRequest) -> dict[str, str]:
-    return {name.lower(): value for name, value in req.headers.items()}
+    return dict(req.headers)  # the library has their names in lower case
 
 
 def sent(reply: Reply) -> func.HttpResponse:

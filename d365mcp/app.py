@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
+    from d365mcp.tools.cursors import CursorSeal
     from d365mcp.tools.tool import ReportProgress, ToolContext
 
 INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
@@ -168,6 +169,12 @@ class Application:
             telemetry=self.telemetry.backlog(),
         )
 
+    @cached_property
+    def cursors(self) -> "CursorSeal":
+        from d365mcp.tools.cursors import CursorSeal
+
+        return CursorSeal(self.settings.base_url, self.cursor_keys)
+
     async def cursor_keys(self) -> Sequence[bytes]:
         """Return the keys of continuation cursors: the operator's, those all instances share, or one of this process."""
         if self.settings.cursor_keys:
@@ -184,14 +191,13 @@ class Application:
 
     async def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
         """Return what one tool call may use."""
-        from d365mcp.tools.cursors import CursorSeal
         from d365mcp.tools.tool import ToolContext
 
         return ToolContext(
             settings=self.settings,
             d365=self.client,
             catalog=self.catalog,
-            cursors=CursorSeal(self.settings.base_url, self.cursor_keys),
+            cursors=self.cursors,
             caller=access.caller,
             read_only=access.read_only,
             report_progress=report_progress,

@@ -4,7 +4,7 @@ Core code emits; `telemetry/` listens. An `Operation` is the MCP request under w
 variable), so that an exchange with F&O finds its parent, its deadline and its caller without passing them by hand.
 """
 
-import secrets
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +13,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Outcome = Literal["ok", "tool_error", "protocol_error", "timeout", "refused"]
+
+
+def random_hex(count: int) -> str:
+    """Return that many random bytes in hexadecimal, for an id that need not be hard to guess."""
+    return random.randbytes(count).hex()  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +33,15 @@ class Trace:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def child(self) -> "Trace":
-        return Trace(self.trace_id, secrets.token_hex(8), self.span_id)
+        return Trace(self.trace_id, random_hex(8), self.span_id)
 
     @classmethod
     def continued(cls, traceparent: str | None) -> "Trace":
         """Return a span below the one `traceparent` names, or the first of a new trace."""
         parts = (traceparent or "").split("-")
         if len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
-            return cls(parts[1], secrets.token_hex(8), parts[2])
-        return cls(secrets.token_hex(16), secrets.token_hex(8))
+            return cls(parts[1], random_hex(8), parts[2])
+        return cls(random_hex(16), random_hex(8))
 
 
 @dataclass(frozen=True, slots=True)

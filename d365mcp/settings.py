@@ -19,7 +19,7 @@ MINIMUM_CURSOR_KEY_BYTES = 32
 # The platform's load balancer answers for us after 230 s, whatever functionTimeout says:
 # https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
 LOAD_BALANCER_SECONDS = 230.0
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MCP_PATH = "/mcp"
 SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 METADATA_PATH = "/.well-known/oauth-protected-resource"
@@ -417,7 +417,7 @@ class Settings:
         share = max(1, (self.host.max_concurrent_requests or 100) * 3 // 4)
         return min(self.max_concurrent_requests or share, share)
 
-    @property
+    @cached_property
     def deadline_seconds(self) -> float:
         """Return how long a request may take: inside the host's limits, less what the answer itself needs."""
         limit = min(self.host.function_timeout or LOAD_BALANCER_SECONDS, LOAD_BALANCER_SECONDS)

@@ -86,18 +86,22 @@ class FunctionsRuntime:
         return cls(indexed.function_metadata_results)
 
     async def invoke(self, call: Call) -> Answer:
-        from azure_functions_runtime.native_invocation import invocation_request_native
-
-        trigger = (self.triggers[call.function]["name"], _datum(call))
-        ok, result, _, error, _ = await invocation_request_native(
-            str(uuid.uuid4()), self._ids[call.function], [trigger], {}, call.traceparent
-        )
+        ok, result, _, error, _ = await self.invoke_bare(call)
         if not ok:
             return Answer(500, error=error)
         if result.type == "string":
             return Answer(200, body=result.value)
         headers = {name: value.value for name, value in result.value["headers"].items()}
         return Answer(int(result.value["status_code"].value), headers, result.value["body"].value.decode())
+
+    async def invoke_bare(self, call: Call) -> Any:
+        """Return what the worker would send to the host, unread."""
+        from azure_functions_runtime.native_invocation import invocation_request_native
+
+        trigger = (self.triggers[call.function]["name"], _datum(call))
+        return await invocation_request_native(
+            str(uuid.uuid4()), self._ids[call.function], [trigger], {}, call.traceparent
+        )
 
 
 def _trigger(raw_bindings: Sequence[str]) -> dict[str, Any]:

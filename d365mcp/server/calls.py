@@ -15,7 +15,7 @@ import d365mcp
 from d365mcp.errors import D365McpError, DeadlineExceeded, NotAllowed, SettingsError
 from d365mcp.events import Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
-from d365mcp.server.messages import JSON_HEADERS, Message, Reply, dumped
+from d365mcp.server.messages import JSON_HEADERS, Message, Reply, dumped, head
 from d365mcp.server.prepared import (
     DEFAULT_VERSION,
     HANDSHAKE_VERSIONS,
@@ -118,8 +118,8 @@ def plain_version(message: Message, headers: Mapping[str, str]) -> str | None:
 
 def body_of(id: Any, called: Called, version: str) -> bytes:
     """Return the JSON-RPC answer; the structured content is the text itself, made once."""
-    content = [dumped({"type": "text", "text": called.text}), *(dumped(embedded(file)) for file in called.files)]
-    parts = [b'{"jsonrpc":"2.0","id":', dumped(id), b',"result":{"content":[', b",".join(content), b"]"]
+    files = [b"," + dumped(embedded(file)) for file in called.files]
+    parts = [head(id), b'{"content":[{"type":"text","text":', dumped(called.text), b"}", *files, b"]"]
     if called.structured is not None:
         parts += [b',"structuredContent":', dumped_text(called.text)]
     parts += [b',"isError":', b"false" if called.structured is not None else b"true"]

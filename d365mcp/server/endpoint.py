@@ -4,11 +4,11 @@ https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
 """
 
 import asyncio
-import json
 import logging
 import re
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from d365mcp.server.messages import (
     Message,
     Refused,
     Reply,
+    dumped,
     error,
     read_message,
 )
@@ -68,7 +69,7 @@ class Endpoint:
         self.answered = 0
         named = (settings.site_hostname, urlsplit(settings.public_url).netloc, *settings.allowed_hosts)
         own = {name.lower() for name in named}
-        self.hosts = frozenset(own - {""})
+        self.hosts = frozenset(own - {""}) | LOOPBACK
         self.origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
 
     async def handle(
@@ -96,12 +97,17 @@ class Endpoint:
         if "method" not in message or "id" not in message:
             return Reply(202)
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
-        if prepared is not None and self.emit is None and not log.isEnabledFor(logging.INFO):  # nobody listens
+        if prepared is not None and not self.heard:
             self.arm()
             self.answered += 1
             return prepared
         job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
         return await job.run(prepared)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody wants to know what became of a request."""
+        return self.emit is not None or log.isEnabledFor(logging.INFO)
 
     def check_place(self, headers: Mapping[str, str]) -> None:
         """Refuse foreign Host and Origin headers: a page elsewhere could reach us through a browser."""
@@ -115,7 +121,7 @@ class Endpoint:
             raise Refused(error(403, INVALID_REQUEST, told))
 
     def is_own(self, host: str) -> bool:
-        return host in self.hosts or hostname(host) in self.hosts or hostname(host) in LOOPBACK
+        return host in self.hosts or hostname(host) in self.hosts
 
     def is_allowed_origin(self, origin: str, host: str) -> bool:
         if origin.rstrip("/") in self.origins:
@@ -131,10 +137,9 @@ class Endpoint:
         if len(body) > MAX_BODY_BYTES or int_of(headers.get("content-length")) > MAX_BODY_BYTES:
             told = f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."
             raise Refused(error(413, INVALID_REQUEST, told))
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if not is_json(headers.get("content-type", "")):
             raise Refused(error(415, INVALID_REQUEST, "Content-Type must be application/json."))
-        accept = headers.get("accept", "*/*").lower()
-        if not any(kind in accept for kind in ACCEPTED):
+        if not takes_json(headers.get("accept", "*/*")):
             raise Refused(error(406, INVALID_REQUEST, "Accept must include application/json (and text/event-stream)."))
 
 
@@ -235,11 +240,12 @@ class Job:
 
     def tell(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
-        event = self.event(reply)
-        if self.endpoint.emit is not None:
-            self.endpoint.emit(event)
-        if log.isEnabledFor(logging.INFO):
-            log.info("%s", line_of(event))
+        if self.endpoint.heard:
+            event = self.event(reply)
+            if self.endpoint.emit is not None:
+                self.endpoint.emit(event)
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s", line_of(event))
         self.endpoint.answered += 1
 
     def event(self, reply: Reply) -> McpRequest:
@@ -267,6 +273,17 @@ class Job:
             rows=operation.rows,
             bytes=len(reply.body),
         )
+
+
+# Clients send the same few headers over and over.
+@lru_cache(maxsize=100)
+def is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+@lru_cache(maxsize=100)
+def takes_json(accept: str) -> bool:
+    return any(kind in accept.lower() for kind in ACCEPTED)
 
 
 def hostname(host: str) -> str:
@@ -304,4 +321,4 @@ def line_of(event: McpRequest) -> str:
         "invocation_id": event.invocation_id,
         "trace_id": event.trace.trace_id,
     }
-    return json.dumps({name: value for name, value in shown.items() if value is not None}, separators=(",", ":"))
+    return dumped({name: value for name, value in shown.items() if value is not None}).decode()

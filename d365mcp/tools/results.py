@@ -11,6 +11,7 @@ Record = dict[str, Any]
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
 EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
 ETAG = "@odata.etag"
+COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def tidy(record: Mapping[str, Any], *, keep_etag: bool = False) -> Record:
@@ -38,7 +39,7 @@ def chars(value: Any) -> int:
 
 
 def compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return COMPACT.encode(value)
 
 
 def to_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
