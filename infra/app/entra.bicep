@@ -1,0 +1,129 @@
+// The Entra app registration callers sign in to. The one file that speaks to Microsoft Graph: who deploys it needs
+// Application.ReadWrite.All there. It may be deployed alone, by somebody else, and its client id given to resources.bicep.
+extension microsoftGraphV1
+
+@description('Name of the registration that never changes; the scopes are called api://TENANT/NAME/….')
+@minLength(3)
+@maxLength(60)
+param uniqueName string
+
+@description('Name people see when they sign in.')
+param displayName string
+
+@description('Address of the MCP server, https://…. On a verified domain of the tenant it becomes a name of the registration too, as clients that send `resource` need.')
+param publicUrl string
+
+@description('Whether the tenant has verified the domain of publicUrl; never so for azurewebsites.net.')
+param verifiedDomain bool = false
+
+@description('Client ids that may ask for tokens without anybody\'s consent. The default is VS Code\'s.')
+param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
+
+@description('Where clients come back to after signing in, for those that sign in with this registration itself.')
+param redirectUris array = []
+
+@description('Object id of the app\'s managed identity, which may then exchange callers\' tokens (on_behalf_of); empty for none.')
+param identityPrincipalId string = ''
+
+var identifierUri = 'api://${tenant().tenantId}/${uniqueName}'
+
+var roles = [
+  {
+    name: 'D365.Read'
+    does: 'Read data of Dynamics 365 Finance & Operations'
+    consent: 'User'
+  }
+  {
+    name: 'D365.Write'
+    does: 'Read and change data of Dynamics 365 Finance & Operations'
+    consent: 'Admin'
+  }
+  {
+    name: 'D365.Admin'
+    does: 'Read and change data of Dynamics 365 Finance & Operations, rebuild the catalog, reset the statistics'
+    consent: 'Admin'
+  }
+]
+
+// Odata, CustomService and AX.FullAccess of Dynamics ERP: what on_behalf_of asks for.
+var dynamicsErp = {
+  resourceAppId: '00000015-0000-0000-c000-000000000000'
+  resourceAccess: [
+    {
+      id: 'a849e696-ce45-464a-81de-e5c5b45519c1'
+      type: 'Scope'
+    }
+    {
+      id: 'ad8b4a5c-eecd-431a-a46f-33c060012ae1'
+      type: 'Scope'
+    }
+    {
+      id: '6397893c-2260-496b-a41d-2f1f15b16ff3'
+      type: 'Scope'
+    }
+  ]
+}
+
+resource registration 'Microsoft.Graph/applications@v1.0' = {
+  uniqueName: uniqueName
+  displayName: displayName
+  signInAudience: 'AzureADMyOrg'
+  identifierUris: verifiedDomain ? [identifierUri, '${publicUrl}/mcp'] : [identifierUri]
+  api: {
+    requestedAccessTokenVersion: 2
+    oauth2PermissionScopes: [
+      for role in roles: {
+        id: guid(uniqueName, 'scope', role.name)
+        value: role.name
+        type: role.consent
+        isEnabled: true
+        adminConsentDisplayName: role.does
+        adminConsentDescription: '${role.does}, as the signed-in user.'
+        userConsentDisplayName: role.does
+        userConsentDescription: '${role.does}, as you.'
+      }
+    ]
+    preAuthorizedApplications: [
+      for id in clientIds: {
+        appId: id
+        delegatedPermissionIds: map(roles, role => guid(uniqueName, 'scope', role.name))
+      }
+    ]
+  }
+  appRoles: [
+    for role in roles: {
+      id: guid(uniqueName, 'role', role.name)
+      value: role.name
+      displayName: role.name
+      description: role.does
+      isEnabled: true
+      allowedMemberTypes: ['User', 'Application']
+    }
+  ]
+  publicClient: {
+    redirectUris: redirectUris
+  }
+  web: {
+    redirectUris: ['${publicUrl}/.auth/login/aad/callback']
+    implicitGrantSettings: {
+      enableIdTokenIssuance: true
+    }
+  }
+  requiredResourceAccess: empty(identityPrincipalId) ? [] : [dynamicsErp]
+
+  resource vouching 'federatedIdentityCredentials@v1.0' = if (!empty(identityPrincipalId)) {
+    name: '${registration.uniqueName}/managed-identity'
+    audiences: ['api://AzureADTokenExchange']
+    issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+    subject: identityPrincipalId
+  }
+}
+
+// Only whom an administrator gives one of the roles gets a token.
+resource enterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = {
+  appId: registration.appId
+  appRoleAssignmentRequired: true
+}
+
+output clientId string = registration.appId
+output identifierUri string = identifierUri

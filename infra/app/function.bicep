@@ -1,0 +1,250 @@
+// The function app: its plan, its settings, and how far it scales.
+
+@description('Region of the app.')
+param location string
+
+@description('Tags of the app; azd finds it by azd-service-name.')
+param tags object
+
+@description('Name of the app, unique in Azure.')
+@minLength(2)
+@maxLength(60)
+param name string
+
+@description('Name of the plan.')
+param planName string
+
+@description('FlexConsumption, or Consumption (Y1, Linux), which ends on 30 September 2028 and stays at Python 3.12.')
+@allowed(['FlexConsumption', 'Consumption'])
+param hostingPlan string
+
+@description('Resource id of the user-assigned identity.')
+param identityId string
+
+@description('Client id of that identity.')
+param identityClientId string
+
+@description('The storage account.')
+param storageName string
+
+@description('The container of the deployed package.')
+param packageContainer string
+
+@description('The Application Insights component.')
+param componentName string
+
+@description('The Log Analytics workspace.')
+param workspaceName string
+
+@description('App settings, by name; empty ones are left out. Those of the platform and of identities are made here.')
+param settings object
+
+@description('Memory of an instance on Flex Consumption, in MB.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int
+
+@description('Most instances at once.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstances int
+
+@description('Instances on Flex Consumption that never sleep.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyInstances int
+
+@description('Requests an instance on Flex Consumption takes at once; host.json\'s maxConcurrentRequests is above it.')
+@minValue(1)
+@maxValue(100)
+param instanceConcurrency int
+
+@description('Origins of browser clients.')
+param allowedOrigins array
+
+@description('Subnet through which calls go out; empty for none.')
+param subnetId string
+
+@description('false: only the private endpoint reaches the app.')
+param publicAccess bool
+
+@description('Whether platform logs and metrics go to the workspace.')
+param diagnostics bool
+
+var isFlex = hostingPlan == 'FlexConsumption'
+var containerUrl = '${storage.properties.primaryEndpoints.blob}${packageContainer}'
+
+// https://learn.microsoft.com/azure/azure-monitor/logs/api/access-api
+var logAnalyticsUrls = {
+  AzureCloud: 'https://api.loganalytics.azure.com'
+  AzureUSGovernment: 'https://api.loganalytics.us'
+  AzureChinaCloud: 'https://api.loganalytics.azure.cn'
+}
+
+var own = {
+  AzureWebJobsStorage__blobServiceUri: storage.properties.primaryEndpoints.blob
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identityClientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  AZURE_CLIENT_ID: identityClientId
+  AZURE_AUTHORITY_HOST: environment().authentication.loginEndpoint
+  MCP_LOG_ANALYTICS_WORKSPACE_ID: workspace.properties.customerId
+  MCP_LOG_ANALYTICS_URL: logAnalyticsUrls[environment().name]
+}
+
+// Flex Consumption refuses these: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
+var consumptionOnly = {
+  FUNCTIONS_EXTENSION_VERSION: '~4'
+  FUNCTIONS_WORKER_RUNTIME: 'python'
+  // The worker of Python 3.12 brings a protobuf of its own, which would win over the one telemetry is tested with.
+  PYTHON_ISOLATE_WORKER_DEPENDENCIES: '1'
+  WEBSITE_RUN_FROM_PACKAGE: '${containerUrl}/d365mcp.zip'
+  WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID: identityId
+}
+
+var given = union(settings, own, isFlex ? {} : consumptionOnly)
+
+var flexConfig = {
+  deployment: {
+    storage: {
+      type: 'blobContainer'
+      value: containerUrl
+      authentication: {
+        type: 'UserAssignedIdentity'
+        userAssignedIdentityResourceId: identityId
+      }
+    }
+  }
+  runtime: {
+    name: 'python'
+    version: '3.13'
+  }
+  scaleAndConcurrency: {
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstances
+    alwaysReady: alwaysReadyInstances == 0
+      ? []
+      : [
+          {
+            name: 'http'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
+    triggers: {
+      http: {
+        // Python's own default is 1: every second caller would start an instance.
+        perInstanceConcurrency: instanceConcurrency
+      }
+    }
+  }
+}
+
+var siteConfig = {
+  minTlsVersion: '1.2'
+  scmMinTlsVersion: '1.2'
+  ftpsState: 'Disabled'
+  http20Enabled: true
+  remoteDebuggingEnabled: false
+  cors: {
+    allowedOrigins: allowedOrigins
+    supportCredentials: false
+  }
+}
+
+resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+  name: storageName
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: componentName
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' existing = {
+  name: workspaceName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: isFlex ? 'functionapp' : 'linux'
+  sku: {
+    name: isFlex ? 'FC1' : 'Y1'
+    tier: isFlex ? 'FlexConsumption' : 'Dynamic'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2024-11-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'mcp' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    clientAffinityEnabled: false
+    keyVaultReferenceIdentity: identityId
+    publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: isFlex ? flexConfig : null
+    siteConfig: union(
+      siteConfig,
+      isFlex
+        ? {}
+        : {
+            linuxFxVersion: 'Python|3.12'
+            functionAppScaleLimit: min(maximumInstances, 100)
+          }
+    )
+  }
+}
+
+resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: toObject(filter(items(given), each => !empty(string(each.value))), each => each.key, each => string(each.value))
+}
+
+resource publishingPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = [
+  for kind in ['ftp', 'scm']: {
+    parent: app
+    name: kind
+    properties: {
+      allow: false
+    }
+  }
+]
+
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (diagnostics) {
+  scope: app
+  name: 'workspace'
+  properties: {
+    workspaceId: workspace.id
+    logs: [
+      {
+        category: 'FunctionAppLogs'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+}
+
+output id string = app.id
+output name string = app.name
+output hostName string = app.properties.defaultHostName
+output packageUrl string = isFlex ? '' : '${containerUrl}/d365mcp.zip'

@@ -1,0 +1,240 @@
+// Everything, resource group included:
+//   az deployment sub create --location REGION --template-file infra/main.bicep --parameters infra/main.bicepparam
+targetScope = 'subscription'
+
+@description('Name of this deployment, part of every resource\'s name.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Region of the resource group and all in it.')
+@minLength(1)
+@metadata({ azd: { type: 'location' } })
+param location string
+
+@description('The F&O environment: https://….operations.dynamics.com')
+@minLength(12)
+param d365BaseUrl string
+
+@description('As whom F&O is called: the managed identity, an app with a client secret, or the caller.')
+@allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
+param d365Auth string = 'managed_identity'
+
+@description('Tenant of the app that calls F&O, for client_secret.')
+param d365TenantId string = tenant().tenantId
+
+@description('Client id of the app that calls F&O, for client_secret.')
+param d365ClientId string = ''
+
+@description('Its client secret. Goes into the vault; empty keeps what is there.')
+@secure()
+param d365ClientSecret string = ''
+
+@description('Who checks callers: the Functions host by key, this server by token (jwt), or App Service Authentication (easyAuth).')
+@allowed(['functionKey', 'jwt', 'easyAuth'])
+param authentication string = 'functionKey'
+
+@description('Client id of the app registration callers sign in to, where there is one; not needed with createAppRegistration.')
+param authClientId string = ''
+
+@description('Its Application ID URIs, beside api://CLIENT-ID; the first names the scopes.')
+param authAudiences array = []
+
+@description('Makes the app registration; needs rights in Microsoft Graph, in the public cloud only.')
+param createAppRegistration bool = false
+
+@description('Client ids that may call with easyAuth, and that the made registration trusts without consent. The default is VS Code\'s.')
+@minLength(1)
+param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
+
+@description('Where clients come back to after signing in with the made registration itself.')
+param redirectUris array = []
+
+@description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Its domain must be verified in the tenant.')
+param publicUrl string = ''
+
+@description('Origins of browser clients, e.g. https://inspector.contoso.com.')
+param allowedOrigins array = []
+
+@description('false lets tools create, change and delete.')
+param readOnly bool = true
+
+@description('Further settings of the server by name, as README.md lists them; empty ones are left out.')
+param settings object = {}
+
+@description('Takes the keys that seal cursors from the vault (secret cursor-key), in place of one the instances share in storage.')
+param cursorKeyFromVault bool = false
+
+@description('Keys that seal cursors, 32 characters or more each. Go into the vault; empty keeps what is there.')
+@secure()
+param cursorKey string = ''
+
+@description('FlexConsumption, or Consumption (Y1, Linux), which Microsoft retires on 30 September 2028 and which stays at Python 3.12.')
+@allowed(['FlexConsumption', 'Consumption'])
+param hostingPlan string = 'FlexConsumption'
+
+@description('Memory of an instance on Flex Consumption, in MB.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 2048
+
+@description('Most instances at once; Consumption ends at 100.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstances int = 20
+
+@description('Instances on Flex Consumption that never sleep; 0 costs nothing at rest, 1 spares most callers the cold start.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyInstances int = 0
+
+@description('Requests an instance on Flex Consumption takes at once. At most maxConcurrentRequests of host.json, and better no more than three quarters of it, which is how many tool calls the server lets in.')
+@minValue(1)
+@maxValue(100)
+param instanceConcurrency int = 50
+
+@description('public; privateData: calls go out through a network of the app\'s own, blobs only through a private endpoint; private: clients too come through one. Flex Consumption only.')
+@allowed(['public', 'privateData', 'private'])
+param networking string = 'public'
+
+@description('Address range of that network.')
+@minLength(9)
+@maxLength(18)
+param addressPrefix string = '10.90.0.0/24'
+
+@description('One fixed address for calls to F&O, by a NAT gateway in that network.')
+param fixedOutboundAddress bool = false
+
+@description('The vault too only through a private endpoint. Try it first: Key Vault references on Flex Consumption did not reach such vaults.')
+param privateVault bool = false
+
+@description('How the blobs are replicated.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GZRS'])
+param storageSku string = 'Standard_LRS'
+
+@description('Gigabytes of telemetry a day; what comes after is not stored.')
+@minValue(1)
+@maxValue(100)
+param dailyCapGb int = 1
+
+@description('Days telemetry is kept.')
+@minValue(30)
+@maxValue(730)
+param retentionDays int = 30
+
+@description('Whether the platform\'s logs and metrics go to the workspace as well.')
+param diagnostics bool = true
+
+@description('Who gets an e-mail when an alert fires.')
+param alertEmails array = []
+
+@description('Resource ids of action groups that exist already.')
+param actionGroupIds array = []
+
+@description('p95 of the tools in milliseconds, above which they count as slow.')
+@minValue(1)
+@maxValue(600000)
+param p95ThresholdMs int = 5000
+
+@description('Percentage of failed tool calls, above which they count as failing.')
+@minValue(1)
+@maxValue(99)
+param errorRatePercent int = 5
+
+@description('Throttled F&O calls in a quarter of an hour, above which it is too many.')
+@minValue(0)
+@maxValue(100000)
+param throttleThreshold int = 20
+
+@description('Object id of who publishes packages, looks after the catalog and sets secrets; empty for nobody.')
+param operatorId string = ''
+
+@description('What the operator is.')
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param operatorType string = 'User'
+
+@description('Name of the resource group; empty for rg- and the name of the deployment.')
+@maxLength(90)
+param resourceGroupName string = ''
+
+@description('Tags of all resources.')
+param tags object = {}
+
+var abbreviations = loadJsonContent('abbreviations.json')
+var allTags = union(tags, { 'azd-env-name': environmentName })
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: empty(resourceGroupName) ? '${abbreviations.resourceGroups}${environmentName}' : resourceGroupName
+  location: location
+  tags: allTags
+}
+
+module resources 'resources.bicep' = {
+  scope: group
+  name: 'd365mcp-${environmentName}'
+  params: {
+    environmentName: environmentName
+    location: location
+    d365BaseUrl: d365BaseUrl
+    d365Auth: d365Auth
+    d365TenantId: d365TenantId
+    d365ClientId: d365ClientId
+    d365ClientSecret: d365ClientSecret
+    authentication: authentication
+    authClientId: authClientId
+    authAudiences: authAudiences
+    createAppRegistration: createAppRegistration
+    clientIds: clientIds
+    redirectUris: redirectUris
+    publicUrl: publicUrl
+    allowedOrigins: allowedOrigins
+    readOnly: readOnly
+    settings: settings
+    cursorKeyFromVault: cursorKeyFromVault
+    cursorKey: cursorKey
+    hostingPlan: hostingPlan
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstances: maximumInstances
+    alwaysReadyInstances: alwaysReadyInstances
+    instanceConcurrency: instanceConcurrency
+    networking: networking
+    addressPrefix: addressPrefix
+    fixedOutboundAddress: fixedOutboundAddress
+    privateVault: privateVault
+    storageSku: storageSku
+    dailyCapGb: dailyCapGb
+    retentionDays: retentionDays
+    diagnostics: diagnostics
+    alertEmails: alertEmails
+    actionGroupIds: actionGroupIds
+    p95ThresholdMs: p95ThresholdMs
+    errorRatePercent: errorRatePercent
+    throttleThreshold: throttleThreshold
+    operatorId: operatorId
+    operatorType: operatorType
+    tags: allTags
+  }
+}
+
+@description('The resource group.')
+output RESOURCE_GROUP string = group.name
+
+@description('The MCP endpoint.')
+output MCP_ENDPOINT string = resources.outputs.MCP_ENDPOINT
+
+@description('Name of the function app, for func azure functionapp publish.')
+output FUNCTION_APP_NAME string = resources.outputs.FUNCTION_APP_NAME
+
+@description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
+output D365FO_ENTRA_APPLICATION string = resources.outputs.D365FO_ENTRA_APPLICATION
+
+@description('Client id callers sign in to; empty with function keys.')
+output AUTH_CLIENT_ID string = resources.outputs.AUTH_CLIENT_ID
+
+@description('Where Consumption looks for its package.')
+output PACKAGE_URL string = resources.outputs.PACKAGE_URL
+
+@description('The vault, where there is one.')
+output KEY_VAULT_NAME string = resources.outputs.KEY_VAULT_NAME
+
+@description('The workspace the tables of infra/README.md are in.')
+output WORKSPACE_NAME string = resources.outputs.WORKSPACE_NAME
