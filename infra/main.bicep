@@ -2,7 +2,7 @@
 //   az deployment sub create --location REGION --template-file infra/main.bicep --parameters infra/main.bicepparam
 targetScope = 'subscription'
 
-@description('Name of this deployment, part of every resource\'s name.')
+@description('Name of this deployment; the names of its resources are made from it.')
 @minLength(1)
 @maxLength(32)
 param environmentName string

@@ -2,7 +2,7 @@
 //   az deployment group create --resource-group GROUP --template-file infra/resources.bicep --parameters environmentName=… d365BaseUrl=…
 targetScope = 'resourceGroup'
 
-@description('Name of this deployment, part of every resource\'s name.')
+@description('Name of this deployment; the names of its resources are made from it.')
 @minLength(1)
 @maxLength(32)
 param environmentName string
