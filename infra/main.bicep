@@ -225,7 +225,7 @@ output MCP_ENDPOINT string = resources.outputs.MCP_ENDPOINT
 output FUNCTION_APP_NAME string = resources.outputs.FUNCTION_APP_NAME
 
 @description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
-output ENTRA_APPLICATION string = resources.outputs.D365FO_ENTRA_APPLICATION
+output ENTRA_APPLICATION string = resources.outputs.ENTRA_APPLICATION
 
 @description('Client id callers sign in to; empty with function keys.')
 output AUTH_CLIENT_ID string = resources.outputs.AUTH_CLIENT_ID
