@@ -41,7 +41,7 @@ class Simulator:
         self.store = Store(world)
         self.tokens = Tokens(world)
         self.insights = Insights(self.tokens)
-        self.control = Control(world, restore=self._restore, revoke=self.tokens.revoke)
+        self.control = Control(world, self._restore, self.tokens)
         self.environment = Environment(world, self.store, self.control)
         self._base_url = base_url.rstrip("/")
         self._answer_as_fo = self._serving(self._environment)
@@ -53,6 +53,7 @@ class Simulator:
                 Route("/msi/token", self._serving(self._managed_identity), methods=METHODS),
                 Route("/{tenant}/oauth2/v2.0/token", self._serving(self._entra), methods=["POST"]),
                 Route("/{tenant}/v2.0/.well-known/openid-configuration", self._serving(self._openid)),
+                Route("/{tenant}/discovery/v2.0/keys", self._serving(self._public_keys)),
                 *self.insights.routes(self._serving),
                 Route("/{path:path}", self._as_fo, methods=METHODS),
             ]
@@ -150,7 +151,10 @@ class Simulator:
         return self.tokens.managed_identity(request.url.query, request.headers.get("x-identity-header", ""))
 
     def _entra(self, _: Request, body: bytes) -> Reply:
-        return self.tokens.client_credentials(body)
+        return self.tokens.token(body)
+
+    def _public_keys(self, _: Request, __: bytes) -> Reply:
+        return self.tokens.public_keys()
 
     def _openid(self, request: Request, _: bytes) -> Reply:
         return openid_configuration(_origin(request), request.path_params["tenant"])

@@ -13,6 +13,7 @@
 | `client` | `{"id", "company", "user", "language", "allowed", "read_only", "companies", "denied"}` | how F&O maps an application |
 | `default_company` | text | the company of every client not mapped otherwise |
 | `token_seconds` | number | the lifetime of tokens issued from now on |
+| `signing_keys` | `[JWK]` | the public keys users' tokens are signed with |
 | `revoke_tokens` | true | every token issued so far gets 401 |
 
 Inside `fault`: `kind` (reply, html, empty, slow, malformed, cut, drop, endless, huge; reply when left out), `status`
@@ -33,6 +34,7 @@ from starlette.requests import Request
 
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.faults import BUSY, Faults, fault
+from d365mcp.simulator.identity import Tokens
 from d365mcp.simulator.model import Client, World
 from d365mcp.simulator.shapes import Shape
 from d365mcp.simulator.world import client
@@ -79,16 +81,18 @@ def _throttle(shape: Shape) -> Throttle:
 class Control:
     """The settings in force and the log. `restore` puts the rest of the simulator back on reset."""
 
-    def __init__(self, world: World, restore: Callable[[], None], revoke: Callable[[], None]) -> None:
+    def __init__(self, world: World, restore: Callable[[], None], tokens: Tokens) -> None:
         self.world = world
         self._restore = restore
+        self._tokens = tokens
         self._in_flight = 0
         self._commands: dict[str, Callable[[Shape], None]] = {
             "fault": lambda shape: self.faults.waiting.append(fault(shape.part("fault"))),
             "throttle": self._set_throttle,
             "client": self._set_client,
             "default_company": self._set_default_company,
-            "revoke_tokens": lambda _: revoke(),
+            "revoke_tokens": lambda _: tokens.revoke(),
+            "signing_keys": self._set_signing_keys,
         }
         self._start()
 
@@ -165,6 +169,9 @@ class Control:
     def _set_throttle(self, shape: Shape) -> None:
         found = shape.member("throttle")
         self.throttle = None if found is None else _throttle(found)
+
+    def _set_signing_keys(self, shape: Shape) -> None:
+        self._tokens.signing_keys = [each.as_object() for each in shape.items("signing_keys")]
 
     def _set_client(self, shape: Shape) -> None:
         given = shape.part("client")

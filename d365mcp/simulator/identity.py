@@ -4,11 +4,13 @@
 |---|---|
 | `GET /msi/token?api-version=2019-08-01&resource=…[&client_id=…]` with `X-IDENTITY-HEADER` | https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference |
 | `POST /{tenant}/oauth2/v2.0/token`, client credentials with a secret or an assertion | https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow |
+| the same, on behalf of a user whose token for the client comes as `assertion` | https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow |
+| `GET /{tenant}/discovery/v2.0/keys` | the public keys that `signing_keys` of the control endpoint holds |
 | `GET /{tenant}/v2.0/.well-known/openid-configuration` | what MSAL reads before it asks for a token |
 
 azure-identity takes the managed-identity endpoint over plain http on loopback. Its other credentials insist on an
 https authority (and on `disable_instance_discovery=True` for an unknown one), so they need the simulator's --certificate.
-Tokens are JWTs signed with a key of this process.
+Tokens are JWTs signed with a key of this process. Users' assertions come from elsewhere, signed with `signing_keys`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest, digest
 from secrets import token_bytes
@@ -27,6 +30,7 @@ from d365mcp.simulator.model import World
 
 IDENTITY_HEADER = "simulator"
 SYSTEM_ASSIGNED = "00000000-0000-4000-8000-000000000001"
+ON_BEHALF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TENANT = "00000000-0000-4000-8000-0000000000aa"
 
 
@@ -40,22 +44,24 @@ class Tokens:
         self._issued = 0
         self._revoked = 0
         self._known: dict[str, dict[str, object]] = {}
+        self.signing_keys: list[dict[str, object]] = []
 
     def reset(self) -> None:
-        self.lifetime, self._revoked = 3599, 0
+        self.lifetime, self._revoked, self.signing_keys = 3599, 0, []
 
     def revoke(self) -> None:
         """Refuse every token issued so far."""
         self._revoked = self._issued
 
-    def issue(self, client_id: str, audience: str) -> tuple[str, int]:
-        """A token and the time it expires."""
+    def issue(self, client_id: str, audience: str, user: str = "") -> tuple[str, int]:
+        """A token for a client, or for a user through one, and the time it expires."""
         self._issued += 1
         now = int(time.time())
         claims = {
             "aud": audience,
             "appid": client_id,
-            "oid": str(uuid5(NAMESPACE_URL, client_id)),
+            "oid": user or str(uuid5(NAMESPACE_URL, client_id)),
+            **({"scp": "user_impersonation"} if user else {}),
             "tid": TENANT,
             "iat": now,
             "exp": now + self.lifetime,
@@ -65,14 +71,14 @@ class Tokens:
         return f"{signed}.{self._signature(signed)}", now + self.lifetime
 
     def client_id(self, authorization: str, audience: str) -> str | None:
-        """Whose token this is, unless it is forged, expired, revoked or meant for another audience."""
+        """Whose token this is, a user's by their object id, unless it is forged, expired, revoked or meant for another audience."""
         scheme, _, token = authorization.partition(" ")
         claims = self._claims(token) if scheme == "Bearer" else None
         if claims is None or claims["aud"] != audience:
             return None
         if int(str(claims["exp"])) <= time.time() or int(str(claims["number"])) <= self._revoked:
             return None
-        return str(claims["appid"])
+        return str(claims["oid"] if "scp" in claims else claims["appid"])
 
     def _claims(self, token: str) -> dict[str, object] | None:
         """The claims of a token signed here; checked once, since every request shows the same one."""
@@ -106,10 +112,10 @@ class Tokens:
             }
         )
 
-    def client_credentials(self, body: bytes) -> Reply:
+    def token(self, body: bytes) -> Reply:
         """Answer Entra's token endpoint."""
         asked = dict(parse_qsl(body.decode(errors="replace")))
-        if asked.get("grant_type") != "client_credentials":
+        if asked.get("grant_type") not in ("client_credentials", ON_BEHALF):
             return _entra_error("unsupported_grant_type", "AADSTS70003: The app requested an unsupported grant type.")
         resource = asked.get("scope", "").removesuffix("/.default")
         if resource == asked.get("scope", ""):
@@ -120,9 +126,30 @@ class Tokens:
         proof = asked.get("client_secret") or asked.get("client_assertion")
         if not proof or (known and known.secret and proof != known.secret):
             return _entra_error("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
-        token, _ = self.issue(asked.get("client_id", ""), resource)
+        user = ""
+        if asked["grant_type"] == ON_BEHALF:
+            user = self._user(asked)
+            if not user:
+                return _entra_error("invalid_grant", "AADSTS50013: Assertion failed signature or audience validation.")
+        token, _ = self.issue(asked.get("client_id", ""), resource, user)
         life = {"expires_in": self.lifetime, "ext_expires_in": self.lifetime}
         return _plain_json({"token_type": "Bearer", **life, "access_token": token})
+
+    def _user(self, asked: Mapping[str, str]) -> str:
+        """Whose assertion this is; nobody's when it is forged, expired or meant for somebody else."""
+        import jwt  # most worlds have no users
+
+        assertion, own = asked.get("assertion", ""), asked.get("client_id", "")
+        try:
+            key = jwt.PyJWKSet(self.signing_keys)[jwt.get_unverified_header(assertion)["kid"]]
+            claims = jwt.decode(assertion, key, algorithms=["RS256"], audience=[own, f"api://{own}"])
+        except (jwt.PyJWTError, KeyError):
+            return ""
+        return str(claims["oid"])
+
+    def public_keys(self) -> Reply:
+        """The keys users' tokens are signed with."""
+        return _plain_json({"keys": self.signing_keys})
 
 
 def openid_configuration(origin: str, tenant: str) -> Reply:
