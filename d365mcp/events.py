@@ -131,7 +131,7 @@ class Caller:
     """Who calls this server, and what they may do."""
 
     name: str = "anonymous"
-    roles: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()  # all they hold: the greater include the lesser
     assertion: str | None = field(default=None, repr=False)  # their own token, where we act on their behalf
 
 
@@ -143,10 +143,12 @@ class Operation:
     deadline: float  # time.monotonic() at which the answer must be ready
     caller: str = "anonymous"
     user_assertion: str | None = field(default=None, repr=False)  # the caller's token, for on-behalf-of only
+    on_own_behalf: bool = False  # nobody called: the operator's command
     d365_ms: float = 0.0
     d365_calls: int = 0
     retries: int = 0
     throttles: int = 0
+    activity_id: str | None = None  # by which F&O's support finds the exchange that ended last
     rows: int = 0
     companies: set[str] = field(default_factory=set)
 

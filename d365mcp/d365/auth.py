@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from d365mcp.errors import SignInFailed
+from d365mcp.events import Operation
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 REFRESH_EARLY_SECONDS = 300.0
 MAX_USERS = 500
+EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 
 # What Entra's codes mean here:
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/troubleshoot-service-authentication
@@ -33,14 +35,20 @@ MENDS = {
     "AADSTS700016": "The app registration is not in this tenant: check D365FO_CLIENT_ID and D365FO_TENANT_ID.",
     "AADSTS90002": "There is no such tenant: check D365FO_TENANT_ID.",
     "AADSTS65001": "Consent is missing: an administrator has to grant the app its permissions on Dynamics ERP.",
-    "AADSTS50013": "The caller's token was not issued for this server: check the app registration's audience.",
+    "AADSTS50013": "The caller's token was not issued for this server: MCP_CLIENT_ID and D365FO_CLIENT_ID must be one app registration.",
+    "AADSTS50076": "Entra wants a second factor of you: sign out of this server in your MCP client, and in again.",
+    "AADSTS50079": "Entra wants a second factor of you: sign out of this server in your MCP client, and in again.",
+    "AADSTS53003": "Conditional access does not let you in from here: ask an administrator.",
+    "AADSTS700027": "Entra does not know the certificate: upload the one of D365FO_CLIENT_CERTIFICATE to the app registration.",
+    "AADSTS70021": "The app registration does not trust the managed identity: add a federated credential for it.",
+    "AADSTS700213": "The app registration does not trust the managed identity: add a federated credential for it.",
 }
 DEFAULT_MENDS = {
     "managed_identity": "Is the managed identity assigned to this app, and AZURE_CLIENT_ID that of a user-assigned one?",
     "client_secret": "Check D365FO_TENANT_ID, D365FO_CLIENT_ID and D365FO_CLIENT_SECRET.",
     "workload_identity": "Is the pod's service account federated with the identity?",
     "azure_cli": "Sign in with az login first.",
-    "on_behalf_of": "Check the app registration's secret and its permissions on Dynamics ERP.",
+    "on_behalf_of": "Check the app registration's secret, certificate or federated credential, and its permissions on Dynamics ERP.",
 }
 
 
@@ -72,8 +80,9 @@ class TokenSource:
         self.scope = scope_of(settings.base_url)
         self.held: OrderedDict[str, Held] = OrderedDict()
 
-    async def token(self, user_assertion: str | None = None, *, fresh: bool = False) -> str:
-        """Return a token that is good for five minutes at least. Raises SignInFailed."""
+    async def token(self, operation: Operation | None = None, *, fresh: bool = False) -> str:
+        """Return a token that is good for five minutes at least, for whom a request is done. Raises SignInFailed."""
+        user_assertion = self.assertion_of(operation)
         held = await self.holder(user_assertion)
         if not fresh and held.value and time.time() < held.expires_on - REFRESH_EARLY_SECONDS:
             return held.value
@@ -84,7 +93,7 @@ class TokenSource:
         return await asyncio.shield(held.fetching)
 
     async def holder(self, user_assertion: str | None) -> Held:
-        identity = self.identity_of(user_assertion)
+        identity = fingerprint(user_assertion)
         if identity not in self.held:
             credential = await asyncio.to_thread(self.refusing, lambda: credential_of(self.settings, user_assertion))
             self.held.setdefault(identity, Held(credential))
@@ -93,12 +102,18 @@ class TokenSource:
             self.held.popitem(last=False)
         return self.held[identity]
 
-    def identity_of(self, user_assertion: str | None) -> str:
-        if self.settings.d365_auth != "on_behalf_of":
-            return ""
-        if not user_assertion:
-            raise SignInFailed("D365FO_AUTH is on_behalf_of, but this request carries no caller's token.")
-        return hashlib.sha256(user_assertion.encode()).hexdigest()
+    def identity_of(self, operation: Operation | None) -> str:
+        """Return whom F&O would take us for, as a name to keep their answers apart by. Raises SignInFailed."""
+        return fingerprint(self.assertion_of(operation))
+
+    def assertion_of(self, operation: Operation | None) -> str | None:
+        """Return the token to exchange, or None where we sign in as ourselves: where nobody calls, on their behalf too."""
+        if self.settings.d365_auth != "on_behalf_of" or operation is None or operation.on_own_behalf:
+            return None
+        if not operation.user_assertion:
+            hint = "Callers have to bring a token of their own: MCP_AUTH=jwt, or easy_auth with its token store."
+            raise SignInFailed("D365FO_AUTH is on_behalf_of, but this request carries no caller's token.", hint=hint)
+        return operation.user_assertion
 
     async def fetch(self, held: Held, user_assertion: str | None, *, fresh: bool) -> str:
         try:
@@ -132,6 +147,10 @@ class TokenSource:
         return time.time() - max(fetched) if fetched else None
 
 
+def fingerprint(user_assertion: str | None) -> str:
+    return hashlib.sha256(user_assertion.encode()).hexdigest() if user_assertion else ""
+
+
 def seen(task: "asyncio.Task[str]") -> None:
     """Look at a failure, for where all who waited gave up nobody else does."""
     if not task.cancelled():
@@ -147,31 +166,53 @@ def credential_of(settings: Settings, user_assertion: str | None) -> Any:
             return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
         case "client_secret":
             return identity.ClientSecretCredential(
-                settings.tenant_id, settings.client_id, settings.client_secret, authority=settings.authority
+                settings.tenant_id, settings.client_id, settings.client_secret, **entra(settings)
             )
         case "workload_identity":
             return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None)
         case "azure_cli":
             return identity.AzureCliCredential()
-    return on_behalf_of(settings, str(user_assertion))
+    return on_behalf_of(settings, user_assertion) if user_assertion else on_own_behalf(settings)
 
 
 def on_behalf_of(settings: Settings, user_assertion: str) -> Any:
-    """Return the credential that exchanges the caller's token; without a secret, our managed identity vouches for us.
+    """Return the credential that exchanges a caller's token for one of theirs for F&O."""
+    from azure import identity
+
+    if settings.client_secret:
+        proof: dict[str, Any] = {"client_secret": settings.client_secret}
+    elif settings.client_certificate:
+        proof = {"client_certificate": settings.client_certificate}
+    else:
+        proof = {"client_assertion_func": vouching(settings)}
+    return identity.OnBehalfOfCredential(
+        settings.tenant_id, settings.client_id, user_assertion=user_assertion, **proof, **entra(settings)
+    )
+
+
+def on_own_behalf(settings: Settings) -> Any:
+    """Return the same app registration's own credential: the catalog is built at night, when nobody calls."""
+    from azure import identity
+
+    app = (settings.tenant_id, settings.client_id)
+    if settings.client_secret:
+        return identity.ClientSecretCredential(*app, settings.client_secret, **entra(settings))
+    if settings.client_certificate:
+        return identity.CertificateCredential(*app, certificate_data=settings.client_certificate, **entra(settings))
+    return identity.ClientAssertionCredential(*app, vouching(settings), **entra(settings))
+
+
+def vouching(settings: Settings) -> Callable[[], str]:
+    """Return what proves who we are without a secret: the managed identity's token, which the app registration trusts.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
     """
     from azure import identity
 
-    if settings.client_secret:
-        proof: dict[str, Any] = {"client_secret": settings.client_secret}
-    else:
-        vouching = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
-        proof = {"client_assertion_func": lambda: vouching.get_token("api://AzureADTokenExchange/.default").token}
-    return identity.OnBehalfOfCredential(
-        settings.tenant_id,
-        settings.client_id,
-        user_assertion=user_assertion,
-        authority=settings.authority,
-        **proof,
-    )
+    own = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
+    return lambda: own.get_token(EXCHANGE_SCOPE).token
+
+
+def entra(settings: Settings) -> dict[str, Any]:
+    """Return where Entra is. The operator says so: that Microsoft's own list knows the host need not be asked."""
+    return {"authority": settings.authority, "disable_instance_discovery": True}

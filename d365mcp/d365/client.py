@@ -171,7 +171,7 @@ class D365Client:
     async def session(self, *, fresh: bool = False) -> Session:
         """Return who we are and our default company; asked once in five minutes for each identity."""
         operation = current_operation()
-        identity = self.http.tokens.identity_of(operation.user_assertion if operation else None)
+        identity = self.http.tokens.identity_of(operation)
         asked_at, task = self.sessions.get(identity, (0.0, None))
         failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
         if task is None or fresh or failed or time.monotonic() - asked_at > SESSION_SECONDS:

@@ -142,7 +142,7 @@ class D365Http:
         meter = Meter(request, number, (operation.trace if operation else Trace.continued(None)).child())
         try:
             async with asyncio.timeout(request.seconds or seconds_left()):
-                token = await self.tokens.token(operation.user_assertion if operation else None, fresh=fresh)
+                token = await self.tokens.token(operation, fresh=fresh)
                 client = await self.client()
                 meter.start()
                 self.facts.acquired += 1
@@ -178,6 +178,7 @@ class D365Http:
             operation.d365_ms += event.duration_ms
             operation.d365_calls += 1
             operation.throttles += event.status == 429
+            operation.activity_id = event.activity_id
         self.emit(event)
 
     def url(self, request: Request) -> str:

@@ -1,6 +1,7 @@
 """Creates, updates and deletes records, one at a time or as a batch. Everything is checked before anything is sent."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -14,7 +15,7 @@ from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
 from d365mcp.tools.parameters import Company, EntityName, Key
-from d365mcp.tools.policy import audited, check_record_company, check_writable, check_writes_allowed, emit_audit
+from d365mcp.tools.policy import DONE, audited, check_record_company, check_writable, check_writes_allowed
 from d365mcp.tools.records import key_company, with_company, with_enumerations
 from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
@@ -94,9 +95,11 @@ async def create_entity_record(
     change = await checked_create(context, entity, data, company)
     if dry_run:
         return rehearsed(change)
-    async with audited(context, "d365fo_create_entity_record", entity.entity_set, record_key(entity, change.body)):
+    given = record_key(entity, change.body)
+    async with audited(context, "d365fo_create_entity_record", entity.entity_set, given) as target:
         try:
             record = await context.d365.create(entity.entity_set, dict(change.body or {}))
+            target.key = record_key(entity, record)
         except OutcomeUnknown as unknown:
             unknown.hint = look_for(entity, change.body or {})
             raise
@@ -205,18 +208,21 @@ async def sent_batch(context: ToolContext, changes: Sequence[Change], *, atomic:
     operations = [
         BatchOperation(change.method, change.path, change.body, if_match=change.if_match) for change in changes
     ]
-    try:
-        answers = await context.d365.batch(operations, atomic=atomic)
-    except OutcomeUnknown as unknown:
-        unknown.hint = "Look for the records (or your own reference in them) before trying again."
-        for change in changes:
-            emit_audit(context, "d365fo_batch", change.entity.entity_set, change.key, unknown.code, None)
-        raise
-    results = []
-    for change, part in zip(changes, answers, strict=True):
-        outcome = part.error.code if part.error else "done"
-        emit_audit(context, "d365fo_batch", change.entity.entity_set, change.key, outcome, None)
-        results.append(part_result(change, part.status, part.record, part.error))
+    async with AsyncExitStack() as stack:
+        targets = [
+            await stack.enter_async_context(audited(context, "d365fo_batch", change.entity.entity_set, change.key))
+            for change in changes
+        ]
+        try:
+            answers = await context.d365.batch(operations, atomic=atomic)
+        except OutcomeUnknown as unknown:
+            unknown.hint = "Look for the records (or your own reference in them) before trying again."
+            raise
+        results = []
+        for change, part, target in zip(changes, answers, targets, strict=True):
+            results.append(part_result(change, part.status, part.record, part.error))
+            target.outcome = part.error.code if part.error else DONE
+            target.key = results[-1].get("key") or change.key
     return results
 
 

@@ -99,6 +99,7 @@ async def get_server_config(context: ToolContext) -> ServerConfigResult:
         },
         access={
             "caller": context.caller.name,
+            "roles": sorted(context.caller.roles),
             "mcp_auth": settings.mcp_auth,
             "d365_auth": settings.d365_auth,
             "read_only": context.read_only,

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from d365mcp.errors import D365McpError, InvalidArgument
 from d365mcp.events import Trace, current_operation
 from d365mcp.telemetry.statistics import Numbers, Report, verdict
+from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
 
 MOST_SLOW_TOOLS = 3
@@ -70,7 +71,8 @@ async def reset_performance_stats(context: ToolContext) -> ResetResult:
     """Let the statistics of all instances count from now on. Nothing is deleted."""
     operation = current_operation()
     trace = operation.trace if operation else Trace.continued(None)
-    moment = await context.statistics.reset(context.caller.name, trace)
+    async with audited(context, "d365fo_reset_performance_stats", None):
+        moment = await context.statistics.reset(context.caller.name, trace)
     return ResetResult(performance_stats_reset=True, reset_timestamp=stamp(moment))
 
 

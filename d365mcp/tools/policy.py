@@ -4,14 +4,18 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from d365mcp.d365.companies import OTHER_COMPANY_COLUMNS, CompanyBound
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed
-from d365mcp.events import Audit, Trace, current_operation
+from d365mcp.d365.names import IDENTIFIER
+from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, OutcomeUnknown
+from d365mcp.events import Audit, Caller, Listener, Trace, current_operation
 from d365mcp.tools.tool import ToolContext
+
+DONE = "done"
 
 
 def bound_of(context: ToolContext) -> CompanyBound:
@@ -80,31 +84,53 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
 
 
+@dataclass
+class Target:
+    """The record a write is about, whose key may be F&O's to give, and what became of it."""
+
+    key: Mapping[str, Any] | None
+    outcome: str
+
+
 @asynccontextmanager
 async def audited(
     context: ToolContext, tool: str, entity: str | None, key: Mapping[str, Any] | None = None
-) -> AsyncIterator[None]:
-    """Emit an audit event for a write, however it ends; of the key only a hash leaves."""
+) -> AsyncIterator["Target"]:
+    """Emit an audit event for a write, however it ends, be it by cancellation."""
+    target, operation = Target(key, DONE), current_operation()
+    if operation:
+        operation.activity_id = None  # what was read before is not the write
     try:
-        yield
-    except D365McpError as error:
-        emit_audit(context, tool, entity, key, error.code, error.activity_id)
+        yield target
+    except BaseException as error:
+        target.outcome = error.code if isinstance(error, D365McpError) else OutcomeUnknown.code
         raise
-    emit_audit(context, tool, entity, key, "done", None)
+    finally:
+        activity_id = operation.activity_id if operation else None
+        audit(context.emit, context.caller, tool, entity, target.key, target.outcome, activity_id)
 
 
-def emit_audit(
-    context: ToolContext,
+def audit(
+    emit: Listener,
+    caller: Caller,
     tool: str,
     entity: str | None,
     key: Mapping[str, Any] | None,
     outcome: str,
-    activity_id: str | None,
+    activity_id: str | None = None,
 ) -> None:
+    """Emit an audit event; of the key only a hash leaves."""
     operation = current_operation()
     trace = operation.trace.child() if operation else Trace.continued(None)
-    hashed = key_hash(key) if key else None
-    context.emit(Audit(context.caller.name, tool, entity, hashed, outcome, trace, activity_id))
+    emit(Audit(caller.name, tool, entity, key_hash(key) if key else None, outcome, trace, activity_id))
+
+
+def target_of(arguments: Any) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Return the entity, where it can be one's name, and the key that unchecked arguments name."""
+    given = arguments if isinstance(arguments, Mapping) else {}
+    entity, key = given.get("entity_name"), given.get("key")
+    named = isinstance(entity, str) and IDENTIFIER.fullmatch(entity)
+    return (entity if named else None), (key if isinstance(key, Mapping) else None)
 
 
 def key_hash(key: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import datetime
 from typing_extensions import TypedDict
 
 from d365mcp.metadata.store import Progress
+from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
 
 
@@ -23,7 +24,8 @@ class SyncResult(TypedDict, total=False):
 
 async def sync_metadata(context: ToolContext) -> SyncResult:
     """Ask for a rebuild of the metadata catalog; it happens in the background, within some five minutes."""
-    await context.catalog.ask_for_build(context.caller.name)
+    async with audited(context, "d365fo_sync_metadata", None):
+        await context.catalog.ask_for_build(context.caller.name)
     result = await get_sync_progress(context)
     result["notes"] = ["asked for: d365fo_get_sync_progress tells how it goes"]
     if not context.settings.has_shared_storage:
