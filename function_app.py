@@ -6,14 +6,13 @@ from urllib.parse import urlsplit
 import azure.functions as func
 
 from d365mcp.app import application
+from d365mcp.health import MEDIA_TYPE
 from d365mcp.server.messages import Reply
 
 app = func.FunctionApp()
 
 # function_key: the host checks the key. In the other modes we check the caller ourselves, or the platform has.
 CALLERS = func.AuthLevel.FUNCTION if application.settings.mcp_auth == "function_key" else func.AuthLevel.ANONYMOUS
-
-HEALTH = "application/health+json"
 
 
 @app.route(route="mcp", methods=["GET", "POST", "DELETE"], auth_level=CALLERS)
@@ -38,13 +37,13 @@ async def well_known(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     """Say that this process is alive; asks nobody."""
-    return answer(*application.health(), HEALTH)
+    return answer(*application.health(), MEDIA_TYPE)
 
 
 @app.route(route="health/deep", methods=["GET"], auth_level=CALLERS)
 async def health_deep(req: func.HttpRequest) -> func.HttpResponse:
-    """Say how F&O, the catalog and telemetry fare; for those who may call, since the host checks keys by function."""
-    return answer(*await application.deep_health(), HEALTH)
+    """Say how F&O, the catalog and telemetry fare; for those who may call."""
+    return sent(await application.health_for(headers_of(req)))
 
 
 if application.settings.has_facade:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import d365mcp
 from d365mcp import health
 from d365mcp.errors import D365McpError
-from d365mcp.events import Event, Operation, Trace, working_on
-from d365mcp.server.callers import Access
+from d365mcp.events import Caller, Event, Operation, Trace, working_on
+from d365mcp.server.callers import OPERATOR, Access, Callers
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
+from d365mcp.server.messages import Refused, Reply, dumped
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import Settings, read_settings
 from d365mcp.telemetry import exporter
@@ -65,7 +66,9 @@ class Application:
         listener = self.telemetry if self.telemetry.enabled else None
         self.turn = threading.Lock()
         self.calls = Late(self.load_calls, self.turn)
-        self.endpoint = Endpoint(settings, Late(self.load_engine, self.turn), listener, Prepared(), self.calls)
+        callers = Callers(settings, self.turn)
+        engine = Late(self.load_engine, self.turn)
+        self.endpoint = Endpoint(settings, engine, listener, Prepared(), self.calls, callers)
         self.process_cursor_key = secrets.token_bytes(32)
 
     def emit(self, event: Event) -> None:
@@ -76,7 +79,7 @@ class Application:
         from d365mcp.server.calls import ToolCalls, by_name
         from d365mcp.tools import ALL_TOOLS
 
-        calls = ToolCalls(self.settings, by_name(ALL_TOOLS), self.make_context)
+        calls = ToolCalls(self.settings, by_name(ALL_TOOLS), self.make_context, self.emit)
         if not self.settings.problems:
             self.client  # noqa: B018 - built here, once, in this thread
         return calls
@@ -210,12 +213,21 @@ class Application:
         """Return that this process is alive. Constant time, no secrets, no call."""
         return health.alive(self.settings, time.monotonic() - self.started)
 
-    async def deep_health(self) -> tuple[int, dict[str, Any]]:
+    async def health_for(self, headers: Mapping[str, str]) -> Reply:
+        """Return deep health, for those who may call."""
+        try:
+            caller = await self.endpoint.admit(headers)
+        except Refused as refused:
+            return refused.reply
+        status, body = await self.deep_health(caller)
+        return Reply(status, {"content-type": health.MEDIA_TYPE}, dumped(body))
+
+    async def deep_health(self, caller: Caller) -> tuple[int, dict[str, Any]]:
         """Return how F&O, the token, the catalog, telemetry, the last hour and this process fare."""
         if self.settings.problems:
             return health.deep(self.settings, {})
         await self.calls.get()
-        d365, performance = await asyncio.gather(self.d365_check(), self.performance_check())
+        d365, performance = await asyncio.gather(self.d365_check(caller), self.performance_check())
         await self.keeper.current()
         facts = self.instance()
         backlog = self.telemetry.backlog()
@@ -230,10 +242,11 @@ class Application:
         }
         return health.deep(self.settings, checks)
 
-    async def d365_check(self) -> dict[str, Any]:
+    async def d365_check(self, caller: Caller) -> dict[str, Any]:
         """Ask F&O who we are."""
         began = time.monotonic()
-        with working_on(Operation(Trace.continued(None), began + self.deep_seconds)):
+        trace, own = Trace.continued(None), caller is OPERATOR
+        with working_on(Operation(trace, began + self.deep_seconds, caller.name, caller.assertion, own)):
             try:
                 session = await self.client.session(fresh=True)
             except D365McpError as problem:

@@ -12,6 +12,7 @@ from d365mcp.errors import D365McpError
 from d365mcp.settings import Settings
 
 Status = Literal["pass", "warn", "fail"]
+MEDIA_TYPE = "application/health+json"
 DESCRIPTION = "MCP server for Dynamics 365 Finance & Operations"
 # A token lasts an hour, a catalog is built every night: older than this, something is stuck.
 CATALOG_SECONDS = 3 * 86_400

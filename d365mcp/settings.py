@@ -350,7 +350,6 @@ class Settings:
     instance_id: str = setting("WEBSITE_INSTANCE_ID", text, "", "The instance; set by the platform.")
     container_name: str = setting("CONTAINER_NAME", text, "", "The instance on Flex; set by the platform.")
     container_app: str = setting("CONTAINER_APP_NAME", text, "", "The container app; set by the platform.")
-    container_host: str = setting("HOSTNAME", text, "", "The instance in any other container; set by it.")
     host: HostLimits = HostLimits()
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -362,8 +361,7 @@ class Settings:
 
     @property
     def instance(self) -> str:
-        given = (self.instance_id or self.container_name) if self.on_azure else ""
-        return given or self.container_host or "local"
+        return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
 
     @property
     def public_url(self) -> str:
@@ -396,7 +394,8 @@ class Settings:
     @property
     def application_id_uri(self) -> str:
         """Return what a client puts before the name of a scope it asks Entra for."""
-        return self.own_audiences[0] if self.own_audiences else f"api://{self.caller_client_id}"
+        own = f"api://{self.caller_client_id}" if self.caller_client_id else ""
+        return self.own_audiences[0] if self.own_audiences else own
 
     @cached_property
     def audiences(self) -> frozenset[str]:
@@ -472,6 +471,9 @@ def missing_settings(settings: Settings) -> list[str]:
             "MCP_OAUTH_CLIENT_ID": settings.oauth_client_id,
             "MCP_ALLOWED_TENANTS": settings.tenants,
         }
+    if settings.mcp_auth == "jwt":
+        required |= {"MCP_CLIENT_ID": settings.caller_client_id, "MCP_PUBLIC_URL": settings.public_url}
+        required |= {"MCP_ALLOWED_TENANTS": settings.tenants}
     return [name for name, value in required.items() if not value]
 
 
@@ -482,13 +484,26 @@ def contradictions(settings: Settings) -> list[str]:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
     if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
         found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
-    if settings.mcp_auth in ("easy_auth", "jwt"):
-        found.append(f"MCP_AUTH={settings.mcp_auth} does not check callers in this version: set function_key.")
     if settings.oauth_facade and settings.mcp_auth not in SIGNING_IN:
         found.append(
             f"MCP_OAUTH_FACADE is true, but MCP_AUTH={settings.mcp_auth} takes no tokens: set jwt or easy_auth."
         )
+    if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
+        found.append(
+            "MCP_AUTH is easy_auth, but App Service Authentication is off (WEBSITE_AUTH_ENABLED): turn it on, or set jwt."
+        )
+    if settings.d365_auth == "on_behalf_of":
+        found += on_behalf_contradictions(settings)
     return found
+
+
+def on_behalf_contradictions(settings: Settings) -> list[str]:
+    """Say why callers' tokens could not be exchanged: Entra does it for the app registration they are meant for."""
+    if settings.mcp_auth not in SIGNING_IN:
+        return [f"D365FO_AUTH is on_behalf_of, but with MCP_AUTH={settings.mcp_auth} callers bring no token: set jwt."]
+    if settings.caller_client_id and settings.caller_client_id != settings.client_id:
+        return ["MCP_CLIENT_ID and D365FO_CLIENT_ID differ, but on_behalf_of needs one app registration for both."]
+    return []
 
 
 def read_host_limits(variables: Mapping[str, str], host_json: Path | None, problems: list[str]) -> HostLimits:

@@ -31,7 +31,7 @@ def settings_table() -> str:
 
 def default(each: Any) -> str:
     value = each.default
-    if value in ("", (), None):
+    if not value and value is not False:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

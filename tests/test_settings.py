@@ -87,6 +87,28 @@ def test_callers_come_from_our_own_tenant_unless_others_are_named() -> None:
     assert problem == "MCP_ALLOWED_TENANTS takes tenant ids (GUIDs), not domain names."
 
 
+def test_what_checking_callers_needs_is_told_all_at_once() -> None:
+    assert settings(MCP_AUTH="jwt").missing == ("MCP_CLIENT_ID", "MCP_PUBLIC_URL", "MCP_ALLOWED_TENANTS")
+    own = {"D365FO_TENANT_ID": "aaaaaaaa-0000-4000-8000-000000000000"}
+    complete = settings(MCP_AUTH="jwt", MCP_CLIENT_ID="app", MCP_PUBLIC_URL="https://mcp.contoso.com", **own)
+    assert complete.problems == ()
+
+
+def test_the_platforms_word_for_callers_needs_the_platform() -> None:
+    (problem,) = settings(MCP_AUTH="easy_auth").problems
+    assert "WEBSITE_AUTH_ENABLED" in problem
+    assert settings(MCP_AUTH="easy_auth", WEBSITE_AUTH_ENABLED="True").problems == ()
+
+
+def test_on_behalf_of_needs_callers_tokens_for_the_same_app() -> None:
+    app = {"D365FO_AUTH": "on_behalf_of", "D365FO_TENANT_ID": "t", "D365FO_CLIENT_ID": "app"}
+    (problem,) = settings(**app).problems
+    assert "MCP_AUTH=function_key" in problem
+    (problem,) = settings(**app, MCP_AUTH="easy_auth", WEBSITE_AUTH_ENABLED="1", MCP_CLIENT_ID="other").problems
+    assert "one app registration" in problem
+    assert settings(**app, MCP_AUTH="easy_auth", WEBSITE_AUTH_ENABLED="1").problems == ()
+
+
 def test_a_certificate_is_pem_or_base64() -> None:
     pem = "-----BEGIN PRIVATE KEY-----\\nMII=\\n-----END PRIVATE KEY-----"
     assert settings(D365FO_CLIENT_CERTIFICATE=pem).client_certificate.count(b"\n") == 2
@@ -162,11 +184,3 @@ def test_on_one_machine_there_is_no_public_address_unless_it_is_set() -> None:
 def test_a_public_address_that_is_not_https_is_a_problem() -> None:
     (problem,) = settings(MCP_PUBLIC_URL="http://mcp.contoso.com").problems
     assert problem == "MCP_PUBLIC_URL must start with https://."
-
-
-def test_an_instance_has_a_name_of_its_own() -> None:
-    flex = settings(WEBSITE_SITE_NAME="func", CONTAINER_NAME="flex-1", HOSTNAME="localhost")
-    assert flex.instance == "flex-1"
-    assert settings(CONTAINER_APP_NAME="d365mcp", HOSTNAME="d365mcp--1-abc").instance == "d365mcp--1-abc"
-    assert settings(HOSTNAME="d365mcp-5f7-xyz").instance == "d365mcp-5f7-xyz"
-    assert settings().instance == "local"

@@ -11,6 +11,7 @@ from d365mcp import health
 from d365mcp.app import application
 from d365mcp.commands import close
 from d365mcp.errors import D365McpError
+from d365mcp.server.callers import OPERATOR
 from d365mcp.storage import STATE
 
 SHOWN = {
@@ -46,7 +47,7 @@ async def check_now() -> dict[str, dict[str, Any]]:
     if problems := application.settings.problems:
         return {"settings": health.check("fail", output=" ".join(problems))}
     try:
-        _, body = await application.deep_health()
+        _, body = await application.deep_health(OPERATOR)
         checks = {name: found[0] for name, found in body["checks"].items()}
         checks["storage"] = await asyncio.to_thread(storage_check)
     finally:

@@ -1,40 +1,184 @@
-"""Who calls, and what of this server they may use in this request. Knows HTTP headers, no MCP."""
+"""Who calls, and what of this server they may use in this request. Knows HTTP headers, no MCP.
 
-from collections.abc import Mapping
+| `MCP_AUTH` | who checks the caller | what they may do |
+|---|---|---|
+| `function_key` | the Functions host, before we see the request | everything on offer: a key does not tell whose it is |
+| `easy_auth` | App Service Authentication; `X-MS-CLIENT-PRINCIPAL` says whom it let in | what their roles allow |
+| `jwt` | we do, by the signature and claims of an Entra access token (`tokens.py`) | what their roles allow |
+| `none` | nobody: for a laptop | everything on offer |
+
+Roles are Entra's app roles, or scopes of the same names: `D365.Read`, `D365.Write`, `D365.Admin`, each including those
+before it.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import Caller
-from d365mcp.settings import TOOLSETS, Settings
+from d365mcp.server.challenges import READ, ROLES, InvalidToken, NotAdmitted, forbidden, role_for, unauthorized
+from d365mcp.server.late import Late
+from d365mcp.server.messages import Refused
+from d365mcp.settings import SIGNING_IN, TOOLSETS, Settings
+
+if TYPE_CHECKING:
+    from d365mcp.server.tokens import TokenCheck
 
 TOOLSETS_HEADER = "x-mcp-toolsets"
 READ_ONLY_HEADER = "x-mcp-readonly"
 
+EVERYTHING = frozenset(ROLES)
+KEY_HOLDER = Caller("function key", EVERYTHING)
+OPERATOR = Caller("operator", EVERYTHING)
+ANYONE = Caller("anonymous", EVERYTHING)
+
+# What App Service Authentication calls the claims of Entra's tokens.
+CLAIM_NAMES = {
+    "http://schemas.microsoft.com/identity/claims/objectidentifier": "oid",
+    "http://schemas.microsoft.com/identity/claims/tenantid": "tid",
+    "http://schemas.microsoft.com/identity/claims/scope": "scp",
+    "http://schemas.microsoft.com/ws/2008/06/identity/claims/role": "roles",
+}
+
 
 @dataclass(frozen=True)
 class Access:
-    """What one request may use: the operator's settings, narrowed by its own headers, never widened."""
+    """What one request may use: the operator's settings and the caller's roles, narrowed by its own headers."""
 
     caller: Caller
     toolsets: frozenset[str]
     read_only: bool
-    narrowed: bool = False
+    private: bool = False  # whether another caller's answers may differ
 
     def allows(self, toolset: str, *, read_only: bool) -> bool:
-        """Return whether a tool may be seen and called; statistics and the catalog's request leave F&O alone."""
+        """Return whether a tool may be seen and called."""
+        return self.offers(toolset, read_only=read_only) and role_for(toolset, read_only=read_only) in self.caller.roles
+
+    def lacking(self, toolset: str, *, read_only: bool) -> str | None:
+        """Return the role without which the caller may not use a tool that is on offer."""
+        role = role_for(toolset, read_only=read_only)
+        return role if self.offers(toolset, read_only=read_only) and role not in self.caller.roles else None
+
+    def offers(self, toolset: str, *, read_only: bool) -> bool:
+        """Return whether the operator and the request leave a tool in; statistics and the catalog leave F&O alone."""
         harmless = toolset in ("performance", "admin")
         return toolset in self.toolsets and (read_only or harmless or not self.read_only)
 
 
-def identify(headers: Mapping[str, str], settings: Settings) -> Caller:
-    """Return the caller. With function keys the host has checked the key; it does not tell whose it is."""
-    return Caller("function key" if settings.mcp_auth == "function_key" else "anonymous")
+class Callers:
+    """Tells who calls. What checks tokens loads when the first one comes, or after the first answer."""
+
+    def __init__(self, settings: Settings, turn: "threading.Lock | None" = None) -> None:
+        self.settings = settings
+        self.tokens = Late(self.load, turn)
+
+    def load(self) -> "TokenCheck":
+        from d365mcp.server.tokens import TokenCheck
+
+        return TokenCheck(self.settings)
+
+    @property
+    def late(self) -> "tuple[Late[TokenCheck], ...]":
+        """Return what is worth loading ahead."""
+        return (self.tokens,) if self.settings.mcp_auth == "jwt" else ()
+
+    async def identify(self, headers: Mapping[str, str]) -> Caller:
+        """Return the caller. Raises Refused; NotAdmitted where they tried, with something that does not do."""
+        match self.settings.mcp_auth:
+            case "function_key":
+                return KEY_HOLDER
+            case "none":
+                return ANYONE
+        try:
+            caller = await self.signed_in(headers)
+        except InvalidToken as problem:
+            raise NotAdmitted(
+                unauthorized(self.settings, problem.message, error="invalid_token"), problem.code
+            ) from None
+        if READ not in caller.roles:
+            told = f"You are signed in, but hold none of the roles {', '.join(ROLES)}: an administrator assigns them."
+            raise NotAdmitted(forbidden(self.settings, READ, told), "insufficient_scope", caller.name)
+        return caller
+
+    async def signed_in(self, headers: Mapping[str, str]) -> Caller:
+        token = bearer(headers)
+        if self.settings.mcp_auth == "easy_auth":
+            claims = platform_claims(headers, self.settings)
+            token = token or headers.get("x-ms-token-aad-access-token")
+        elif token is not None:
+            claims = await (await self.tokens.get()).claims(token)
+        else:
+            claims = None
+        if claims is None:
+            raise Refused(unauthorized(self.settings, "Sign in first: no access token came with the request."))
+        on_behalf = self.settings.d365_auth == "on_behalf_of"
+        return Caller(name_of(claims), roles_of(claims), token if on_behalf else None)
 
 
-def access_of(headers: Mapping[str, str], settings: Settings) -> Access:
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the token of the Authorization header; never that of a URL, which ends up in logs."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[str, Any] | None:
+    """Return the claims of whom App Service Authentication let in, None where it let anybody in. Raises InvalidToken.
+
+    Only where it is on does it keep others from setting the header:
+    https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
+    """
+    if not settings.platform_auth:
+        raise InvalidToken("platform_off", "App Service Authentication is off here: the operator has to turn it on.")
+    encoded = headers.get("x-ms-client-principal")
+    if not encoded:
+        return None
+    try:
+        found = read_principal(base64.b64decode(encoded, validate=True))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise InvalidToken("malformed", "The header X-MS-CLIENT-PRINCIPAL is not what the platform writes.") from None
+    if settings.allowed_tenants and found.get("tid") not in settings.allowed_tenants:
+        raise InvalidToken("wrong_tenant", "Your tenant is not among those that MCP_ALLOWED_TENANTS lets in.")
+    return found
+
+
+def read_principal(document: bytes) -> dict[str, Any]:
+    """Return the platform's claims under the names they have in a token; roles come one by one."""
+    told = json.loads(document)
+    pairs = [(CLAIM_NAMES.get(claim["typ"], claim["typ"]), str(claim["val"])) for claim in told["claims"]]
+    kind = told.get("role_typ")
+    return {**dict(pairs), "roles": [value for name, value in pairs if name in ("roles", kind)]}
+
+
+def name_of(claims: Mapping[str, Any]) -> str:
+    """Return a caller's object id in Entra: it never changes, and tells strangers nothing."""
+    return next((str(claims[name])[:100] for name in ("oid", "sub", "azp", "appid") if claims.get(name)), "unknown")
+
+
+def roles_of(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Return the roles of a caller: scopes say what the client may do for them, app roles what they may do themselves.
+
+    Where both are in use the lesser counts; scopes of other names, such as `user_impersonation`, limit nothing.
+    """
+    listed = claims.get("roles")
+    scopes, roles = ranks(str(claims.get("scp", "")).split()), ranks(listed if isinstance(listed, list) else ())
+    used = [each for each in (scopes, roles) if each]
+    return frozenset(ROLES[: min(max(each) for each in used)]) if used else frozenset()
+
+
+def ranks(names: Iterable[Any]) -> list[int]:
+    """Return how far each known role reaches: 1 for reading, 3 for everything."""
+    return [ROLES.index(name) + 1 for name in names if name in ROLES]
+
+
+def access_of(headers: Mapping[str, str], settings: Settings, caller: Caller) -> Access:
     """Return what a request may use. Raises InvalidArgument for toolsets that do not exist."""
+    personal = settings.mcp_auth in SIGNING_IN
     if TOOLSETS_HEADER not in headers and READ_ONLY_HEADER not in headers:
-        return Access(identify(headers, settings), settings.offered_toolsets, settings.read_only)
+        return Access(caller, settings.offered_toolsets, settings.read_only, personal)
     wanted = [name.strip().lower() for name in headers.get(TOOLSETS_HEADER, "").split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in (*TOOLSETS, "all")]:
         raise InvalidArgument(
@@ -44,8 +188,8 @@ def access_of(headers: Mapping[str, str], settings: Settings) -> Access:
     offered = settings.offered_toolsets
     only_reading = headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
     return Access(
-        caller=identify(headers, settings),
+        caller=caller,
         toolsets=offered & frozenset(wanted) if narrowing else offered,
         read_only=settings.read_only or only_reading,
-        narrowed=narrowing or (only_reading and not settings.read_only),
+        private=personal or narrowing or (only_reading and not settings.read_only),
     )

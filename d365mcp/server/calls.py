@@ -13,7 +13,7 @@ from typing import Any
 
 import d365mcp
 from d365mcp.errors import D365McpError, DeadlineExceeded, NotAllowed, SettingsError
-from d365mcp.events import Outcome, current_operation
+from d365mcp.events import Caller, Listener, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
 from d365mcp.server.messages import JSON_HEADERS, Message, Reply, dumped, head
 from d365mcp.server.prepared import (
@@ -25,6 +25,7 @@ from d365mcp.server.prepared import (
     plain_id,
 )
 from d365mcp.settings import Settings
+from d365mcp.tools.policy import audit, target_of
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
 
@@ -53,6 +54,7 @@ class ToolCalls:
     settings: Settings
     tools: Mapping[str, Tool]
     make_context: MakeContext
+    emit: Listener
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
@@ -61,6 +63,9 @@ class ToolCalls:
         tool = self.tools[name]
         try:
             result = await self.run(tool, arguments, access, report_progress)
+        except NotAllowed as problem:
+            self.note_refused(name, arguments, access.caller, problem.code)
+            return failed(problem)
         except D365McpError as problem:
             return failed(problem)
         except Exception:  # a bug of ours: the trace is for the log, not for the model
@@ -70,6 +75,11 @@ class ToolCalls:
             return Called(text, outcome="tool_error", error_code="internal")
         content = result.content if isinstance(result, Attached) else result
         return Called(compact(content), content, (result.attachment,) if isinstance(result, Attached) else ())
+
+    def note_refused(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
+        """Tell the audit of a call that was refused: on what, as far as the arguments say it."""
+        entity, key = target_of(arguments)
+        audit(self.emit, caller, name, entity, key, reason)
 
     async def run(
         self, tool: Tool, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
@@ -155,6 +165,8 @@ def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
     if tool.toolset not in access.toolsets:
         where = "MCP_TOOLSETS" if tool.toolset not in settings.toolsets else f"this request's {TOOLSETS_HEADER} header"
         raise NotAllowed(f"{tool.name} is not on offer: {where} leaves out the toolset {tool.toolset}.")
+    if role := access.lacking(tool.toolset, read_only=tool.read_only):
+        raise NotAllowed(f"{tool.name} needs the role {role}, which you do not hold: an administrator assigns it.")
     if not access.allows(tool.toolset, read_only=tool.read_only):
         where = (
             "MCP_READ_ONLY is not false" if settings.read_only else f"this request's {READ_ONLY_HEADER} header is true"

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.events import Listener, McpRequest, Operation, Outcome, Trace, working_on
-from d365mcp.server.callers import Access, access_of
+from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Trace, working_on
+from d365mcp.server.callers import Access, Callers, access_of
+from d365mcp.server.challenges import NotAdmitted, forbidden
 from d365mcp.server.late import Arming, Late, UnavailableError
 from d365mcp.server.messages import (
     BUSY,
     INVALID_REQUEST,
     MAX_BODY_BYTES,
     UNAVAILABLE,
+    Id,
     Message,
     Refused,
     Reply,
@@ -57,13 +59,15 @@ class Endpoint:
         emit: Listener | None,
         prepared: "Prepared | None" = None,
         calls: "Late[ToolCalls] | None" = None,
+        callers: Callers | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.emit = emit
         self.prepared = prepared
         self.calls = calls
-        self.arm = Arming(*([calls] if calls else []), engine)
+        self.callers = callers or Callers(settings)
+        self.arm = Arming(*self.callers.late, *([calls] if calls else []), engine)
         self.permits = asyncio.Semaphore(settings.tool_permits)
         self.in_flight = 0
         self.answered = 0
@@ -84,12 +88,13 @@ class Endpoint:
         """Answer one HTTP request; header names come in lower case. Never raises."""
         try:
             self.check_place(headers)
+            caller = await self.admit(headers, traceparent)
             if method != "POST":
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
             self.check_form(headers, body)
             message = read_message(body)
-            access = access_of(headers, self.settings)
+            access = access_of(headers, self.settings, caller)
         except Refused as refused:
             return refused.reply
         except InvalidArgument as problem:
@@ -108,6 +113,23 @@ class Endpoint:
     def heard(self) -> bool:
         """Whether anybody wants to know what became of a request."""
         return self.emit is not None or log.isEnabledFor(logging.INFO)
+
+    async def admit(self, headers: Mapping[str, str], traceparent: str | None = None) -> Caller:
+        """Return the caller. Raises Refused; who tried in vain is told to the audit."""
+        try:
+            return await self.callers.identify(headers)
+        except UnavailableError as problem:
+            raise Refused(unavailable(problem)) from None
+        except Refused as refused:
+            self.arm()  # who signs in comes back soon
+            if isinstance(refused, NotAdmitted):
+                tool, trace = headers.get("mcp-name", "")[:100], Trace.continued(traceparent)
+                self.note(Audit(refused.caller, tool, None, None, refused.reason, trace))
+            raise
+
+    def note(self, event: Event) -> None:
+        if self.emit is not None:
+            self.emit(event)
 
     def check_place(self, headers: Mapping[str, str]) -> None:
         """Refuse foreign Host and Origin headers: a page elsewhere could reach us through a browser."""
@@ -191,13 +213,15 @@ class Job:
                     self.endpoint.permits.release()
             except UnavailableError as problem:
                 self.outcome, self.error_code = "protocol_error", "unavailable"
-                return error(503, UNAVAILABLE, str(problem), self.message["id"], headers={"retry-after": "5"})
+                return unavailable(problem, self.message["id"])
 
     async def answer(self) -> Reply:
         if self.message["method"] == "tools/call" and self.endpoint.calls:
             calls = await self.endpoint.calls.get()
             tool = calls.tools.get(self.name())
             self.toolset = tool.toolset if tool else None
+            if tool and (role := self.access.lacking(tool.toolset, read_only=tool.read_only)):
+                return self.step_up(calls, tool.name, role)
             direct = await calls.answer(self.message, self.headers, self.access)
             if direct is not None:
                 reply, called = direct
@@ -207,6 +231,14 @@ class Job:
         served: Served = await engine.serve(self.message, self.headers, self.access)
         self.outcome, self.error_code = served.outcome, served.error_code
         return served.reply
+
+    def step_up(self, calls: "ToolCalls", tool: str, role: str) -> Reply:
+        """Refuse a call the operator allows and this caller's roles do not."""
+        self.outcome, self.error_code = "refused", "insufficient_scope"
+        arguments = (self.message.get("params") or {}).get("arguments")
+        calls.note_refused(tool, arguments, self.access.caller, self.error_code)
+        told = f"{tool} needs {role}: sign in with that scope, or let an administrator assign you that role."
+        return forbidden(self.endpoint.settings, role, told, self.message["id"])
 
     async def permitted(self) -> bool:
         """Wait, in order, for one of the permits tool calls share; False when the time would be up first."""
@@ -242,8 +274,7 @@ class Job:
         """Emit what became of the request, and log one line of it."""
         if self.endpoint.heard:
             event = self.event(reply)
-            if self.endpoint.emit is not None:
-                self.endpoint.emit(event)
+            self.endpoint.note(event)
             if log.isEnabledFor(logging.INFO):
                 log.info("%s", line_of(event))
         self.endpoint.answered += 1
@@ -284,6 +315,10 @@ def is_json(content_type: str) -> bool:
 @lru_cache(maxsize=100)
 def takes_json(accept: str) -> bool:
     return any(kind in accept.lower() for kind in ACCEPTED)
+
+
+def unavailable(problem: UnavailableError, id: Id = None) -> Reply:
+    return error(503, UNAVAILABLE, str(problem), id, headers={"retry-after": "5"})
 
 
 def hostname(host: str) -> str:

@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from d365mcp.events import Caller
-from d365mcp.server.callers import Access
+from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.messages import Message
 from d365mcp.server.prepared import (
     HANDSHAKE_METHODS,
@@ -18,7 +17,7 @@ from d365mcp.server.sdk import Engine
 from d365mcp.settings import TOOLSETS
 from d365mcp.tools import ALL_TOOLS
 
-EVERYTHING = Access(Caller(), frozenset(TOOLSETS), read_only=False)
+EVERYTHING = Access(ANYONE, frozenset(TOOLSETS), read_only=False)
 
 
 def request(method: str, version: str) -> tuple[Message, dict[str, str]]:

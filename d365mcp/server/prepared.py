@@ -33,7 +33,7 @@ class Prepared:
 
     def __init__(self, path: Path = FRAGMENTS) -> None:
         self.path = path
-        self.lists: dict[tuple[str, frozenset[str], bool, bool], bytes] = {}
+        self.lists: dict[tuple[str, frozenset[str], frozenset[str], bool, bool], bytes] = {}
 
     @cached_property
     def fragments(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access.toolsets, access.read_only, access.narrowed)
+        key = (version, access.toolsets, access.caller.roles, access.read_only, access.private)
         found = self.lists.get(key)
         if found is None:
             found = self.lists[key] = dumped(self.joined(version, access))
@@ -70,7 +70,7 @@ class Prepared:
         frame: dict[str, Any] = self.fragments["answers"][version]["tools/list"]
         rows = self.fragments["tools"][version]
         tools = [row["tool"] for row in rows if access.allows(row["toolset"], read_only=row["read_only"])]
-        scope = {"cacheScope": "private"} if access.narrowed and "cacheScope" in frame else {}
+        scope = {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
         return {**frame, **scope, "tools": tools}
 
 

@@ -213,7 +213,7 @@ class ToolHandlers:
         access = current_call.get().access
         tools = self.calls.tools.items()
         offered = [self.shown[name] for name, tool in tools if access.allows(tool.toolset, read_only=tool.read_only)]
-        if access.narrowed:
+        if access.private:
             return types.ListToolsResult(tools=offered, cache_scope="private")
         return types.ListToolsResult(tools=offered)
 

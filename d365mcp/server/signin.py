@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from d365mcp.server.challenges import ADMIN, scopes
 from d365mcp.settings import METADATA_PATH, SIGNING_IN, Settings
 
 Document = Mapping[str, Any]
 
 SERVER_PATH = "/.well-known/oauth-authorization-server"
-ROLES = ("D365.Read", "D365.Write", "D365.Admin")
 
 
 def well_known(settings: Settings, path: str) -> tuple[int, Document]:
@@ -43,7 +43,7 @@ def protected_resource(settings: Settings) -> Document:
     return {
         "resource": settings.mcp_url,
         "authorization_servers": [settings.public_url] if settings.oauth_facade else entra,
-        "scopes_supported": scopes_supported(settings),
+        "scopes_supported": scopes(settings, ADMIN),
         "bearer_methods_supported": ["header"],
     }
 
@@ -58,14 +58,10 @@ def authorization_server(settings: Settings) -> Document:
         "authorization_endpoint": f"{settings.public_url}/authorize",
         "token_endpoint": f"{settings.public_url}/token",
         "registration_endpoint": f"{settings.public_url}/register",
-        "scopes_supported": scopes_supported(settings),
+        "scopes_supported": scopes(settings, ADMIN),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "token_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
     }
-
-
-def scopes_supported(settings: Settings) -> list[str]:
-    return [f"{settings.application_id_uri}/{role}" for role in ROLES]

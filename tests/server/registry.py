@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from d365mcp import __version__
 from d365mcp.errors import NotFound
-from d365mcp.events import Event, McpRequest
+from d365mcp.events import Event, Listener, McpRequest
 from d365mcp.server.callers import Access
 from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE, ToolCalls, by_name
 from d365mcp.server.endpoint import Endpoint
@@ -96,15 +96,15 @@ TOOLS = (
 )
 
 
-def calls_for(settings: Settings) -> ToolCalls:
+def calls_for(settings: Settings, emit: Listener) -> ToolCalls:
     async def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
         missing: Any = None
         caller, read_only = access.caller, access.read_only
         return ToolContext(
-            settings, missing, missing, missing, caller, read_only, report_progress, print, missing, missing
+            settings, missing, missing, missing, caller, read_only, report_progress, emit, missing, missing
         )
 
-    return ToolCalls(settings, by_name(TOOLS), make_context)
+    return ToolCalls(settings, by_name(TOOLS), make_context, emit)
 
 
 def engine_for(calls: ToolCalls) -> Engine:
@@ -143,7 +143,7 @@ def tried(*, direct: bool = True, **settings: Any) -> Tried:
     given = replace(BASE, **settings)
     events: list[Event] = []
     WORK.__init__()  # type: ignore[misc]
-    calls = calls_for(given)
+    calls = calls_for(given, events.append)
     late = Late(lambda: engine_for(calls))
     return Tried(Endpoint(given, late, events.append, calls=Late(lambda: calls) if direct else None), events)
 

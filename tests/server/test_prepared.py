@@ -138,7 +138,7 @@ async def ask():
     return await application.endpoint.handle("POST", headers, body)
 assert asyncio.run(ask()).status == 200
 heavy = ["mcp", "mcp_types", "pydantic", "httpx", "azure.identity", "msal", "starlette", "jsonschema", "opencensus",
-         "duckdb", "sqlglot", "cryptography", "tenacity", "sqlite3", "ijson", "requests", "d365mcp.tools", "d365mcp.d365"]
+         "duckdb", "sqlglot", "cryptography", "jwt", "tenacity", "sqlite3", "ijson", "requests", "d365mcp.tools", "d365mcp.d365"]
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
 

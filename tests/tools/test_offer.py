@@ -2,8 +2,7 @@
 
 import json
 
-from d365mcp.events import Caller
-from d365mcp.server.callers import Access
+from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import TOOLSETS
 
@@ -13,7 +12,7 @@ BYTES_PER_TOKEN = 4
 
 
 def tokens(toolsets: tuple[str, ...], *, read_only: bool) -> float:
-    access = Access(Caller(), frozenset(toolsets), read_only)
+    access = Access(ANYONE, frozenset(toolsets), read_only)
     return len(Prepared().tools_list("2025-11-25", access)) / BYTES_PER_TOKEN
 
 

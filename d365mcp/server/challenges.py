@@ -1,0 +1,70 @@
+"""How callers are turned away so that their client knows what to do: 401, 403 and `WWW-Authenticate`. Performs no I/O.
+
+https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization
+"""
+
+from d365mcp.server.messages import Id, Refused, Reply
+from d365mcp.server.messages import error as problem
+from d365mcp.settings import Settings
+
+READ, WRITE, ADMIN = ROLES = ("D365.Read", "D365.Write", "D365.Admin")
+
+# Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
+UNAUTHORIZED, FORBIDDEN = -31401, -31403
+
+
+class InvalidToken(Exception):
+    """A caller's token, or what the platform says of them, that does not do: a code for the audit, a sentence for them."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.message = message
+
+
+class NotAdmitted(Refused):
+    """Somebody who tried to come in and may not; `reason` is for the audit."""
+
+    def __init__(self, reply: Reply, reason: str, caller: str = "unknown") -> None:
+        super().__init__(reply)
+        self.reason = reason
+        self.caller = caller
+
+
+def role_for(toolset: str, *, read_only: bool) -> str:
+    """Return the role a tool needs; what every instance and user feels is for administrators."""
+    if toolset == "admin" or (toolset == "performance" and not read_only):
+        return ADMIN
+    return READ if read_only else WRITE
+
+
+def scopes(settings: Settings, role: str) -> list[str]:
+    """Return all scopes that go with a role, as a client asks Entra for them: with the Application ID URI."""
+    uri = settings.application_id_uri
+    return [f"{uri}/{name}" for name in ROLES[: ROLES.index(role) + 1]] if uri else []
+
+
+def unauthorized(settings: Settings, message: str, *, error: str = "") -> Reply:
+    """Return the 401 that makes a client sign in, or, with an `error`, get a new token."""
+    return problem(401, UNAUTHORIZED, message, headers=challenge(settings, READ, error, message))
+
+
+def forbidden(settings: Settings, role: str, message: str, id: Id = None) -> Reply:
+    """Return the 403 that makes a client ask for more: names all scopes the operation needs at once."""
+    data = {"code": "insufficient_scope", "required": role}
+    return problem(403, FORBIDDEN, message, id, data, challenge(settings, role, "insufficient_scope", message))
+
+
+def challenge(settings: Settings, role: str, error: str, message: str) -> dict[str, str]:
+    """Return the header that says what is wrong, what to ask Entra for, and where that is written.
+
+    Without an error nothing was wrong: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+    """
+    told = {
+        "error": error,
+        "error_description": message if error else "",
+        "scope": " ".join(scopes(settings, role)),
+        "resource_metadata": settings.metadata_url if settings.public_url else "",
+    }
+    shown = ", ".join(f'{name}="{value}"' for name, value in told.items() if value)
+    return {"www-authenticate": f"Bearer {shown}".rstrip()}

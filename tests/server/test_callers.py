@@ -1,0 +1,478 @@
+"""Callers over HTTP: who is let in with which token, what is told to who is not, and what each role sees."""
+
+import asyncio
+import base64
+import hmac
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import httpx2
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import Tool
+
+from d365mcp.server.messages import Refused, Reply
+from d365mcp.server.tokens import TokenCheck
+from d365mcp.settings import Settings
+from d365mcp.tools import ALL_TOOLS
+from tests.served import Served, serving
+from tests.signing import APP, CLIENT, TENANT, USER, claims, private_key, public_key, publish, signed, token
+from tests.simulated import Simulator
+
+OTHER_TENANT = "aaaaaaaa-0000-4000-8000-00000000000f"
+STRANGE_TENANT = "aaaaaaaa-0000-4000-8000-0000000000ff"
+CUSTOM = "https://mcp.contoso.com/mcp"
+SCOPE = f"api://{APP}"
+METADATA = "https://mcp.contoso.com/.well-known/oauth-protected-resource/mcp"
+HEADERS = {"content-type": "application/json", "accept": "application/json", "mcp-protocol-version": "2025-11-25"}
+SETTINGS = {
+    "MCP_AUTH": "jwt",
+    "MCP_CLIENT_ID": APP,
+    "MCP_ALLOWED_TENANTS": f"{TENANT},{OTHER_TENANT}",
+    "MCP_AUDIENCES": f"{SCOPE},{CUSTOM}",
+    "MCP_PUBLIC_URL": "https://mcp.contoso.com",
+    "MCP_READ_ONLY": "false",
+    "MCP_TOOLSETS": "all",
+}
+READING = {tool.name for tool in ALL_TOOLS if tool.read_only and tool.toolset != "admin"}
+CHANGING = {tool.name for tool in ALL_TOOLS if not tool.read_only and tool.toolset not in ("admin", "performance")}
+ALL = {tool.name for tool in ALL_TOOLS}
+
+
+@pytest.fixture(scope="module")
+def process(simulator_process: Simulator) -> Iterator[Served]:
+    with serving(simulator_process, **SETTINGS, AZURE_AUTHORITY_HOST=simulator_process.base_url) as served:
+        yield served
+
+
+@pytest.fixture
+def served(process: Served, simulator: Simulator) -> Served:
+    """A server that checks tokens, and a tenant with one key."""
+    publish(simulator, "one")
+    return process
+
+
+def ask(served: Served, authorization: str | None, method: str = "tools/list", **more: Any) -> httpx.Response:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, **more}
+    headers = HEADERS if authorization is None else {**HEADERS, "authorization": authorization}
+    return httpx.post(served.url, json=message, headers=headers, timeout=30, trust_env=False)
+
+
+def call(served: Served, authorization: str, tool: str, **arguments: Any) -> httpx.Response:
+    return ask(served, authorization, "tools/call", params={"name": f"d365fo_{tool}", "arguments": arguments})
+
+
+def bearer(served: Served, **changes: Any) -> str:
+    return f"Bearer {token(served.simulator.base_url, **changes)}"
+
+
+def challenge(reply: httpx.Response) -> dict[str, str]:
+    """Return the parameters of WWW-Authenticate."""
+    scheme, _, rest = reply.headers["www-authenticate"].partition(" ")
+    assert scheme == "Bearer"
+    found = dict(re.findall(r'([a-z_]+)="([^"\\]*)"', rest))
+    assert ", ".join(f'{name}="{value}"' for name, value in found.items()) == rest
+    return found
+
+
+def test_without_a_token_the_answer_says_where_to_sign_in_and_for_what(served: Served) -> None:
+    reply = ask(served, None)
+    assert reply.status_code == 401
+    assert challenge(reply) == {"scope": f"{SCOPE}/D365.Read", "resource_metadata": METADATA}
+    assert reply.json()["error"]["message"].startswith("Sign in first")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+def test_every_method_wants_a_token_first(served: Served, method: str) -> None:
+    assert httpx.request(method, served.url, content=b"{", trust_env=False).status_code == 401
+    assert httpx.get(f"{served.base_url}/health/deep", trust_env=False).status_code == 401
+
+
+def test_deep_health_is_for_signed_in_callers(served: Served) -> None:
+    headers = {"authorization": bearer(served)}
+    assert httpx.get(f"{served.base_url}/health/deep", headers=headers, timeout=30, trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Basic dXNlcjpwYXNz", "Negotiate abc", "bearertoken", "token Bearer x"]
+)
+def test_what_is_no_bearer_token_counts_as_none(served: Served, authorization: str) -> None:
+    reply = ask(served, authorization)
+    assert (reply.status_code, challenge(reply).get("error")) == (401, None)
+
+
+def test_a_token_in_the_url_counts_as_none(served: Served) -> None:
+    url = f"{served.url}?access_token={token(served.simulator.base_url)}"
+    assert httpx.post(url, json={}, headers=HEADERS, trust_env=False).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="client id as audience"),
+        pytest.param({"aud": SCOPE}, id="Application ID URI as audience"),
+        pytest.param({"aud": CUSTOM}, id="our own URL as audience"),
+        pytest.param(
+            {"iss": f"https://sts.windows.net/{TENANT}/", "azp": None, "appid": CLIENT, "ver": "1.0"}, id="v1.0"
+        ),
+        pytest.param({"tid": OTHER_TENANT}, id="another tenant that is let in"),
+        pytest.param({"exp": int(time.time()) - 30}, id="expired within the skew"),
+        pytest.param({"nbf": int(time.time()) + 30, "iat": int(time.time()) + 30}, id="valid within the skew"),
+        pytest.param({"scp": None, "roles": ["D365.Read"], "idtyp": "app"}, id="an app with a role"),
+        pytest.param({"scp": "user_impersonation", "roles": ["D365.Read"]}, id="a user with a role"),
+        pytest.param({"scp": "openid D365.Read"}, id="several scopes"),
+        pytest.param({"scp": "D365.Admin"}, id="a scope that includes reading"),
+    ],
+)
+def test_an_access_token_for_us_is_good(served: Served, changes: dict[str, Any]) -> None:
+    reply = ask(served, bearer(served, **changes))
+    assert (reply.status_code, reply.headers.get("www-authenticate")) == (200, None)
+
+
+NOW = int(time.time())
+BAD_CLAIMS = {
+    "expired": ({"exp": NOW - 120}, "has expired"),
+    "not yet valid": ({"nbf": NOW + 1200}, "not valid yet"),
+    "issued in the future": ({"iat": NOW + 1200}, "not valid yet"),
+    "for Microsoft Graph": ({"aud": "00000003-0000-0000-c000-000000000000"}, "somebody else"),
+    "for F&O": ({"aud": "https://contoso.operations.dynamics.com"}, "somebody else"),
+    "for a longer audience": ({"aud": f"{APP}0"}, "somebody else"),
+    "with an empty audience": ({"aud": ""}, "lacks one of the claims"),
+    "from a tenant not let in": ({"tid": STRANGE_TENANT}, "tenant"),
+    "from another issuer": ({"iss": "https://evil.example/v2.0"}, "not issued by Entra"),
+    "from the issuer of another tenant": ({"iss": f"https://sts.windows.net/{OTHER_TENANT}/"}, "not issued by Entra"),
+    "from an issuer that begins alike": ({"iss": f"https://sts.windows.net/{TENANT}/x"}, "not issued by Entra"),
+    "an ID token": ({"azp": None, "roles": ["D365.Admin"], "nonce": "n"}, "ID token"),
+    "without expiry": ({"exp": None}, "lacks one of the claims"),
+    "without issuer": ({"iss": None}, "lacks one of the claims"),
+    "without audience": ({"aud": None}, "lacks one of the claims"),
+    "without tenant": ({"tid": None}, "not one of Entra's"),
+    "with an expiry that is no number": ({"exp": "tomorrow"}, "not one of Entra's"),
+    "with an audience that is no text": ({"aud": {"a": 1}}, "somebody else"),
+}
+
+
+@pytest.mark.parametrize(("changes", "told"), BAD_CLAIMS.values(), ids=BAD_CLAIMS)
+def test_a_bad_claim_is_refused_and_named(served: Served, changes: dict[str, Any], told: str) -> None:
+    refused(ask(served, bearer(served, **changes)), told)
+
+
+def refused(reply: httpx.Response, told: str) -> None:
+    """Check that a reply asks for another token and says why."""
+    assert reply.status_code == 401
+    found = challenge(reply)
+    assert (found["error"], found["scope"], found["resource_metadata"]) == (
+        "invalid_token",
+        f"{SCOPE}/D365.Read",
+        METADATA,
+    )
+    assert told in found["error_description"]
+    assert reply.json()["error"]["message"] == found["error_description"]
+
+
+def test_a_token_signed_by_somebody_else_under_a_known_name_is_refused(served: Served) -> None:
+    forged = signed(claims(served.simulator.base_url), "stranger", kid="one")
+    refused(ask(served, f"Bearer {forged}"), "signature is wrong")
+
+
+def test_a_changed_token_is_refused(served: Served) -> None:
+    header, payload, signature = token(served.simulator.base_url).split(".")
+    found = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    raised = base64.urlsafe_b64encode(json.dumps({**found, "scp": "D365.Admin"}).encode()).decode().rstrip("=")
+    refused(ask(served, f"Bearer {header}.{raised}.{signature}"), "signature is wrong")
+
+
+def test_an_unsigned_token_is_refused(served: Served) -> None:
+    unsigned = jwt.encode(claims(served.simulator.base_url), "", "none", headers={"kid": "one"})
+    refused(ask(served, f"Bearer {unsigned}"), "RS256")
+
+
+def test_a_token_signed_with_our_public_key_as_a_secret_is_refused(served: Served) -> None:
+    """The old trick: the public key, which all know, taken for the secret of HS256."""
+    header, payload, _ = jwt.encode(
+        claims(served.simulator.base_url), "any secret of 32 bytes and more!", "HS256", headers={"kid": "one"}
+    ).split(".")
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    secret = private_key("one").public_key().public_bytes(serialization.Encoding.PEM, form)
+    mac = hmac.digest(secret, f"{header}.{payload}".encode(), "sha256")
+    signature = base64.urlsafe_b64encode(mac).decode().rstrip("=")
+    refused(ask(served, f"Bearer {header}.{payload}.{signature}"), "RS256")
+
+
+def test_a_token_that_brings_its_own_key_is_refused(served: Served) -> None:
+    forged = signed(claims(served.simulator.base_url), "own", jwk=public_key("own"), jku="https://evil.example/keys")
+    refused(ask(served, f"Bearer {forged}"), "key that its tenant does not have")
+
+
+def test_a_token_without_the_name_of_its_key_is_refused(served: Served) -> None:
+    nameless = jwt.encode(claims(served.simulator.base_url), private_key("one"), "RS256")
+    refused(ask(served, f"Bearer {nameless}"), "not one of Entra's")
+
+
+NESTED = "[" * 6000
+GARBAGE = {
+    "text": "garbage",
+    "dots": "..",
+    "two parts": "e30.e30",
+    "five parts": "e30.e30.e30.e30.e30",
+    "no base64": "!.!.!",
+    "not an object": f"{base64.urlsafe_b64encode(b'[1]').decode()}.W10.x",
+    "nested deeply": f"eyJhbGciOiJSUzI1NiIsImtpZCI6Im9uZSJ9.{base64.urlsafe_b64encode(NESTED.encode()).decode()}.e30",
+    "two tokens": "e30.e30.e30, Bearer e30.e30.e30",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_refused(served: Served, garbage: str) -> None:
+    refused(ask(served, f"Bearer {garbage}"), "not one of Entra's")
+
+
+def test_a_token_of_unusual_length_is_refused(served: Served) -> None:
+    refused(ask(served, f"Bearer {'a' * 16_001}"), "longer than 16000")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"scp": "user_impersonation"}, {"scp": None, "idtyp": "app"}, {"roles": "D365.Admin", "scp": "x"}]
+)
+def test_a_caller_without_a_role_is_told_which_to_get(served: Served, changes: dict[str, Any]) -> None:
+    reply = ask(served, bearer(served, **changes), "initialize")
+    assert reply.status_code == 403
+    found = challenge(reply)
+    assert (found["error"], found["scope"]) == ("insufficient_scope", f"{SCOPE}/D365.Read")
+    assert "administrator" in found["error_description"]
+
+
+def names(reply: httpx.Response) -> set[str]:
+    return {tool["name"] for tool in reply.json()["result"]["tools"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"scp": "D365.Read"}, READING),
+        ({"scp": "D365.Write"}, READING | CHANGING),
+        ({"scp": "D365.Admin"}, ALL),
+        ({"scp": None, "roles": ["D365.Write"]}, READING | CHANGING),
+        ({"scp": "user_impersonation", "roles": ["D365.Read", "D365.Admin", "Other"]}, ALL),
+        # The client may do no more than its scope says, its user no more than their role.
+        ({"scp": "D365.Read", "roles": ["D365.Admin"]}, READING),
+        ({"scp": "D365.Admin", "roles": ["D365.Write"]}, READING | CHANGING),
+    ],
+)
+def test_a_caller_sees_just_the_tools_of_their_role(
+    served: Served, changes: dict[str, Any], expected: set[str]
+) -> None:
+    prepared = ask(served, bearer(served, **changes))
+    by_the_sdk = ask(served, bearer(served, **changes), params={"_meta": {"progressToken": 1}})
+    assert names(prepared) == names(by_the_sdk) == expected
+
+
+def test_lists_are_private_where_callers_differ(served: Served) -> None:
+    version = "2026-07-28"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    headers = {**HEADERS, "authorization": bearer(served), "mcp-protocol-version": version, "mcp-method": "tools/list"}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False)
+    assert (reply.status_code, reply.json()["result"]["cacheScope"]) == (200, "private")
+
+
+@pytest.mark.parametrize(
+    ("tool", "held", "asked"),
+    [
+        ("delete_entity_record", "D365.Read", "D365.Read D365.Write"),
+        ("call_json_service", "D365.Read", "D365.Read D365.Write"),
+        ("sync_metadata", "D365.Write", "D365.Read D365.Write D365.Admin"),
+        ("get_sync_progress", "D365.Write", "D365.Read D365.Write D365.Admin"),
+        ("reset_performance_stats", "D365.Write", "D365.Read D365.Write D365.Admin"),
+    ],
+)
+def test_a_call_beyond_the_role_is_told_all_scopes_it_needs(served: Served, tool: str, held: str, asked: str) -> None:
+    reply = call(served, bearer(served, scp=held), tool)
+    assert reply.status_code == 403
+    found = challenge(reply)
+    assert found["error"] == "insufficient_scope"
+    assert found["scope"] == " ".join(f"{SCOPE}/{scope}" for scope in asked.split())
+    assert found["resource_metadata"] == METADATA
+    body = reply.json()
+    assert (body["id"], body["error"]["data"]["required"]) == (1, asked.split()[-1])
+    assert f"d365fo_{tool}" in body["error"]["message"]
+
+
+def test_a_call_within_the_role_is_done(served: Served) -> None:
+    group = {"CustomerGroupId": "JWT", "Description": "By token"}
+    made = call(
+        served, bearer(served, scp="D365.Write"), "create_entity_record", entity_name="CustomerGroups", data=group
+    )
+    assert made.json()["result"]["structuredContent"]["outcome"] == "created"
+
+
+def test_the_callers_token_never_reaches_f_and_o(served: Served) -> None:
+    sent = token(served.simulator.base_url)
+    call(served, f"Bearer {sent}", "query_entities", entity_name="CustomersV3", top=1)
+    entries = served.simulator.log("/")
+    assert {entry["client"] for entry in entries if entry["path"].startswith("/data")} == {
+        "00000000-0000-4000-8000-000000000001"  # the managed identity
+    }
+    assert sent not in json.dumps(entries)
+
+
+def test_a_request_may_narrow_its_role_never_widen_it(served: Served) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {**HEADERS, "authorization": bearer(served), "x-mcp-toolsets": "data,admin", "x-mcp-readonly": "false"}
+    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False)
+    assert names(reply) == {tool.name for tool in ALL_TOOLS if tool.toolset == "data" and tool.read_only}
+
+
+def test_a_real_client_signs_in_with_its_token(served: Served) -> None:
+    async def once(authorization: str) -> tuple[list[Tool], Any]:
+        async with (
+            httpx2.AsyncClient(headers={"authorization": authorization}, trust_env=False) as http,
+            Client(streamable_http_client(served.url, http_client=http)) as client,
+        ):
+            found = await client.call_tool("d365fo_get_server_config", {})
+            return (await client.list_tools()).tools, found.structured_content
+
+    tools, config = asyncio.run(once(bearer(served, scp="D365.Write")))
+    assert {tool.name for tool in tools} == READING | CHANGING
+    assert config["access"]["caller"] == USER
+    assert config["access"]["roles"] == ["D365.Read", "D365.Write"]
+
+
+# Keys
+
+
+def fetches(simulator: Simulator) -> int:
+    return len(simulator.log(f"/{TENANT}/discovery"))
+
+
+def test_keys_are_fetched_once_and_again_when_a_new_one_signs(simulator: Simulator) -> None:
+    publish(simulator, "one")
+    with serving(simulator, **SETTINGS, AZURE_AUTHORITY_HOST=simulator.base_url) as served:
+        first = [ask(served, bearer(served)).status_code for _ in range(3)]
+        assert (first, fetches(simulator)) == ([200] * 3, 1)
+        publish(simulator, "one", "two")
+        assert ask(served, bearer(served, key="two")).status_code == 200
+        assert ask(served, bearer(served, key="one")).status_code == 200
+        publish(simulator, "two", "three")
+        assert ask(served, bearer(served, key="three")).status_code == 200
+        refused(ask(served, bearer(served, key="one")), "key that its tenant does not have")
+        seen = fetches(simulator)
+        # Names of keys can be invented: they cost Entra nothing, and good tokens go on.
+        for number in range(20):
+            invented = signed(claims(simulator.base_url), "three", kid=f"invented-{number}")
+            assert ask(served, f"Bearer {invented}").status_code == 401
+        assert fetches(simulator) <= seen + 1
+        simulator.fault(f"/{TENANT}/discovery", status=500, times=0)
+        assert ask(served, bearer(served, key="three")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"status": 500},
+        {"status": 302, "headers": {"Location": "/__control"}},
+        {"kind": "malformed"},
+        {"kind": "html", "status": 200},
+        {"status": 200, "body": '{"keys": []}'},
+        {"kind": "drop"},
+        {"kind": "huge", "bytes": 10_000_000},
+    ],
+    ids=["500", "redirect", "malformed", "html", "no keys", "dropped", "huge"],
+)
+def test_without_entras_keys_nobody_is_let_in_and_it_is_told(simulator: Simulator, trouble: dict[str, Any]) -> None:
+    publish(simulator, "one")
+    simulator.fault(f"/{TENANT}/discovery", **trouble)
+    check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+
+    async def refusal() -> Reply:
+        with pytest.raises(Refused) as refused:
+            await check.claims(token(simulator.base_url))
+        return refused.value.reply
+
+    async def all_at_once_and_once_more() -> list[Reply]:
+        async with check.http:
+            return [*await asyncio.gather(*(refusal() for _ in range(10))), await refusal()]
+
+    replies = asyncio.run(all_at_once_and_once_more())
+    assert {reply.status for reply in replies} == {503}
+    assert (replies[0].headers["retry-after"], fetches(simulator)) == ("5", 1)
+    assert b"signing keys could not be fetched from 127.0.0.1" in replies[0].body
+
+
+# App Service Authentication
+
+EASY = {"MCP_AUTH": "easy_auth", "MCP_READ_ONLY": "false", "MCP_TOOLSETS": "all"}
+OID = "http://schemas.microsoft.com/identity/claims/objectidentifier"
+TID = "http://schemas.microsoft.com/identity/claims/tenantid"
+SCP = "http://schemas.microsoft.com/identity/claims/scope"
+ROLE = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"
+
+
+@pytest.fixture(scope="module")
+def easy(simulator_process: Simulator) -> Iterator[Served]:
+    settings = {**EASY, "WEBSITE_AUTH_ENABLED": "True", "MCP_ALLOWED_TENANTS": TENANT}
+    with serving(simulator_process, **settings) as served:
+        yield served
+
+
+def principal(*pairs: tuple[str, str], role_typ: str = ROLE) -> dict[str, str]:
+    """Return the header the platform writes for a user with these claims."""
+    told = [{"typ": name, "val": value} for name, value in ((OID, USER), (TID, TENANT), *pairs)]
+    document = {"auth_typ": "aad", "claims": told, "name_typ": "name", "role_typ": role_typ}
+    return {"x-ms-client-principal": base64.b64encode(json.dumps(document).encode()).decode()}
+
+
+def ask_easy(served: Served, headers: dict[str, str]) -> httpx.Response:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    return httpx.post(served.url, json=message, headers={**HEADERS, **headers}, timeout=30, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([(SCP, "D365.Read")], READING),
+        ([("scp", "D365.Write")], READING | CHANGING),
+        ([(ROLE, "D365.Read"), (ROLE, "D365.Admin")], ALL),
+        ([("roles", "D365.Write"), (SCP, "user_impersonation")], READING | CHANGING),
+    ],
+)
+def test_whom_the_platform_let_in_sees_what_their_role_allows(
+    easy: Served, pairs: list[tuple[str, str]], expected: set[str]
+) -> None:
+    assert names(ask_easy(easy, principal(*pairs))) == expected
+
+
+def test_whom_the_platform_let_in_without_signing_in_is_refused(easy: Served) -> None:
+    assert ask_easy(easy, {}).status_code == 401
+    assert ask_easy(easy, {"authorization": "Bearer e30.e30.e30"}).status_code == 401
+    assert ask_easy(easy, principal()).status_code == 403
+    assert ask_easy(easy, principal((SCP, "D365.Read"), (TID, STRANGE_TENANT))).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "written", ["!", "e30=", "W10=", "bnVsbA==", "eyJjbGFpbXMiOlsxXX0=", "eyJjbGFpbXMiOnt9fQ=,e30="]
+)
+def test_a_header_the_platform_does_not_write_is_refused(easy: Served, written: str) -> None:
+    reply = ask_easy(easy, {"x-ms-client-principal": written})
+    assert reply.status_code in (401, 403)
+
+
+def test_the_platforms_header_is_not_believed_where_it_is_off(simulator: Simulator) -> None:
+    with serving(simulator, **EASY, WEBSITE_AUTH_ENABLED="false") as served:
+        reply = ask_easy(served, principal((ROLE, "D365.Admin")))
+    assert reply.status_code == 401
+    assert "App Service Authentication is off" in reply.json()["error"]["message"]
+
+
+def test_the_platforms_header_is_not_believed_in_another_mode(served: Served) -> None:
+    assert ask_easy(served, principal((ROLE, "D365.Admin"))).status_code == 401
