@@ -350,6 +350,7 @@ class Settings:
     instance_id: str = setting("WEBSITE_INSTANCE_ID", text, "", "The instance; set by the platform.")
     container_name: str = setting("CONTAINER_NAME", text, "", "The instance on Flex; set by the platform.")
     container_app: str = setting("CONTAINER_APP_NAME", text, "", "The container app; set by the platform.")
+    container_host: str = setting("HOSTNAME", text, "", "The instance in any other container; set by it.")
     host: HostLimits = HostLimits()
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -361,7 +362,8 @@ class Settings:
 
     @property
     def instance(self) -> str:
-        return (self.instance_id or self.container_name or self.container_app) if self.on_azure else "local"
+        given = (self.instance_id or self.container_name) if self.on_azure else ""
+        return given or self.container_host or "local"
 
     @property
     def public_url(self) -> str:

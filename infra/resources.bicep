@@ -160,7 +160,7 @@ var hasNetwork = networking != 'public'
 // A parameter's own constraints see no other: these say all that is wrong at once, before anything is created.
 var problems = filter(
   [
-    startsWith(toLower(d365BaseUrl), 'https://') ? '' : 'd365BaseUrl must start with https://.'
+    !startsWith(toLower(d365BaseUrl), 'https://') ? 'd365BaseUrl must start with https://.' : ''
     empty(publicUrl) || startsWith(toLower(publicUrl), 'https://') ? '' : 'publicUrl must start with https://.'
     d365Auth != 'client_secret' || !empty(d365ClientId) ? '' : 'd365Auth is client_secret: set d365ClientId.'
     d365Auth != 'on_behalf_of' || signsIn ? '' : 'd365Auth is on_behalf_of, but function keys name no caller: set authentication to jwt or easyAuth.'

@@ -184,3 +184,11 @@ def test_on_one_machine_there_is_no_public_address_unless_it_is_set() -> None:
 def test_a_public_address_that_is_not_https_is_a_problem() -> None:
     (problem,) = settings(MCP_PUBLIC_URL="http://mcp.contoso.com").problems
     assert problem == "MCP_PUBLIC_URL must start with https://."
+
+
+def test_an_instance_has_a_name_of_its_own() -> None:
+    flex = settings(WEBSITE_SITE_NAME="func", CONTAINER_NAME="flex-1", HOSTNAME="localhost")
+    assert flex.instance == "flex-1"
+    assert settings(CONTAINER_APP_NAME="d365mcp", HOSTNAME="d365mcp--1-abc").instance == "d365mcp--1-abc"
+    assert settings(HOSTNAME="d365mcp-5f7-xyz").instance == "d365mcp-5f7-xyz"
+    assert settings().instance == "local"

@@ -1,14 +1,224 @@
 """The Bicep files of infra/: nothing in them that Azure would refuse, and nothing that must never come back."""
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from d365mcp.settings import read_settings
 from tests.dev_host import ROOT
 from tests.infra.bicep.check import bicep_files, problems
+from tests.infra.bicep.evaluate import Deployment, Refused, deploy
+from tests.infra.bicep.policy import SITE, at, complaints, environment, source_problems
+from tests.infra.bicep.syntax import BicepFile, text
 
 pytestmark = pytest.mark.once
 
 INFRA = ROOT / "infra"
+HOST_JSON = ROOT / "host.json"
+BASICS = {
+    "environmentName": "test",
+    "location": "westeurope",
+    "d365BaseUrl": "https://contoso.operations.dynamics.com",
+}
+SECRETS = ("canary-client-secret", "canary-cursor-key-of-32-characters")
+CLIENT = "aebc6443-996d-45c2-90f0-388ff96faa56"
+SECRETIVE = {
+    "d365Auth": "client_secret",
+    "d365ClientId": CLIENT,
+    "d365ClientSecret": SECRETS[0],
+    "cursorKeyFromVault": True,
+    "cursorKey": SECRETS[1],
+}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "as it comes": {},
+    "Consumption": {"hostingPlan": "Consumption"},
+    "secrets": SECRETIVE,
+    "secrets on Consumption": {**SECRETIVE, "hostingPlan": "Consumption"},
+    "private data": {"networking": "privateData", "fixedOutboundAddress": True},
+    "private": {**SECRETIVE, "networking": "private", "privateVault": True},
+    "an operator": {**SECRETIVE, "operatorId": CLIENT},
+    "alerts": {"alertEmails": ["a@contoso.com", "b@contoso.com"], "diagnostics": False},
+    "jwt": {"authentication": "jwt", "authClientId": CLIENT},
+    "easyAuth": {"authentication": "easyAuth", "authClientId": CLIENT, "readOnly": False},
+    "own registration": {"authentication": "easyAuth", "createAppRegistration": True},
+    "on behalf of": {"authentication": "jwt", "createAppRegistration": True, "d365Auth": "on_behalf_of"},
+}
+each_configuration = pytest.mark.parametrize("given", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
+
+
+def deployed(folder: Path = INFRA, **given: Any) -> Deployment:
+    return deploy(folder / "main.bicep", **{**BASICS, **given})
+
+
+def wrong(folder: Path, given: dict[str, Any]) -> list[str]:
+    """Return all that is wrong with a folder of Bicep files, in one configuration."""
+    found = [str(each) for path in bicep_files(folder) for each in source_problems(BicepFile(path))]
+    found = found or complaints(deployed(folder, **given), SECRETS, HOST_JSON)
+    # What the server cannot do yet is no fault of the deployment.
+    return [each for each in found if "in this version" not in each]
 
 
 def test_nothing_is_wrong_with_the_files() -> None:
-    assert [str(each) for each in problems(bicep_files(INFRA))] == []
+    files = bicep_files(INFRA)
+    assert {"main.bicep", "resources.bicep", "main.bicepparam"} <= {each.name for each in files}
+    assert [str(each) for each in problems(files)] == []
+
+
+@each_configuration
+def test_a_deployment_keeps_what_is_promised(given: dict[str, Any]) -> None:
+    assert wrong(INFRA, given) == []
+
+
+def test_secrets_reach_the_app_through_the_vault() -> None:
+    settings = read_settings(environment(deployed(**SECRETIVE)))
+    assert settings.client_secret == SECRETS[0]
+    assert settings.cursor_keys == (SECRETS[1].encode(),)
+
+
+def test_an_instance_takes_as_many_requests_as_host_json_at_most() -> None:
+    most = json.loads(HOST_JSON.read_text())["extensions"]["http"]["maxConcurrentRequests"]
+    assert complaints(deployed(instanceConcurrency=most), SECRETS, HOST_JSON) == []
+    with pytest.raises(Refused, match="instanceConcurrency"):
+        deployed(instanceConcurrency=most + 1)
+
+
+def test_main_offers_what_resources_can_do_with_the_same_words() -> None:
+    """The parameters stand in both files: Bicep has no way to pass them on unsaid."""
+    main, resources = BicepFile(INFRA / "main.bicep"), BicepFile(INFRA / "resources.bicep")
+    for name, each in resources.of("parameter").items():
+        offered = main.of("parameter")[name]
+        same = {"location", "tags"}  # the resource group's here, asked for there
+        assert name in same or text(offered.node) == text(each.node)
+        decorated = {key: text(node) for key, node in offered.decorators.items() if key != "metadata"}
+        assert name in same or decorated == {key: text(node) for key, node in each.decorators.items()}
+
+
+def test_the_parameters_file_takes_settings_from_the_environment() -> None:
+    variables = {"D365FO_BASE_URL": BASICS["d365BaseUrl"], "D365FO_COMPANIES": "usmf", "MCP_TOOLSETS": "data,services"}
+    settings = read_settings(environment(deploy(INFRA / "main.bicepparam", variables)))
+    assert (settings.companies, settings.toolsets) == (("usmf",), ("data", "services"))
+
+
+def test_the_parameters_file_says_what_has_to_be_given() -> None:
+    with pytest.raises(Refused, match="D365FO_BASE_URL"):
+        deploy(INFRA / "main.bicepparam")
+
+
+def test_flex_consumption_runs_the_newest_python_and_consumption_its_last() -> None:
+    [flex] = deployed().of(SITE)
+    [consumption] = deployed(hostingPlan="Consumption").of(SITE)
+    assert at(flex, "properties.functionAppConfig.runtime") == {"name": "python", "version": "3.13"}
+    assert at(consumption, "properties.siteConfig.linuxFxVersion") == "Python|3.12"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"d365BaseUrl": "http://contoso.operations.dynamics.com"}, "d365BaseUrl must start with https://"),
+        ({"d365BaseUrl": ""}, "d365BaseUrl"),
+        ({"hostingPlan": "Premium"}, "hostingPlan"),
+        ({"instanceMemoryMB": 1024}, "instanceMemoryMB"),
+        ({"maximumInstances": 0}, "maximumInstances"),
+        ({"instanceConcurrency": 101}, "instanceConcurrency"),
+        ({"retentionDays": 7}, "retentionDays"),
+        ({"authentication": "none"}, "authentication"),
+        ({"authentication": "easyAuth"}, "set authClientId"),
+        ({"d365Auth": "client_secret"}, "set d365ClientId"),
+        ({"hostingPlan": "Consumption", "networking": "private"}, "Consumption has no networks"),
+        ({"cursorKey": "k" * 32}, "set cursorKeyFromVault"),
+        ({"readOnly": "yes"}, "readOnly"),
+    ],
+    ids=str,
+)
+def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(Refused) as refused:
+        deployed(**given)
+    assert named in str(refused.value)
+
+
+# the file, what stands there, what is written instead, the configuration it shows in, what is said about it
+REGRESSIONS = [
+    (
+        "app/storage.bicep",
+        "allowBlobPublicAccess: false",
+        "allowBlobPublicAccess: true",
+        {},
+        "allowBlobPublicAccess is",
+    ),
+    ("app/storage.bicep", "    allowSharedKeyAccess: false\n", "", {}, "allowSharedKeyAccess is None, not False"),
+    ("app/storage.bicep", "'TLS1_2'", "'TLS1_0'", {}, "minimumTlsVersion is 'TLS1_0'"),
+    ("app/storage.bicep", "publicAccess: 'None'", "publicAccess: 'Blob'", {}, "publicAccess is 'Blob'"),
+    ("app/function.bicep", "httpsOnly: true", "httpsOnly: false", {}, "httpsOnly is False"),
+    ("app/function.bicep", "  minTlsVersion: '1.2'", "  minTlsVersion: '1.0'", {}, "siteConfig.minTlsVersion is '1.0'"),
+    ("app/function.bicep", "ftpsState: 'Disabled'", "ftpsState: 'AllAllowed'", {}, "ftpsState is 'AllAllowed'"),
+    ("app/function.bicep", "['ftp', 'scm']", "['ftp']", {}, "publishing by password (scm)"),
+    ("app/function.bicep", "allow: false", "allow: true", {}, "properties.allow is True"),
+    ("app/function.bicep", "perInstanceConcurrency: instanceConcurrency", "", {}, "perInstanceConcurrency is None"),
+    ("app/function.bicep", "perInstanceConcurrency: inst", "perInstanceConcurrency: 4 * inst", {}, "is 200, not from"),
+    (
+        "app/function.bicep",
+        "  AZURE_CLIENT_ID:",
+        "  AZURE_CLIENTID:",
+        {},
+        "nobody reads the app setting AZURE_CLIENTID",
+    ),
+    ("app/function.bicep", "  AZURE_CLIENT_ID: identityClientId\n", "", {}, "AZURE_CLIENT_ID is missing"),
+    ("app/function.bicep", "isFlex ? {} : consumptionOnly", "consumptionOnly", {}, "FUNCTIONS_WORKER_RUNTIME"),
+    ("app/function.bicep", "isFlex ? {} : cons", "{}) //", {"hostingPlan": "Consumption"}, "needs the app setting"),
+    ("app/function.bicep", "AzureWebJobsStorage__blobServiceUri", "AzureWebJobsStorage", {}, "a connection string"),
+    ("app/monitoring.bicep", "DisableLocalAuth: true", "DisableLocalAuth: false", {}, "DisableLocalAuth is False"),
+    ("app/vault.bicep", "enableRbacAuthorization: true", "enableRbacAuthorization: false", SECRETIVE, "RbacAuth"),
+    ("app/vault.bicep", "output name string = vault.name", "output s string = clientSecret", {}, "shows the secret"),
+    ("app/roles.bicep", "3b03c2da-16b3", "73c42c96-874c", {}, "not one of those we need"),
+    ("app/roles.bicep", "scope: storage\n", "", {}, "is given on the resource group"),
+    ("app/roles.bicep", "  scope: component\n", "  scope: workspace\n", {}, "Monitoring Metrics Publisher is given on"),
+    (
+        "resources.bicep",
+        "MCP_READ_ONLY: string",
+        "MCP_READONLY: string",
+        {},
+        "nobody reads the app setting MCP_READONLY",
+    ),
+    ("resources.bicep", "D365FO_BASE_URL: d365BaseUrl", "D365FO_BASE_URL: ''", {}, "D365FO_BASE_URL is not set"),
+    ("resources.bicep", "'0.${padLeft", "'5.${padLeft", {}, "MCP_ERROR_RATE_THRESHOLD must"),
+    (
+        "resources.bicep",
+        "output KEY_VAULT_NAME string = hasVault",
+        "output KEY_VAULT_NAME string = hasVault ? d365ClientSecret : !hasVault",
+        SECRETIVE,
+        "shows the secret",
+    ),
+    ("resources.bicep", "MCP_PUBLIC_URL: publicUrl", "MCP_CURSOR_KEY2: cursorKey", SECRETIVE, "only the vault may"),
+    (
+        "app/function.bicep",
+        "output id string = app.id",
+        "output k string = storage.listKeys().keys[0].value",
+        {},
+        "reads keys",
+    ),
+    (
+        "app/function.bicep",
+        "output id string = app.id",
+        "output c string = component.properties.ConnectionString",
+        {},
+        "the output c shows a key",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "right", "wrong_text", "given", "said"), REGRESSIONS, ids=lambda each: str(each)[:40])
+def test_a_regression_is_found(
+    name: str, right: str, wrong_text: str, given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(INFRA, tmp_path / "infra")
+    source = (folder / name).read_text()
+    assert right in source
+    (folder / name).write_text(source.replace(right, wrong_text, 1))
+    try:
+        found = wrong(folder, given)
+    except Refused as refused:
+        found = [str(refused)]
+    assert any(said in each for each in found), found

@@ -47,7 +47,7 @@ def name_problems(file: BicepFile) -> Iterator[Problem]:
         if is_function(node) and name not in functions:
             yield file.problem(node, f"there is no function {name}.")
         elif not is_function(node) and name not in known | local | NAMESPACES:
-            yield file.problem(node, f"the name {name} is not declared{close(name, known)}.")
+            yield file.problem(node, f"the name {name} is not declared{close(name, known)}{misread(name)}.")
     yield from unused(file, used)
     yield from twice(file)
 
@@ -77,6 +77,11 @@ def twice(file: BicepFile) -> Iterator[Problem]:
 def close(name: str, known: set[str]) -> str:
     alike = [each for each in known if each.lower() == name.lower()]
     return f": did you mean {alike[0]}?" if alike else ""
+
+
+def misread(name: str) -> str:
+    """Tell of the grammar's one misreading: an array's item that begins with a call may be taken for two items."""
+    return ": begin the item with something else than the call, such as `!`" if name in FUNCTIONS else ""
 
 
 def is_function(node: Node) -> bool:

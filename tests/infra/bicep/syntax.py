@@ -215,7 +215,7 @@ def unescaped(node: Node, start: int, end: int) -> str:
 
 def literal(node: Node | None) -> str | None:
     """Return what a string without `${…}` says, None for anything else."""
-    if node is None or node.type != "string" or child(node, "interpolation"):
+    if node is None or node.type != "string" or not node.is_named or child(node, "interpolation"):
         return None
     return "".join(each for each in segments(node) if isinstance(each, str))
 
