@@ -2,7 +2,7 @@
 //   az deployment sub create --location REGION --template-file infra/main.bicep --parameters infra/main.bicepparam
 targetScope = 'subscription'
 
-@description('Name of this deployment, part of every resource\'s name.')
+@description('Name of this deployment; the names of its resources are made from it.')
 @minLength(1)
 @maxLength(32)
 param environmentName string
@@ -225,7 +225,7 @@ output MCP_ENDPOINT string = resources.outputs.MCP_ENDPOINT
 output FUNCTION_APP_NAME string = resources.outputs.FUNCTION_APP_NAME
 
 @description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
-output D365FO_ENTRA_APPLICATION string = resources.outputs.D365FO_ENTRA_APPLICATION
+output ENTRA_APPLICATION string = resources.outputs.ENTRA_APPLICATION
 
 @description('Client id callers sign in to; empty with function keys.')
 output AUTH_CLIENT_ID string = resources.outputs.AUTH_CLIENT_ID

@@ -2,7 +2,7 @@
 //   az deployment group create --resource-group GROUP --template-file infra/resources.bicep --parameters environmentName=… d365BaseUrl=…
 targetScope = 'resourceGroup'
 
-@description('Name of this deployment, part of every resource\'s name.')
+@description('Name of this deployment; the names of its resources are made from it.')
 @minLength(1)
 @maxLength(32)
 param environmentName string
@@ -399,7 +399,7 @@ output MCP_ENDPOINT string = '${empty(publicUrl) ? 'https://${functionApp.output
 output FUNCTION_APP_NAME string = functionApp.outputs.name
 
 @description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
-output D365FO_ENTRA_APPLICATION string = d365Auth == 'managed_identity' ? identity.properties.clientId : d365ClientId
+output ENTRA_APPLICATION string = d365Auth == 'managed_identity' ? identity.properties.clientId : d365ClientId
 
 @description('Client id callers sign in to; empty with function keys.')
 output AUTH_CLIENT_ID string = signsIn ? callersClientId : ''

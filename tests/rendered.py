@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from d365mcp.tools.tool import Tool  # noqa: E402
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
 PAGES = (ROOT / "README.md", ROOT / "infra" / "README.md")
+BICEP = ROOT / "infra" / "main.bicep"
+PARAMETER = re.compile(r"@description\('(.*)'\)\n(?:@.*\n)*param (\w+) \w+(?: = (.+))?\n")
 
 
 def settings_table() -> str:
@@ -48,9 +51,28 @@ def tools_table() -> str:
     return "\n".join(["| tool | toolset | access | what it does |", "|---|---|---|---|", *rows])
 
 
+def parameters_table() -> str:
+    rows = [
+        f"| `{name}` | {parameter_default(given)} | {text.replace(chr(92), '')} |"
+        for text, name, given in PARAMETER.findall(BICEP.read_text())
+    ]
+    return "\n".join(["| parameter | default | what it does |", "|---|---|---|", *rows])
+
+
+def parameter_default(given: str) -> str:
+    """Return a default as the table shows it: nothing for what is empty."""
+    if not given:
+        return "required"
+    return "" if given in ("''", "[]", "{}") else f"`{given}`"
+
+
 def with_tables(page: str) -> str:
     """Return a page with the tables between its markers (`<!-- tools -->` … `<!-- /tools -->`) made anew."""
-    for name, table in (("settings", settings_table()), ("tools", tools_table())):
+    for name, table in (
+        ("settings", settings_table()),
+        ("tools", tools_table()),
+        ("parameters", parameters_table()),
+    ):
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if start in page:
             before, rest = page.split(start, 1)
