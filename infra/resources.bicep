@@ -392,6 +392,16 @@ module alerts 'app/alerts.bicep' = {
   }
 }
 
+module workbook 'app/workbook.bicep' = {
+  name: 'workbook-${token}'
+  params: {
+    location: location
+    tags: tags
+    displayName: appName
+    workspaceName: monitoring.outputs.workspaceName
+  }
+}
+
 @description('The MCP endpoint.')
 output MCP_ENDPOINT string = '${empty(publicUrl) ? 'https://${functionApp.outputs.hostName}' : publicUrl}/mcp'
 

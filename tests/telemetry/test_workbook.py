@@ -1,0 +1,96 @@
+"""The workbook as it would be deployed: one JSON document, whose every query is true KQL and finds what its title says."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d365mcp.events import CatalogRefreshed, D365Exchange
+from d365mcp.telemetry.exporter import Telemetry
+from tests.infra.bicep.evaluate import deploy
+from tests.kusto.language import problems
+from tests.simulated import ROOT
+from tests.telemetry.conftest import Workspace
+from tests.telemetry.conftest import call as tool_call
+
+FOLDER = Path(ROOT, "infra", "app")
+DRAWN = {"table", "linechart", "barchart"}
+
+pytestmark = pytest.mark.once
+
+
+def workbook() -> dict[str, Any]:
+    given = {"location": "westeurope", "tags": {}, "displayName": "d365mcp", "workspaceName": "log-test"}
+    [resource] = deploy(FOLDER / "workbook.bicep", **given).of("Microsoft.Insights/workbooks")
+    found: dict[str, Any] = json.loads(resource.body["properties"]["serializedData"])
+    return found
+
+
+def panels() -> dict[str, dict[str, Any]]:
+    return {each["name"]: each["content"] for each in workbook()["items"] if each["type"] == 3}
+
+
+def queries() -> dict[str, str]:
+    """Return every query with the choices made: one server, points of five minutes."""
+    found = {name: panel["query"] for name, panel in panels().items()}
+    [choices] = (each["content"] for each in workbook()["items"] if each["type"] == 9)
+    found |= {each["name"]: each["query"] for each in choices["parameters"] if "query" in each}
+    made = {"{Server}": "'func-contoso'", "{TimeRange:grain}": "5m"}
+    for choice, value in made.items():
+        found = {name: query.replace(choice, value) for name, query in found.items()}
+    return found
+
+
+def test_every_panel_is_drawn_of_the_chosen_time_and_server() -> None:
+    assert {path.stem for path in (FOLDER / "workbook").iterdir()} == {*panels(), "servers"}
+    for panel in panels().values():
+        assert panel["timeContextFromParameter"] == "TimeRange"
+        assert "{Server}" in panel["query"]
+        assert panel["visualization"] in DRAWN
+        # A chart over time needs the time.
+        assert ("TimeRange:grain" in panel["query"]) == (panel["visualization"] != "table")
+
+
+def test_microsofts_language_service_finds_nothing_wrong_with_the_queries() -> None:
+    found = problems(queries())
+    assert [problem for each in found.values() for problem in each] == []
+    assert not [query for query in queries().values() if "{" in query]
+
+
+def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: Workspace) -> None:
+    within = time.time() // 300 * 300 - 150  # all in one point of the charts
+    call = partial(tool_call, started_at=within)
+    first = call(duration_ms=200.0, d365_ms=150.0, queue_ms=20.0, throttles=1, retries=2, cold_start=True)
+    telemetry(first)
+    telemetry(call("d365fo_query_sql", duration_ms=600.0, d365_ms=50.0, outcome="tool_error", error_code="throttled"))
+    telemetry(call("tools/list", method="tools/list", duration_ms=9_000.0))
+    exchange = first.trace.child()
+    telemetry(D365Exchange("GET", "contoso", "/data/CustomersV3", exchange, first.started_at, 150.0, 429))
+    telemetry(CatalogRefreshed("contoso", "built", 4_200.0, entities=12))
+    assert telemetry.flush()
+
+    shown = {name: workspace.rows(query) for name, query in queries().items()}
+
+    assert shown["Server"] == [{"AppRoleName": "func-contoso"}]
+    [summary] = shown["summary"]
+    assert (summary["calls"], summary["error_percent"], summary["p95_ms"]) == (2, 50, 600)
+    assert (summary["d365_percent"], summary["throttles"], summary["instances"]) == (25, 1, 1)
+    assert {(row["outcome"], row["calls"]) for row in shown["calls"]} == {("ok", 1), ("tool_error", 1)}
+    slow = next(row for row in shown["tools"] if row["tool"] == "d365fo_query_sql")
+    assert (slow["calls"], slow["errors"], slow["p99_ms"], slow["d365_percent"]) == (1, 1, 600, 8.3)
+    assert max(row["p99_ms"] for row in shown["percentiles"]) == 600
+    assert [(row["d365_percent"], row["waiting_percent"]) for row in shown["share"]] == [(25, 2.5)]
+    assert [(row["throttles"], row["retries"]) for row in shown["throttles"]] == [(1, 2)]
+    assert [(row["cold_starts"], row["p95_ms"]) for row in shown["cold_starts"]] == [(1, 200)]
+    assert [row["instances"] for row in shown["instances"]] == [1]
+    assert [(row["name"], row["error_code"]) for row in shown["failures"]] == [("d365fo_query_sql", "throttled")]
+    [costly] = shown["d365"]
+    assert (costly["call"], costly["calls"], costly["throttled"]) == ("GET /data/CustomersV3", 1, 1)
+    assert [(row["client"], row["requests"]) for row in shown["clients"]] == [("claude-ai", 3)]
+    [build] = shown["catalog"]
+    assert (build["outcome"], build["entities"], build["took_s"]) == ("built", 12, 4.2)
