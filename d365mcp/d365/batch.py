@@ -17,7 +17,8 @@ from d365mcp.d365.responses import Answer, error_of, parsed
 from d365mcp.errors import D365Error, InvalidAnswer
 
 CRLF = "\r\n"
-MAX_OPERATIONS = 1_000
+# An operation's answer has a dozen lines, whose parsing costs far more than reading them.
+LINES_PER_OPERATION = 200
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,12 @@ def batch_results(content_type: str, body: bytes, count: int, *, atomic: bool) -
 
     A change set that fails has one answer for all of it: each of its operations gets that error.
     """
-    answers = list(part_answers(content_type, body))
+    if body.count(b"\n") > LINES_PER_OPERATION * (count + 1):
+        raise InvalidAnswer("F&O's answer to the batch has more lines than its operations can have.")
+    try:
+        answers = list(part_answers(content_type, body))
+    except RecursionError:
+        raise InvalidAnswer("F&O's answer to the batch is nested too deeply.") from None
     if atomic and len(answers) == 1 and answers[0][1].status >= 400:
         return [result_of(answers[0][1])] * count
     ordered = in_order(answers, count)

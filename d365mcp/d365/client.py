@@ -6,14 +6,14 @@ Every name that becomes a part of a path is checked to be one; keys and query op
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
-from d365mcp.d365.http import D365Http, Request
+from d365mcp.d365.http import MAX_BYTES, D365Http, Request, write_may_be_done
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
 from d365mcp.d365.names import identifier
@@ -25,6 +25,13 @@ from d365mcp.events import current_operation
 Record = dict[str, Any]
 
 SESSION_SECONDS = 300.0
+# What the answer of each kind may take of the memory.
+MAX_SCHEMA_BYTES = 8 * 1024 * 1024
+MAX_LABEL_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_METADATA_ROWS = 100_000
+MAX_METADATA_PAGES = 1_000
+NOT_METADATA = "F&O's own metadata is never so: is D365FO_BASE_URL an F&O environment?"
 VERSIONS = {
     "application": "GetApplicationVersion",
     "platform": "GetPlatformBuildVersion",
@@ -93,9 +100,14 @@ class D365Client:
     async def create(self, entity_set: str, body: Mapping[str, Any]) -> Record:
         """Create a record and return it as F&O stored it. Raises OutcomeUnknown when no answer came."""
         path = f"/data/{identifier(entity_set, 'entity set')}"
-        answer = await self.http.send(Request("POST", path, body=encoded(body), safe=False))
-        record = parsed(answer.body)
+        record = await self.posted(Request("POST", path, body=encoded(body), safe=False))
         return record if isinstance(record, dict) else {}
+
+    async def posted(self, request: Request) -> Any:
+        """Return the JSON of an answer. Raises OutcomeUnknown where that of a write cannot be read."""
+        answer = await self.http.send(request)
+        with write_may_be_done(request, answer.status):
+            return parsed(answer.body)
 
     async def update(
         self,
@@ -134,8 +146,18 @@ class D365Client:
         """Send writes as one batch; returns each one's own result. Raises OutcomeUnknown when no answer came."""
         content_type, body = batch_body(operations, self.base_url, atomic=atomic)
         headers = {"content-type": content_type, "accept": "multipart/mixed"}
-        answer = await self.http.send(Request("POST", "/data/$batch", body=body, headers=headers, safe=False))
-        return batch_results(answer.headers.get("content-type", ""), answer.body, len(operations), atomic=atomic)
+        request = Request(
+            "POST",
+            "/data/$batch",
+            body=body,
+            headers=headers,
+            safe=False,
+            max_bytes=MAX_BATCH_BYTES,
+            mend="Send fewer operations at once.",
+        )
+        answer = await self.http.send(request)
+        with write_may_be_done(request, answer.status):
+            return batch_results(answer.headers.get("content-type", ""), answer.body, len(operations), atomic=atomic)
 
     # Actions and services
 
@@ -147,12 +169,13 @@ class D365Client:
         entity_set: str | None = None,
         key_predicate: str | None = None,
         safe: bool = False,
+        max_bytes: int = MAX_BYTES,
     ) -> Any:
         """Invoke an action and return its value, None where it has none. `safe` ones only read."""
         place = f"{identifier(entity_set, 'entity set')}{key_predicate or ''}/" if entity_set else ""
         path = f"/data/{place}{NAMESPACE}{identifier(action, 'action')}"
-        answer = await self.http.send(Request("POST", path, body=encoded(parameters or {}), safe=safe))
-        found = parsed(answer.body)
+        body = encoded(parameters or {})
+        found = await self.posted(Request("POST", path, body=body, safe=safe, max_bytes=max_bytes))
         return found["value"] if isinstance(found, dict) and "value" in found else without_annotations(found)
 
     async def call_service(
@@ -160,7 +183,7 @@ class D365Client:
     ) -> Any:
         """Call an operation of a JSON service."""
         path = service_path(group, service, operation)
-        return parsed((await self.http.send(Request("POST", path, body=encoded(parameters), safe=safe))).body)
+        return await self.posted(Request("POST", path, body=encoded(parameters), safe=safe))
 
     async def services(self, *path: str) -> list[str]:
         """Return the names one level below: groups, a group's services, a service's operations."""
@@ -213,15 +236,18 @@ class D365Client:
 
     async def public_entity(self, public_name: str) -> DataEntity:
         """Read an entity's schema by its public name. Raises NotFound."""
-        return entity_of(await self.metadata(f"PublicEntities({key_text(public_name)})"))
+        found = await self.metadata(f"PublicEntities({key_text(public_name)})")
+        with of_known_shape():
+            return entity_of(found)
 
     async def public_entity_by_set(self, entity_set: str) -> DataEntity:
         """Read an entity's schema by its entity set. Raises NotFound."""
         query = QueryOptions(filter=f"EntitySetName eq {quoted(entity_set)}").query_string()
-        rows = (await self.metadata("PublicEntities", query)).get("value") or []
-        if not rows:
-            raise NotFound(f"F&O has no public entity with the entity set {entity_set[:80]}.", http_status=404)
-        return entity_of(rows[0])
+        found = (await self.metadata("PublicEntities", query)).get("value")
+        with of_known_shape():
+            if found:
+                return entity_of(found[0])
+        raise NotFound(f"F&O has no public entity with the entity set {entity_set[:80]}.", http_status=404)
 
     async def data_entities(self) -> list[EntitySummary]:
         """Read the light rows of all entities, public or not: some 5,000."""
@@ -231,7 +257,9 @@ class D365Client:
 
     async def enumeration(self, name: str) -> Enumeration:
         """Read an enumeration. Raises NotFound."""
-        return enumeration_of(await self.metadata(f"PublicEnumerations({key_text(name)})"))
+        found = await self.metadata(f"PublicEnumerations({key_text(name)})")
+        with of_known_shape():
+            return enumeration_of(found)
 
     async def enumeration_names(self) -> list[tuple[str, str]]:
         """Return name and label id of all enumerations: some 2,000."""
@@ -241,21 +269,25 @@ class D365Client:
     async def label(self, label_id: str, language: str) -> str | None:
         """Return a label's text, None where the language has none. Raises NotFound for an unknown id."""
         place = f"Labels(Id={key_text(label_id)},Language={key_text(language)})"
-        value = (await self.metadata(place)).get("Value")
+        value = (await self.metadata(place, max_bytes=MAX_LABEL_BYTES)).get("Value")
         return str(value) if value else None
 
-    async def metadata(self, resource: str, query: str = "") -> dict[str, Any]:
-        return parsed_object((await self.http.send(Request("GET", f"/metadata/{resource}", query))).body)
+    async def metadata(self, resource: str, query: str = "", max_bytes: int = MAX_SCHEMA_BYTES) -> dict[str, Any]:
+        request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, mend=NOT_METADATA)
+        return parsed_object((await self.http.send(request)).body)
 
     async def metadata_rows(self, resource: str, query: str) -> list[dict[str, Any]]:
         """Return all rows of a metadata resource, following links where F&O pages them."""
-        answer = await self.metadata(resource, query)
-        rows: list[dict[str, Any]] = list(answer.get("value") or [])
-        while link := answer.get("@odata.nextLink"):
-            path, query = self.http.own_link(link)
-            answer = parsed_object((await self.http.send(Request("GET", path, query))).body)
-            rows += answer.get("value") or []
-        return rows
+        page = page_of(await self.http.send(Request("GET", f"/metadata/{resource}", query, mend=NOT_METADATA)))
+        rows = page.records
+        for _ in range(MAX_METADATA_PAGES):
+            if page.next_link is None:
+                return rows
+            page = await self.next_page(page.next_link)
+            rows += page.records
+            if len(rows) > MAX_METADATA_ROWS:
+                break
+        raise InvalidAnswer(f"F&O's list of {resource} has no end.", hint=NOT_METADATA)
 
     def metadata_stream(
         self, resource: str, query: str, *, max_bytes: int, seconds: float
@@ -271,10 +303,21 @@ class D365Client:
 def page_of(answer: Answer) -> Page:
     """Read a collection's answer."""
     found = parsed_object(answer.body)
-    records = found.get("value")
+    records, link, count = found.get("value"), found.get("@odata.nextLink"), found.get("@odata.count")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InvalidAnswer("F&O answered a query with something else than records.")
-    return Page(records, found.get("@odata.nextLink"), found.get("@odata.count"))
+    if not isinstance(link, str | None) or not isinstance(count, int | None):
+        raise InvalidAnswer("F&O answered a query with a link or a count that is none.")
+    return Page(records, link or None, count)
+
+
+@contextmanager
+def of_known_shape() -> Iterator[None]:
+    """Raise InvalidAnswer where metadata has other types than the metadata service's."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InvalidAnswer("F&O's metadata has a shape that is not known here.", hint=NOT_METADATA) from None
 
 
 def service_path(*parts: str) -> str:

@@ -5,12 +5,13 @@ Reads are tried up to three times; a write never again once it may have reached 
 
 import asyncio
 import http.cookiejar
+import io
 import random
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,8 +19,9 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
 from d365mcp.d365.auth import TokenSource
+from d365mcp.d365.decoding import ACCEPTED, bounded
 from d365mcp.d365.pool import PooledTransport
-from d365mcp.d365.responses import Answer, error_of
+from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.errors import (
     D365Error,
     DeadlineExceeded,
@@ -41,10 +43,11 @@ CONNECT_SECONDS = 15.0
 # Outside of a request (a timer, a command line) a call may take this long.
 UNBOUND_SECONDS = 180.0
 MAX_BYTES = 32 * 1024 * 1024
+ASK_FOR_LESS = "Select fewer columns or fewer rows."
 
 HEADERS = {
     "accept": "application/json;odata.metadata=minimal",
-    "accept-encoding": "gzip, deflate",
+    "accept-encoding": ACCEPTED,
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
@@ -75,6 +78,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     safe: bool = True
     max_bytes: int = MAX_BYTES
+    mend: str = ASK_FOR_LESS  # what to do about an answer that is larger
     seconds: float | None = None  # for what runs outside of an MCP request and takes its time
 
     def place(self) -> str:
@@ -120,7 +124,8 @@ class D365Http:
 
     async def exchange(self, request: Request, number: int, *, fresh: bool) -> Answer:
         async with self.opened(request, number, fresh=fresh) as (response, meter):
-            answer = await read_answer(response, request.max_bytes, meter)
+            with write_may_be_done(request, response.status_code):
+                answer = await read_answer(response, request, meter)
             if answer.status >= 300:
                 raise failure_of(answer, request)
             return answer
@@ -130,8 +135,8 @@ class D365Http:
         """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
         async with self.opened(request, 1, fresh=False) as (response, meter):
             if response.status_code >= 300:
-                raise error_of(await read_answer(response, MAX_BYTES, meter))
-            yield bounded(response, request.max_bytes, meter)
+                raise error_of(await read_answer(response, request, meter))
+            yield metered(response, request, meter)
 
     @asynccontextmanager
     async def opened(
@@ -154,7 +159,7 @@ class D365Http:
                     timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
                 ) as response:
                     meter.status = response.status_code
-                    meter.activity_id = response.headers.get("ms-dyn-aid")
+                    meter.activity_id = activity_id(response.headers)
                     yield response, meter
         except TimeoutError:
             meter.error = "timeout"
@@ -197,10 +202,15 @@ class D365Http:
 
     def own_link(self, link: str) -> tuple[str, str]:
         """Return path and query of a link F&O gave. Raises InvalidCursor where it leads elsewhere: a token goes along."""
-        found, own = urlsplit(link), urlsplit(self.base_url)
+        own = urlsplit(self.base_url)
         prefix = own.path.rstrip("/")
+        try:
+            found = urlsplit(link)
+        except ValueError:
+            found = urlsplit("")
         same = (found.scheme, found.netloc.lower()) == (own.scheme, own.netloc.lower())
-        if not same or not found.path.startswith(f"{prefix}/") or "/." in found.path or "\\" in link:
+        inside = found.path.startswith((f"{prefix}/data/", f"{prefix}/metadata/"))
+        if not same or not inside or "/." in found.path or "\\" in link:
             raise InvalidCursor(
                 "F&O's link to the next page leads to another place than the environment: not followed."
             )
@@ -267,22 +277,30 @@ class Meter:
         )
 
 
-async def read_answer(response: httpx.Response, max_bytes: int, meter: Meter) -> Answer:
+async def read_answer(response: httpx.Response, request: Request, meter: Meter) -> Answer:
     """Read an answer to its end, if it has one in reason."""
-    body = bytearray()
-    async for chunk in bounded(response, max_bytes, meter):
-        body += chunk
-    return Answer(response.status_code, response.headers, bytes(body))
+    body = io.BytesIO()
+    async for piece in metered(response, request, meter):
+        body.write(piece)
+    return Answer(response.status_code, response.headers, body.getvalue())
 
 
-async def bounded(response: httpx.Response, max_bytes: int, meter: Meter) -> AsyncIterator[bytes]:
-    """Yield decoded chunks. Raises InvalidAnswer past `max_bytes`, whatever the compressed size was."""
-    async for chunk in response.aiter_bytes():
-        meter.bytes += len(chunk)
-        if meter.bytes > max_bytes:
-            size = f"{max_bytes / 1024 / 1024:.0f} MiB"
-            raise InvalidAnswer(f"F&O's answer is larger than {size}.", hint="Select fewer columns or fewer rows.")
-        yield chunk
+async def metered(response: httpx.Response, request: Request, meter: Meter) -> AsyncIterator[bytes]:
+    """Yield an answer's decompressed pieces. Raises InvalidAnswer where it leaves its bounds."""
+    async for piece in bounded(response.aiter_raw(), response.headers, request.max_bytes, request.mend):
+        meter.bytes += len(piece)
+        yield piece
+
+
+@contextmanager
+def write_may_be_done(request: Request, status: int) -> Iterator[None]:
+    """Raise OutcomeUnknown, not InvalidAnswer, where it is the answer to a write that cannot be read."""
+    try:
+        yield
+    except InvalidAnswer as unread:
+        if request.safe:
+            raise
+        raise unknown(f"the answer cannot be used: {unread.message}", status) from None
 
 
 def failure_of(answer: Answer, request: Request) -> D365Error:
@@ -308,8 +326,6 @@ def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
     if isinstance(problem, httpx.ConnectError):
         hint = "Check D365FO_BASE_URL, name resolution and the network rules between here and the environment."
         return Unreachable("No connection to F&O could be made.", hint=hint)
-    if isinstance(problem, httpx.DecodingError):
-        return InvalidAnswer("F&O's answer is compressed in a way that cannot be undone.")
     return Unreachable("The connection to F&O broke off before an answer came.")
 
 

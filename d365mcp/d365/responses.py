@@ -29,9 +29,18 @@ MAX_MESSAGES = 10
 # Microsoft's sample waits this long where a 429 says nothing:
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
 DEFAULT_RETRY_AFTER = 30.0
+LONGEST_RETRY_AFTER = 86_400.0
+
+# Nothing of F&O's comes near these bounds: a page has 10,000 records.
+MAX_DEPTH = 100
+MAX_CONTAINERS = 300_000
+MAX_VALUES = 3_000_000
+NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+TEXT = re.compile(rb'"[^"]*"')
 
 # Control characters, and those that reorder or hide text.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
 INFOLOG = re.compile(r"(?:^|;\s*|Infolog:\s*)(?=(?:Info|Warning|Error): )")
 
 
@@ -45,12 +54,17 @@ class Answer:
 
     @property
     def activity_id(self) -> str | None:
-        """Return the id to quote to Microsoft's support."""
-        return self.headers.get("ms-dyn-aid")
+        return activity_id(self.headers)
 
     @property
     def retry_after(self) -> float | None:
         return retry_after(self.headers.get("retry-after"))
+
+
+def activity_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id to quote to Microsoft's support, where it looks like one."""
+    found = headers.get("ms-dyn-aid", "")
+    return found if ACTIVITY_ID.fullmatch(found) else None
 
 
 def decipher(answer: Answer) -> Any:
@@ -61,17 +75,59 @@ def decipher(answer: Answer) -> Any:
 
 
 def parsed(body: bytes) -> Any:
-    """Parse a JSON body. Raises InvalidAnswer for anything else."""
+    """Parse a JSON body. Raises InvalidAnswer for anything else, and for one that would fill the memory."""
     if not body.strip():
         return None
+    check_structure(body)
     try:
-        return json.loads(body)
+        return DECODER.decode(body.decode("utf-8-sig", errors="surrogatepass"))
     except RecursionError:
-        raise InvalidAnswer("F&O's answer is nested too deeply to be read.") from None
+        raise too_deep() from None
     except ValueError:
         told = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
         hint = "Check D365FO_BASE_URL: a sign-in page or a proxy may be answering." if "HTML" in told else None
         raise InvalidAnswer(f"F&O answered with {told}.", hint=hint) from None
+
+
+def check_structure(body: bytes) -> None:
+    """Raise InvalidAnswer for JSON that is nested too deeply, or of more values than memory should hold."""
+    brackets = body.translate(None, NOT_BRACKETS)
+    many = len(brackets) > 2 * MAX_CONTAINERS or (len(body) > MAX_VALUES and body.count(b",") > MAX_VALUES)
+    if not many and is_deep(brackets) is False:
+        return
+    # What stands in text does not count. Looking closer takes longer, and hardly an answer needs it.
+    bare = TEXT.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
+    brackets = bare.translate(None, NOT_BRACKETS)
+    if len(brackets) > 2 * MAX_CONTAINERS or bare.count(b",") > MAX_VALUES:
+        raise InvalidAnswer("F&O's answer has more values than can be held at once.", hint="Ask for fewer rows.")
+    if is_deep(brackets):
+        raise too_deep()
+
+
+def is_deep(brackets: bytes) -> bool | None:
+    """Return whether brackets are nested beyond MAX_DEPTH; None where they do not match each other."""
+    for _ in range(MAX_DEPTH):
+        fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if not fewer:
+            return False
+        if len(fewer) == len(brackets):
+            return None
+        brackets = fewer
+    return True
+
+
+def refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def too_deep() -> InvalidAnswer:
+    return InvalidAnswer(
+        f"F&O's answer is nested more than {MAX_DEPTH} levels deep.",
+        hint="Select other columns, or leave expand out.",
+    )
+
+
+DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def parsed_object(body: bytes) -> dict[str, Any]:
@@ -191,17 +247,17 @@ def retry_after(value: str | None) -> float | None:
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
-    return max(0.0, moment.timestamp() - time.time())
+    return min(max(0.0, moment.timestamp() - time.time()), LONGEST_RETRY_AFTER)
 
 
 def count_of(body: bytes) -> int:
     """Return the number in a /$count answer; it may start with a byte order mark."""
     text = body.decode("utf-8-sig", errors="replace").strip()
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 18:
         raise InvalidAnswer("F&O answered a count with something that is not a number.")
     return int(text)

@@ -15,7 +15,7 @@ from typing import Any
 
 import ijson
 
-from d365mcp.d365.client import D365Client
+from d365mcp.d365.client import NOT_METADATA, D365Client, of_known_shape
 from d365mcp.d365.metadata_service import enumeration_of, summary_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidAnswer, NotFound
@@ -23,6 +23,9 @@ from d365mcp.metadata.search import Document, write_index
 from d365mcp.metadata.snapshot import packed, read_fact, write_fact
 
 MAX_BYTES = 400 * 1024 * 1024
+# F&O has some 5,000 entities, the widest of half a megabyte.
+MAX_ROWS = 100_000
+MAX_ROW_BYTES = 8 * 1024 * 1024
 STREAM_SECONDS = 480.0
 LABELS_IN_FLIGHT = 16
 LABELS_AT_ONCE = 400
@@ -65,7 +68,7 @@ class Loader:
         for name, work in stages:
             if self.is_done(name):
                 continue
-            if time.monotonic() > self.until or not await work():
+            if time.monotonic() > self.until or not await bounded(work()):
                 return False
             write_fact(self.connection, f"done:{name}", "1")
             self.connection.commit()
@@ -97,7 +100,8 @@ class Loader:
         self.connection.execute("DELETE FROM schemas")
         count = 0
         async for row in self.rows("PublicEntities", ""):
-            row["Properties"] = [slim(prop) for prop in row.get("Properties") or ()]
+            with of_known_shape():
+                row["Properties"] = [slim(prop) for prop in row.get("Properties") or ()]
             key = (row.get("EntitySetName"), row.get("Name"))
             self.connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (*key, packed(row)))
             count += 1
@@ -189,9 +193,10 @@ class Loader:
         """Yield a metadata resource's rows as they stream. Raises InvalidAnswer for one that is cut or no JSON."""
         opened = self.client.metadata_stream(resource, query, max_bytes=MAX_BYTES, seconds=STREAM_SECONDS)
         async with opened as chunks:
+            arriving = Chunks(chunks)
             try:
-                async for row in ijson.items(Chunks(chunks), "value.item", use_float=True):
-                    yield row
+                async for row in ijson.items(arriving, "value.item", use_float=True):
+                    yield arriving.passed(row)
             except (ijson.JSONError, ijson.IncompleteJSONError):
                 raise InvalidAnswer(f"F&O's answer to {resource} ended before its end, or is no JSON.") from None
 
@@ -237,14 +242,33 @@ class Chunks:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self.chunks = chunks
+        self.since = 0  # bytes since the last row
+        self.rows = 0
 
     async def read(self, size: int = -1) -> bytes:
-        if size == 0:
+        """Return the next chunk. Raises InvalidAnswer when a row has no end, which the parser would hold whole."""
+        if size == 0 or (chunk := await anext(self.chunks, None)) is None:
             return b""
-        async for chunk in self.chunks:
-            if chunk:
-                return chunk
-        return b""
+        self.since += len(chunk)
+        if self.since > MAX_ROW_BYTES:
+            raise InvalidAnswer("F&O's metadata has a row without end.", hint=NOT_METADATA)
+        return chunk
+
+    def passed(self, row: Any) -> dict[str, Any]:
+        """Return a row that was read. Raises InvalidAnswer for what is none, or one too many."""
+        self.since = 0
+        self.rows += 1
+        if not isinstance(row, dict) or self.rows > MAX_ROWS:
+            raise InvalidAnswer("F&O's metadata has rows of another kind, or without end.", hint=NOT_METADATA)
+        return row
+
+
+async def bounded(work: Awaitable[bool]) -> bool:
+    """Do a stage's work. Raises InvalidAnswer for rows nested too deeply to be written."""
+    try:
+        return await work
+    except RecursionError:
+        raise InvalidAnswer("F&O's metadata is nested too deeply.", hint=NOT_METADATA) from None
 
 
 def slim(prop: dict[str, Any]) -> dict[str, Any]:

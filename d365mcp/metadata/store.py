@@ -70,9 +70,8 @@ class CatalogStore:
 
     def publish(self, path: Path, facts: Mapping[str, Any]) -> Pointer:
         """Put a finished snapshot up, and let the pointer show it. Until then the old one serves."""
-        data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        pointer = Pointer(f"{digest[:20]}.sqlite", digest, len(data), time.time(), **facts)
+        digest = digest_of(path)
+        pointer = Pointer(f"{digest[:20]}.sqlite", digest, path.stat().st_size, time.time(), **facts)
         self.storage.upload(CONTAINER, self.name(pointer.file), path)
         before = self.pointer()
         self.storage.put(CONTAINER, self.name("pointer.json"), dumped(asdict(pointer)))

@@ -44,6 +44,15 @@ COMPACT = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 # The double slash is part of the audience: opencensus.ext.azure.common.transport._MONITOR_OAUTH_SCOPE
 SCOPE = "https://monitor.azure.com//.default"
 MOST_REDIRECTS = 3
+INGESTION_HOSTS = tuple(f".applicationinsights.azure.{cloud}" for cloud in ("com", "us", "cn"))
+# Uncompressed: nothing that unfolds. An answer has a line for each item refused.
+HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "Content-Encoding": "gzip",
+    "Accept-Encoding": "identity",
+}
+KEPT_HEADERS = ("location", "retry-after")
+MAX_ANSWER_BYTES = 1024 * 1024
 
 
 class Token(Protocol):
@@ -139,15 +148,20 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             if answer.status_code not in (307, 308):
                 break
             # Followed by hand and remembered: the component has moved, and httpx would leave the token behind.
-            self.url = str(answer.url.join(answer.headers.get("location", "")))
+            there = answer.url.join(answer.headers.get("location", ""))
+            if not is_ingestion(there, answer.url):
+                raise httpx.InvalidURL("Application Insights points to another service: not followed.")
+            self.url = str(there)
             answer = self.post(content)
         return answer
 
     def post(self, content: bytes) -> httpx.Response:
-        headers = {"Content-Type": "application/json; charset=utf-8", "Content-Encoding": "gzip"}
+        headers = dict(HEADERS)
         if self.entra:
             headers["Authorization"] = f"Bearer {self.entra.get_token(SCOPE).token}"
-        return self.http.post(self.url, content=content, headers=headers)
+        with self.http.stream("POST", self.url, content=content, headers=headers) as answer:
+            kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
+            return httpx.Response(answer.status_code, headers=kept, content=beginning(answer), request=answer.request)
 
     def judged(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
         if answer.status_code == 200:
@@ -170,8 +184,11 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
 
     def partly_accepted(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
         """Keep the items that may pass later; the others are malformed or beyond a quota."""
-        refused: list[dict[str, Any]] = answer.json().get("errors", [])
-        again = [batch[each["index"]] for each in refused if each["statusCode"] in RETRYABLE_STATUS_CODES]
+        try:
+            refused: list[dict[str, Any]] = answer.json().get("errors", [])
+            again = [batch[each["index"]] for each in refused if each["statusCode"] in RETRYABLE_STATUS_CODES]
+        except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+            return self.failed("HTTP 206, without saying what was refused.")
         if lost := len(refused) - len(again):
             log.error("Application Insights refused %d items for good: %s", lost, str(refused)[:300])
         if again:
@@ -192,6 +209,22 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
 SUCCESS: int = TransportStatusCode.SUCCESS
 RETRY: int = TransportStatusCode.RETRY
 DROP: int = TransportStatusCode.DROP
+
+
+def beginning(answer: httpx.Response) -> bytes:
+    """Return an answer's body, as far as it is worth reading."""
+    body = b""
+    for chunk in answer.iter_raw():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            break
+    return body
+
+
+def is_ingestion(there: httpx.URL, here: httpx.URL) -> bool:
+    """Return whether telemetry, and the token with it, may go where an answer points: nobody else has such a host."""
+    same = (there.scheme, there.netloc) == (here.scheme, here.netloc)
+    return same or (there.scheme == "https" and there.host.endswith(INGESTION_HOSTS))
 
 
 def credential(authentication: str) -> Credential | None:

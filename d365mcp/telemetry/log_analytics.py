@@ -1,6 +1,8 @@
 """One Log Analytics workspace: a KQL query in, rows out, and what the operator has to mend when there are none."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,7 +14,12 @@ from d365mcp.settings import LOOPBACK, Settings
 if TYPE_CHECKING:
     import httpx
 
+log = logging.getLogger(__name__)
+
 WAIT_SECONDS = 20.0
+MAX_BYTES = 4 * 1024 * 1024
+# Uncompressed: nothing that unfolds.
+HEADERS = {"Prefer": f"wait={WAIT_SECONDS:.0f}", "Accept-Encoding": "identity"}
 READER = "Log Analytics Data Reader"
 
 TokenFunction = Callable[[], Awaitable[str]]
@@ -31,18 +38,19 @@ class LogAnalytics:
         import httpx  # not before it is needed: a cold start should not pay for it
 
         url = f"{self.settings.log_analytics_url}/v1/workspaces/{self.workspace()}/query"
-        headers = {"Authorization": f"Bearer {await self.token()}", "Prefer": f"wait={WAIT_SECONDS:.0f}"}
+        headers = {**HEADERS, "Authorization": f"Bearer {await self.token()}"}
         try:
-            answer = await (await self.client()).post(url, json={"query": query}, headers=headers)
-            body = dict(answer.json())
-        except (httpx.HTTPError, ValueError, TypeError) as exc:
+            client = await self.client()
+            async with client.stream("POST", url, json={"query": query}, headers=headers) as answer:
+                body = json.loads(await read(answer))
+            if answer.status_code != 200 or "error" in body:
+                raise refusal(answer.status_code, body, answer.headers.get("retry-after", ""))
+            return named_rows(body)
+        except (httpx.HTTPError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as exc:
             raise TelemetryError(
-                f"Log Analytics did not answer ({type(exc).__name__}).",
+                f"Log Analytics did not answer as it should ({type(exc).__name__}).",
                 hint="Is MCP_LOG_ANALYTICS_URL right, and may this app reach it? Else try again later.",
             ) from exc
-        if answer.status_code != 200 or "error" in body:
-            raise refusal(answer.status_code, body, answer.headers.get("retry-after", ""))
-        return named_rows(body)
 
     def workspace(self) -> str:
         given = self.settings.workspace_id
@@ -73,6 +81,16 @@ class LogAnalytics:
             await self._http.aclose()
 
 
+async def read(answer: "httpx.Response") -> bytes:
+    """Return an answer's body, of a few hundred rows at most. Raises ValueError for one that is far larger."""
+    body = b""
+    async for chunk in answer.aiter_raw():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise ValueError("larger than any answer to our queries")
+    return body
+
+
 def named_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = body["tables"][0]
     names = [column["name"] for column in table["columns"]]
@@ -84,8 +102,9 @@ def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> Telemetry
 
     https://learn.microsoft.com/azure/azure-monitor/logs/api/errors
     """
-    error = body.get("error", {})
-    code, message = error.get("code", ""), innermost(error)[:300]
+    error = body.get("error") or {}
+    code, message = str(error.get("code", "")), innermost(error)[:300]
+    log.warning("Log Analytics refused a query (HTTP %d, %s): %s", status, code, message)
     if status in (401, 403):
         hint = f'Give this app\'s identity the role "{READER}" on the workspace; it takes some minutes to count.'
     elif status == 404:
@@ -95,7 +114,7 @@ def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> Telemetry
     else:
         hint = "Try again later, or with a shorter window."
     return TelemetryError(
-        f"Log Analytics refused the query (HTTP {status}, {code}): {message}",
+        f"Log Analytics refused the query (HTTP {status}{', ' + code if code.isidentifier() else ''}).",
         hint=hint,
         retry_after=float(retry_after) if retry_after.isdecimal() else None,
     )
