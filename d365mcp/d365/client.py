@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
-from d365mcp.d365.http import MAX_BYTES, D365Http, Request, write_may_be_done
+from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request, write_may_be_done
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
 from d365mcp.d365.names import identifier
@@ -170,12 +170,13 @@ class D365Client:
         key_predicate: str | None = None,
         safe: bool = False,
         max_bytes: int = MAX_BYTES,
+        mend: str = ASK_FOR_LESS,
     ) -> Any:
         """Invoke an action and return its value, None where it has none. `safe` ones only read."""
         place = f"{identifier(entity_set, 'entity set')}{key_predicate or ''}/" if entity_set else ""
         path = f"/data/{place}{NAMESPACE}{identifier(action, 'action')}"
         body = encoded(parameters or {})
-        found = await self.posted(Request("POST", path, body=body, safe=safe, max_bytes=max_bytes))
+        found = await self.posted(Request("POST", path, body=body, safe=safe, max_bytes=max_bytes, mend=mend))
         return found["value"] if isinstance(found, dict) and "value" in found else without_annotations(found)
 
     async def call_service(

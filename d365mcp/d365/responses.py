@@ -78,42 +78,42 @@ def parsed(body: bytes) -> Any:
     """Parse a JSON body. Raises InvalidAnswer for anything else, and for one that would fill the memory."""
     if not body.strip():
         return None
-    check_structure(body)
+    is_deep = check_structure(body)
     try:
-        return DECODER.decode(body.decode("utf-8-sig", errors="surrogatepass"))
+        found = DECODER.decode(body.decode("utf-8-sig", errors="surrogatepass"))
     except RecursionError:
         raise too_deep() from None
     except ValueError:
         told = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
         hint = "Check D365FO_BASE_URL: a sign-in page or a proxy may be answering." if "HTML" in told else None
         raise InvalidAnswer(f"F&O answered with {told}.", hint=hint) from None
+    if is_deep:
+        raise too_deep()
+    return found
 
 
-def check_structure(body: bytes) -> None:
-    """Raise InvalidAnswer for JSON that is nested too deeply, or of more values than memory should hold."""
+def check_structure(body: bytes) -> bool:
+    """Return whether JSON is nested beyond MAX_DEPTH. Raises InvalidAnswer for more values than memory should hold."""
     brackets = body.translate(None, NOT_BRACKETS)
     many = len(brackets) > 2 * MAX_CONTAINERS or (len(body) > MAX_VALUES and body.count(b",") > MAX_VALUES)
-    if not many and is_deep(brackets) is False:
-        return
+    if not many and not peeled(brackets):
+        return False
     # What stands in text does not count. Looking closer takes longer, and hardly an answer needs it.
     bare = TEXT.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
     brackets = bare.translate(None, NOT_BRACKETS)
     if len(brackets) > 2 * MAX_CONTAINERS or bare.count(b",") > MAX_VALUES:
         raise InvalidAnswer("F&O's answer has more values than can be held at once.", hint="Ask for fewer rows.")
-    if is_deep(brackets):
-        raise too_deep()
+    return bool(peeled(brackets))
 
 
-def is_deep(brackets: bytes) -> bool | None:
-    """Return whether brackets are nested beyond MAX_DEPTH; None where they do not match each other."""
+def peeled(brackets: bytes) -> bytes:
+    """Return what is left of brackets once MAX_DEPTH levels of pairs, from the innermost, are taken away."""
     for _ in range(MAX_DEPTH):
         fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if not fewer:
-            return False
         if len(fewer) == len(brackets):
-            return None
+            break
         brackets = fewer
-    return True
+    return brackets
 
 
 def refuse_constant(name: str) -> Any:

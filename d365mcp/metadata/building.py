@@ -11,7 +11,7 @@ from pathlib import Path
 from d365mcp.d365.client import D365Client
 from d365mcp.errors import D365McpError
 from d365mcp.events import CatalogRefreshed, Listener
-from d365mcp.metadata.loader import Loader, Report, bounded
+from d365mcp.metadata.loader import Loader, Report
 from d365mcp.metadata.snapshot import open_for_writing, read_fact
 from d365mcp.metadata.store import CatalogStore, Pointer, Progress
 
@@ -97,7 +97,7 @@ class Builder:
     async def is_unchanged(self, loader: Loader) -> bool:
         """Read the list of entities, and compare it and the version with what serves."""
         if not loader.is_done("entities"):
-            await bounded(loader.load_entities())
+            await loader.load_entities()
             loader.connection.execute("INSERT OR REPLACE INTO facts VALUES ('done:entities', '1')")
         found = await asyncio.to_thread(self.store.pointer)
         return found is not None and found[0].fingerprint == read_fact(loader.connection, "fingerprint")

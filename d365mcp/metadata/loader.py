@@ -18,6 +18,7 @@ import ijson
 from d365mcp.d365.client import NOT_METADATA, D365Client, of_known_shape
 from d365mcp.d365.metadata_service import enumeration_of, summary_of
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.responses import MAX_DEPTH, NOT_BRACKETS, peeled, too_deep
 from d365mcp.errors import InvalidAnswer, NotFound
 from d365mcp.metadata.search import Document, write_index
 from d365mcp.metadata.snapshot import packed, read_fact, write_fact
@@ -68,7 +69,7 @@ class Loader:
         for name, work in stages:
             if self.is_done(name):
                 continue
-            if time.monotonic() > self.until or not await bounded(work()):
+            if time.monotonic() > self.until or not await work():
                 return False
             write_fact(self.connection, f"done:{name}", "1")
             self.connection.commit()
@@ -244,14 +245,24 @@ class Chunks:
         self.chunks = chunks
         self.since = 0  # bytes since the last row
         self.rows = 0
+        self.open = 0  # brackets, which in metadata stand in no text
 
     async def read(self, size: int = -1) -> bytes:
-        """Return the next chunk. Raises InvalidAnswer when a row has no end, which the parser would hold whole."""
+        """Return the next chunk.
+
+        Raises InvalidAnswer for what the parser would hold whole: a row without end, or levels without end, each of
+        which it remembers with the way there.
+        """
         if size == 0 or (chunk := await anext(self.chunks, None)) is None:
             return b""
         self.since += len(chunk)
         if self.since > MAX_ROW_BYTES:
             raise InvalidAnswer("F&O's metadata has a row without end.", hint=NOT_METADATA)
+        left = peeled(chunk.translate(None, NOT_BRACKETS))
+        opening = left.count(b"[") + left.count(b"{")
+        self.open += 2 * opening - len(left)
+        if max(opening, self.open) > MAX_DEPTH:
+            raise too_deep()
         return chunk
 
     def passed(self, row: Any) -> dict[str, Any]:
@@ -261,14 +272,6 @@ class Chunks:
         if not isinstance(row, dict) or self.rows > MAX_ROWS:
             raise InvalidAnswer("F&O's metadata has rows of another kind, or without end.", hint=NOT_METADATA)
         return row
-
-
-async def bounded(work: Awaitable[bool]) -> bool:
-    """Do a stage's work. Raises InvalidAnswer for rows nested too deeply to be written."""
-    try:
-        return await work
-    except RecursionError:
-        raise InvalidAnswer("F&O's metadata is nested too deeply.", hint=NOT_METADATA) from None
 
 
 def slim(prop: dict[str, Any]) -> dict[str, Any]:

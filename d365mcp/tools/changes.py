@@ -1,5 +1,6 @@
 """Creates, updates and deletes records, one at a time or as a batch. Everything is checked before anything is sent."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ Data = Annotated[dict[str, Any], Field(description="Property values; enumeration
 IfMatch = Annotated[str | None, Field(description="etag it must still have", max_length=2000)]
 DryRun = Annotated[bool, Field(description="Only check, and show the request")]
 MAX_OPERATIONS = 200
+ETAG_SHAPE = re.compile(r'\*|(W/)?"[ !#-~]*"', re.ASCII)
 
 
 class ChangeResult(TypedDict, total=False):
@@ -276,6 +278,7 @@ async def checked_update(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], data: Mapping[str, Any], if_match: str | None
 ) -> Change:
     check_writable(context, entity)
+    check_etag(if_match)
     entity = await with_enumerations(context, entity, {**key, **data})
     predicate = key_predicate(entity, key)
     body, notes = check_body(data, entity, creating=False)
@@ -291,10 +294,20 @@ async def checked_delete(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], if_match: str | None
 ) -> Change:
     check_writable(context, entity)
+    check_etag(if_match)
     entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
     await check_record_company(context, entity, key)
     return Change("delete", entity, "DELETE", predicate, key=key, cross_company=entity.has_company, if_match=if_match)
+
+
+def check_etag(if_match: str | None) -> None:
+    """Raise InvalidArgument for what is no entity tag: it becomes a header, in a batch a line of the body.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-etag
+    """
+    if if_match and not ETAG_SHAPE.fullmatch(if_match):
+        raise InvalidArgument("if_match is no etag: give the one that include_etag showed, unchanged.")
 
 
 def rehearsed(change: Change) -> ChangeResult:

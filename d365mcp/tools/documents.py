@@ -60,8 +60,16 @@ async def download_document(
         "_legalEntityName": company.upper(),
         "_reportParameterJson": "{}",
     }
-    encoded = await context.d365.invoke("RunCopilotReport", parameters, entity_set="SrsFinanceCopilots")
-    data = decoded(encoded, context.settings.max_document_bytes)
+    limit = context.settings.max_document_bytes
+    encoded = await context.d365.invoke(
+        "RunCopilotReport",
+        parameters,
+        entity_set="SrsFinanceCopilots",
+        safe=True,
+        max_bytes=2 * limit + 1024 * 1024,  # base64, with room to tell how large a document is that is too large
+        mend="MCP_MAX_DOCUMENT_BYTES sets how large a document may be.",
+    )
+    data = decoded(encoded, limit)
     if not data:
         raise NotFound(f"F&O rendered nothing for {document} {number} of {company}: check the number and the company.")
     name = f"{document}-{number}.pdf"

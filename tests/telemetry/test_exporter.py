@@ -232,6 +232,18 @@ def test_a_component_that_has_moved_is_followed(
     assert [entry["query"] for entry in simulator.log("/v2.1/track")] == ["", "moved", "moved"]
 
 
+@pytest.mark.parametrize("there", ["https://evil.example/v2.1/track", "http://127.0.0.1:9/v2.1/track"])
+def test_telemetry_and_its_token_go_to_no_other_service(
+    simulator: Simulator, telemetry: Telemetry, workspace: Workspace, there: str
+) -> None:
+    simulator.fault("/v2.1/track", status=308, headers={"Location": there}, body="", times=1)
+    telemetry(call())
+    telemetry.flush()
+    assert "another service" in str(telemetry.backlog().problem)
+    assert sent_at_last(telemetry)
+    assert len(stored(workspace, telemetry)) == 1
+
+
 def test_a_component_without_keys_takes_telemetry_sent_with_an_identity(
     simulator: Simulator, settings: Settings, workspace: Workspace, started: Start, identity: None
 ) -> None:
