@@ -3,6 +3,7 @@
 | endpoint | as in |
 |---|---|
 | `GET /{tenant}/oauth2/v2.0/authorize`, `POST …/token` | https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow |
+| `GET /{tenant}/v2.0/.well-known/openid-configuration` | https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc |
 | `GET /{tenant}/discovery/v2.0/keys` | https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-signature |
 """
 
@@ -102,9 +103,22 @@ class Entra:
                 return self.authorize(asked.fields)
             case "/oauth2/v2.0/token":
                 return self.answer_with or self.token(asked.fields)
+            case "/v2.0/.well-known/openid-configuration":
+                return json_answer(self.configuration())
             case "/discovery/v2.0/keys":
                 return json_answer({"keys": [public_key()]})
         return refused("invalid_request", "AADSTS90002: Tenant was not found.")
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what Entra tells of itself: no PKCE, no registration."""
+        tenant = f"{self.base_url}/{TENANT}"
+        return {
+            "issuer": f"{tenant}/v2.0",
+            "authorization_endpoint": f"{tenant}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{tenant}/oauth2/v2.0/token",
+            "jwks_uri": f"{tenant}/discovery/v2.0/keys",
+            "response_types_supported": ["code"],
+        }
 
     def authorize(self, fields: Mapping[str, str]) -> Answer:
         if problem := self.problem(fields):
