@@ -467,12 +467,7 @@ def missing_settings(settings: Settings) -> list[str]:
     if settings.d365_auth == "client_secret":
         required |= {"D365FO_CLIENT_SECRET": settings.client_secret}
     if settings.oauth_facade:
-        required |= {
-            "MCP_PUBLIC_URL": settings.public_url,
-            "MCP_CLIENT_ID": settings.caller_client_id,
-            "MCP_OAUTH_CLIENT_ID": settings.oauth_client_id,
-            "MCP_ALLOWED_TENANTS": settings.tenants,
-        }
+        required |= {"MCP_OAUTH_CLIENT_ID": settings.oauth_client_id}
     if settings.mcp_auth == "jwt":
         required |= {"MCP_CLIENT_ID": settings.caller_client_id, "MCP_PUBLIC_URL": settings.public_url}
         required |= {"MCP_ALLOWED_TENANTS": settings.tenants}
@@ -486,10 +481,8 @@ def contradictions(settings: Settings) -> list[str]:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
     if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
         found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
-    if settings.oauth_facade and settings.mcp_auth not in SIGNING_IN:
-        found.append(
-            f"MCP_OAUTH_FACADE is true, but MCP_AUTH={settings.mcp_auth} takes no tokens: set jwt or easy_auth."
-        )
+    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication tells clients of Entra itself
+        found.append(f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={settings.mcp_auth}: set jwt.")
     if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
         found.append(
             "MCP_AUTH is easy_auth, but App Service Authentication is off (WEBSITE_AUTH_ENABLED): turn it on, or set jwt."

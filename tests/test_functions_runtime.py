@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -71,3 +72,41 @@ def test_the_catalogs_timer_is_there_only_where_storage_is_shared() -> None:
     shared = {**given, "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
     timer = run_app(TESTS.parent, environ=shared).triggers["catalog"]
     assert (timer["type"], timer["schedule"]) == ("timerTrigger", "0 */5 * * * *")
+
+
+def test_the_sign_in_facade_is_there_only_where_it_is_on() -> None:
+    given = {
+        "D365FO_BASE_URL": "https://contoso.operations.dynamics.com",
+        "MCP_AUTH": "jwt",
+        "MCP_CLIENT_ID": "api",
+        "MCP_ALLOWED_TENANTS": "aaaaaaaa-0000-4000-8000-000000000001",
+        "MCP_PUBLIC_URL": "https://mcp.contoso.com",
+        "MCP_OAUTH_CLIENT_ID": "public",
+    }
+    asked = {
+        "response_type": "code",
+        "client_id": "public",
+        "redirect_uri": "http://localhost:1/callback",
+        "code_challenge": "a" * 43,
+        "code_challenge_method": "S256",
+        "state": "&=+ ä",
+    }
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    outcome = run_app(
+        TESTS.parent,
+        Call("authorize", "GET", f"http://localhost/authorize?{urlencode(asked)}"),
+        Call("token", "POST", "http://localhost/token", form, body="client_id=public&grant_type=password"),
+        Call(
+            "register", "POST", "http://localhost/register", body='{"redirect_uris": ["http://localhost:1/callback"]}'
+        ),
+        environ={**given, "MCP_OAUTH_FACADE": "true"},
+    )
+    routes = {name: outcome.triggers[name] for name in ("authorize", "token", "register")}
+    assert [trigger["route"] for trigger in routes.values()] == list(routes)
+    assert {trigger["authLevel"] for trigger in routes.values()} == {"ANONYMOUS"}
+    sent_on, refused, registered = outcome.answers
+    assert sent_on.status == 302
+    assert parse_qs(urlsplit(sent_on.headers["location"]).query)["state"] == [asked["state"]]
+    assert (refused.status, json.loads(refused.body)["error"]) == (400, "unsupported_grant_type")
+    assert (registered.status, json.loads(registered.body)["client_id"]) == (201, "public")
+    assert not routes.keys() & run_app(TESTS.parent, environ=given).triggers.keys()

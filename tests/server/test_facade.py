@@ -427,10 +427,11 @@ def test_the_facade_stays_shut_while_a_setting_is_missing(name: str) -> None:
     assert not read.has_facade
 
 
-def test_the_facade_is_refused_where_nobody_signs_in() -> None:
-    read = read_settings({**READY, "MCP_AUTH": "function_key"})
-    (problem,) = read.problems
-    assert problem == "MCP_OAUTH_FACADE is true, but MCP_AUTH=function_key takes no tokens: set jwt or easy_auth."
+@pytest.mark.parametrize("mode", ["function_key", "easy_auth", "none"])
+def test_the_facade_is_refused_where_its_tokens_would_not_be_taken(mode: str) -> None:
+    read = read_settings({**READY, "MCP_AUTH": mode})
+    assert f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={mode}: set jwt." in read.problems
+    assert not read.has_facade
 
 
 @pytest.mark.parametrize(
