@@ -47,8 +47,15 @@ param createAppRegistration bool = false
 @minLength(1)
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
-@description('Where clients come back to after signing in with the made registration itself.')
-param redirectUris array = []
+@description('Lets clients sign in that cannot talk to Entra themselves (Claude, ChatGPT, mcp-remote), by MCP_OAUTH_FACADE; with jwt only.')
+param oauthFacade bool = false
+
+@description('Client id of the public client all of them sign in as; not needed with createAppRegistration.')
+param facadeClientId string = ''
+
+@description('Where their sign-ins may return to; on loopback any port will do.')
+@minLength(1)
+param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
 @description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Its domain must be verified in the tenant.')
 param publicUrl string = ''
@@ -145,7 +152,7 @@ param errorRatePercent int = 5
 @maxValue(100000)
 param throttleThreshold int = 20
 
-@description('Object id of who publishes packages, looks after the catalog and sets secrets; empty for nobody.')
+@description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
 @description('What the operator is.')
@@ -184,6 +191,8 @@ module resources 'resources.bicep' = {
     authAudiences: authAudiences
     createAppRegistration: createAppRegistration
     clientIds: clientIds
+    oauthFacade: oauthFacade
+    facadeClientId: facadeClientId
     redirectUris: redirectUris
     publicUrl: publicUrl
     allowedOrigins: allowedOrigins

@@ -18,7 +18,9 @@ param createAppRegistration = bool(readEnvironmentVariable('CREATE_APP_REGISTRAT
 param authClientId = readEnvironmentVariable('MCP_CLIENT_ID', '')
 param authAudiences = filter(split(readEnvironmentVariable('MCP_AUDIENCES', ''), ','), each => !empty(each))
 param clientIds = split(readEnvironmentVariable('CLIENT_IDS', 'aebc6443-996d-45c2-90f0-388ff96faa56'), ',')
-param redirectUris = filter(split(readEnvironmentVariable('REDIRECT_URIS', ''), ','), each => !empty(each))
+param oauthFacade = bool(readEnvironmentVariable('MCP_OAUTH_FACADE', 'false'))
+param facadeClientId = readEnvironmentVariable('MCP_OAUTH_CLIENT_ID', '')
+param redirectUris = split(readEnvironmentVariable('MCP_OAUTH_REDIRECT_URIS', 'http://localhost/callback,http://localhost/oauth/callback,http://127.0.0.1/'), ',')
 param publicUrl = readEnvironmentVariable('MCP_PUBLIC_URL', '')
 param allowedOrigins = filter(split(readEnvironmentVariable('MCP_ALLOWED_ORIGINS', ''), ','), each => !empty(each))
 

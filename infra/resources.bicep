@@ -45,8 +45,15 @@ param createAppRegistration bool = false
 @minLength(1)
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
-@description('Where clients come back to after signing in with the made registration itself.')
-param redirectUris array = []
+@description('Lets clients sign in that cannot talk to Entra themselves (Claude, ChatGPT, mcp-remote), by MCP_OAUTH_FACADE; with jwt only.')
+param oauthFacade bool = false
+
+@description('Client id of the public client all of them sign in as; not needed with createAppRegistration.')
+param facadeClientId string = ''
+
+@description('Where their sign-ins may return to; on loopback any port will do.')
+@minLength(1)
+param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
 @description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Its domain must be verified in the tenant.')
 param publicUrl string = ''
@@ -143,7 +150,7 @@ param errorRatePercent int = 5
 @maxValue(100000)
 param throttleThreshold int = 20
 
-@description('Object id of who publishes packages, looks after the catalog and sets secrets; empty for nobody.')
+@description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
 @description('What the operator is.')
@@ -162,12 +169,15 @@ var problems = filter(
   [
     !startsWith(toLower(d365BaseUrl), 'https://') ? 'd365BaseUrl must start with https://.' : ''
     !empty(publicUrl) && !startsWith(toLower(publicUrl), 'https://') ? 'publicUrl must start with https://.' : ''
+    !empty(publicUrl) && (endsWith(publicUrl, '/') || endsWith(publicUrl, '/mcp')) ? 'publicUrl is given without /mcp and without a slash at its end.' : ''
     d365Auth == 'client_secret' && empty(d365ClientId) ? 'd365Auth is client_secret: set d365ClientId.' : ''
     d365Auth == 'on_behalf_of' && !signsIn ? 'd365Auth is on_behalf_of, but function keys name no caller: set authentication to jwt or easyAuth.' : ''
     d365Auth != 'client_secret' && !empty(d365ClientSecret) ? 'd365ClientSecret is given but not used: set d365Auth to client_secret.' : ''
     signsIn && !createAppRegistration && empty(authClientId) ? 'authentication is ${authentication}: set authClientId, or createAppRegistration.' : ''
     createAppRegistration && !empty(authClientId) ? 'createAppRegistration makes a registration, authClientId names one: set only one of them.' : ''
     createAppRegistration && !signsIn ? 'createAppRegistration is of no use with function keys: set authentication to jwt or easyAuth.' : ''
+    oauthFacade && authentication != 'jwt' ? 'oauthFacade brings tokens that this server checks itself: set authentication to jwt.' : ''
+    oauthFacade && !createAppRegistration && empty(facadeClientId) ? 'oauthFacade is on: set facadeClientId, or createAppRegistration.' : ''
     !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
     !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
     hasNetwork && hostingPlan == 'Consumption' ? 'Consumption has no networks: set networking to public, or hostingPlan to FlexConsumption.' : ''
@@ -308,13 +318,14 @@ module registration 'app/entra.bicep' = if (createAppRegistration) {
     publicUrl: address
     verifiedDomain: !empty(publicUrl)
     clientIds: clientIds
+    facade: oauthFacade
     redirectUris: redirectUris
     identityPrincipalId: d365Auth == 'on_behalf_of' ? identity.properties.principalId : ''
   }
 }
 
 var callersClientId = createAppRegistration ? registration.outputs.clientId : authClientId
-var ownAudiences = createAppRegistration ? [registration.outputs.identifierUri] : authAudiences
+var ownAudiences = createAppRegistration ? registration.outputs.identifierUris : authAudiences
 var firstAudience = empty(ownAudiences) ? 'api://${callersClientId}' : ownAudiences[0]
 var scopes = ['${firstAudience}/D365.Read', '${firstAudience}/D365.Write']
 var authModes = {
@@ -345,6 +356,8 @@ module functionApp 'app/function.bicep' = {
     subnetId: hasNetwork ? network.outputs.appSubnetId : ''
     publicAccess: networking != 'private'
     diagnostics: diagnostics
+    operatorId: operatorId
+    operatorType: operatorType
     settings: union(settings, {
       D365FO_BASE_URL: d365BaseUrl
       D365FO_AUTH: d365Auth
@@ -357,8 +370,11 @@ module functionApp 'app/function.bicep' = {
       MCP_ALLOWED_TENANTS: signsIn ? tenant().tenantId : ''
       MCP_AUDIENCES: signsIn ? join(ownAudiences, ',') : ''
       MCP_PUBLIC_URL: publicUrl
+      MCP_OAUTH_FACADE: oauthFacade ? 'true' : ''
+      MCP_OAUTH_CLIENT_ID: oauthFacade ? (createAppRegistration ? registration.outputs.facadeClientId : facadeClientId) : ''
+      MCP_OAUTH_REDIRECT_URIS: oauthFacade ? join(redirectUris, ',') : ''
       MCP_ALLOWED_ORIGINS: join(allowedOrigins, ',')
-      MCP_READ_ONLY: string(readOnly)
+      MCP_READ_ONLY: readOnly ? 'true' : 'false'
       MCP_P95_THRESHOLD_MS: string(p95ThresholdMs)
       MCP_ERROR_RATE_THRESHOLD: '0.${padLeft(errorRatePercent, 2, '0')}'
       WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES: authentication == 'easyAuth' ? join(readOnly ? take(scopes, 1) : scopes, ',') : ''
@@ -367,10 +383,11 @@ module functionApp 'app/function.bicep' = {
   dependsOn: [roles, storageEndpoint, vaultEndpoint]
 }
 
-module signin 'app/signin.bicep' = if (authentication == 'easyAuth') {
+module signin 'app/signin.bicep' = {
   name: 'signin-${token}'
   params: {
     appName: functionApp.outputs.name
+    enabled: authentication == 'easyAuth'
     clientId: callersClientId
     audiences: ownAudiences
     clientIds: union(clientIds, [callersClientId])

@@ -1,4 +1,4 @@
-// What wakes the operator: slow, failing and throttled tools, and a catalog that cannot be built.
+// What wakes the operator, and the queries that measure it: alerts/*.kql.
 
 @description('Region of the rules.')
 param location string
@@ -44,9 +44,19 @@ var rules = [
   {
     name: 'failing'
     title: 'tools are failing'
-    text: 'More than ${errorRatePercent} % of the tool calls fail.'
+    text: 'More than ${errorRatePercent} % of the tool calls fail, mistakes of the caller left aside.'
     severity: 1
     query: loadTextContent('alerts/failing.kql')
+    column: 'error_percent'
+    threshold: errorRatePercent
+    window: 'PT15M'
+  }
+  {
+    name: 'unavailable'
+    title: 'the app does not answer'
+    text: 'More than ${errorRatePercent} % of the requests to the MCP endpoint end with a 5xx status.'
+    severity: 1
+    query: loadTextContent('alerts/unavailable.kql')
     column: 'error_percent'
     threshold: errorRatePercent
     window: 'PT15M'
@@ -68,6 +78,16 @@ var rules = [
     severity: 3
     query: loadTextContent('alerts/catalog.kql')
     column: 'failures'
+    threshold: 0
+    window: 'PT1H'
+  }
+  {
+    name: 'blind'
+    title: 'telemetry has stopped for today'
+    text: 'The daily cap of the workspace is reached: until tomorrow no other alert sees anything.'
+    severity: 2
+    query: loadTextContent('alerts/blind.kql')
+    column: 'notices'
     threshold: 0
     window: 'PT1H'
   }

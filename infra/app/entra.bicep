@@ -2,7 +2,7 @@
 // Application.ReadWrite.All there. It may be deployed alone, by somebody else, and its client id given to resources.bicep.
 extension microsoftGraphV1
 
-@description('Name of the registration that never changes; the scopes are called api://TENANT/NAME/….')
+@description('Name of the registration, which never changes; its scopes are called api://TENANT/NAME/….')
 @minLength(3)
 @maxLength(60)
 param uniqueName string
@@ -19,13 +19,17 @@ param verifiedDomain bool = false
 @description('Client ids that may ask for tokens without anybody\'s consent. The default is VS Code\'s.')
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
-@description('Where clients come back to after signing in, for those that sign in with this registration itself.')
+@description('Whether to make, beside it, the public client that all sign in as with the façade (MCP_OAUTH_FACADE).')
+param facade bool = false
+
+@description('Where the façade\'s sign-ins may return to.')
 param redirectUris array = []
 
 @description('Object id of the app\'s managed identity, which may then exchange callers\' tokens (on_behalf_of); empty for none.')
 param identityPrincipalId string = ''
 
-var identifierUri = 'api://${tenant().tenantId}/${uniqueName}'
+var ownUri = 'api://${tenant().tenantId}/${uniqueName}'
+var identifierUris = verifiedDomain ? ['${publicUrl}/mcp', ownUri] : [ownUri]
 
 var roles = [
   {
@@ -68,7 +72,7 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: uniqueName
   displayName: displayName
   signInAudience: 'AzureADMyOrg'
-  identifierUris: verifiedDomain ? [identifierUri, '${publicUrl}/mcp'] : [identifierUri]
+  identifierUris: identifierUris
   api: {
     requestedAccessTokenVersion: 2
     oauth2PermissionScopes: [
@@ -100,9 +104,6 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
       allowedMemberTypes: ['User', 'Application']
     }
   ]
-  publicClient: {
-    redirectUris: redirectUris
-  }
   web: {
     redirectUris: ['${publicUrl}/.auth/login/aad/callback']
     implicitGrantSettings: {
@@ -125,5 +126,33 @@ resource enterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appRoleAssignmentRequired: true
 }
 
+resource publicClient 'Microsoft.Graph/applications@v1.0' = if (facade) {
+  uniqueName: '${uniqueName}-clients'
+  displayName: '${displayName}, clients'
+  signInAudience: 'AzureADMyOrg'
+  isFallbackPublicClient: true
+  publicClient: {
+    redirectUris: redirectUris
+  }
+}
+
+resource publicEnterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = if (facade) {
+  appId: publicClient.appId
+}
+
+// People are not asked for consent: what they may do is decided by the roles they are given.
+resource granted 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (facade) {
+  clientId: publicEnterpriseApplication.id
+  consentType: 'AllPrincipals'
+  resourceId: enterpriseApplication.id
+  scope: join(map(roles, role => role.name), ' ')
+}
+
+@description('Client id callers sign in to: authClientId of resources.bicep.')
 output clientId string = registration.appId
-output identifierUri string = identifierUri
+
+@description('Its names in Entra, the first for its scopes: authAudiences.')
+output identifierUris array = identifierUris
+
+@description('Client id of the façade\'s public client: facadeClientId.')
+output facadeClientId string = facade ? publicClient.appId : ''

@@ -67,6 +67,13 @@ param subnetId string
 @description('false: only the private endpoint reaches the app.')
 param publicAccess bool
 
+@description('Object id of who publishes the code; empty for nobody.')
+param operatorId string
+
+@description('What the operator is.')
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param operatorType string
+
 @description('Whether platform logs and metrics go to the workspace.')
 param diagnostics bool
 
@@ -214,6 +221,8 @@ resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
   properties: toObject(filter(items(given), each => !empty(string(each.value))), each => each.key, each => string(each.value))
 }
 
+// One after the other: the platform refuses changes while another is under way.
+@batchSize(1)
 resource publishingPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = [
   for kind in ['ftp', 'scm']: {
     parent: app
@@ -221,8 +230,22 @@ resource publishingPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolic
     properties: {
       allow: false
     }
+    dependsOn: [appSettings]
   }
 ]
+
+// Website Contributor, on this app alone: to publish the code and read its function keys.
+var websiteContributor = 'de139f84-1756-47ae-9be6-808fbbe84772'
+
+resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(operatorId)) {
+  scope: app
+  name: guid(app.id, operatorId, websiteContributor)
+  properties: {
+    principalId: operatorId
+    principalType: operatorType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', websiteContributor)
+  }
+}
 
 resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (diagnostics) {
   scope: app

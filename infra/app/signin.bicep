@@ -4,17 +4,52 @@
 @description('The function app.')
 param appName string
 
+@description('false turns it off: left out, it would stay on from an earlier deployment.')
+param enabled bool
+
 @description('Client id of the app registration callers sign in to.')
-@minLength(36)
-@maxLength(36)
 param clientId string
 
 @description('Application ID URIs of that registration, beside api://CLIENT-ID.')
 param audiences array
 
 @description('Client ids that may call; every other is refused with 403.')
-@minLength(1)
 param clientIds array
+
+var checked = {
+  platform: {
+    enabled: true
+    runtimeVersion: '~1'
+  }
+  globalValidation: {
+    requireAuthentication: true
+    unauthenticatedClientAction: 'Return401'
+    excludedPaths: ['/health']
+  }
+  httpSettings: {
+    requireHttps: true
+  }
+  identityProviders: {
+    azureActiveDirectory: {
+      enabled: true
+      registration: {
+        clientId: clientId
+        openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+      }
+      validation: {
+        allowedAudiences: union([clientId, 'api://${clientId}'], audiences)
+        defaultAuthorizationPolicy: {
+          allowedApplications: clientIds
+        }
+      }
+    }
+  }
+  login: {
+    tokenStore: {
+      enabled: false
+    }
+  }
+}
 
 resource app 'Microsoft.Web/sites@2024-11-01' existing = {
   name: appName
@@ -23,38 +58,5 @@ resource app 'Microsoft.Web/sites@2024-11-01' existing = {
 resource authentication 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: app
   name: 'authsettingsV2'
-  properties: {
-    platform: {
-      enabled: true
-      runtimeVersion: '~1'
-    }
-    globalValidation: {
-      requireAuthentication: true
-      unauthenticatedClientAction: 'Return401'
-      excludedPaths: ['/health']
-    }
-    httpSettings: {
-      requireHttps: true
-    }
-    identityProviders: {
-      azureActiveDirectory: {
-        enabled: true
-        registration: {
-          clientId: clientId
-          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
-        }
-        validation: {
-          allowedAudiences: union([clientId, 'api://${clientId}'], audiences)
-          defaultAuthorizationPolicy: {
-            allowedApplications: clientIds
-          }
-        }
-      }
-    }
-    login: {
-      tokenStore: {
-        enabled: false
-      }
-    }
-  }
+  properties: enabled ? checked : { platform: { enabled: false } }
 }

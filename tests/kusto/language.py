@@ -74,6 +74,15 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "ProblemId": "string",
         "SeverityLevel": "int",
     },
+    # https://learn.microsoft.com/azure/azure-monitor/reference/tables/operation
+    "_LogOperation": {
+        "TimeGenerated": "datetime",
+        "Category": "string",
+        "Operation": "string",
+        "Level": "string",
+        "Detail": "string",
+        "_ResourceId": "string",
+    },
     "dependencies": {**COMPONENT, **COMPONENT_CALL, "type": "string", "target": "string", "data": "string"},
     "requests": {**COMPONENT, **COMPONENT_CALL, "url": "string", "source": "string"},
     "customEvents": {**COMPONENT, "name": "string"},

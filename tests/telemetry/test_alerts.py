@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from d365mcp.errors import D365McpError
 from d365mcp.events import CatalogRefreshed
+from d365mcp.simulator.insights import KEY
 from d365mcp.telemetry.exporter import Telemetry
 from tests.kusto.language import problems
-from tests.simulated import ROOT
+from tests.simulated import ROOT, Simulator
 from tests.telemetry.conftest import Workspace, call
 
 FOLDER = Path(ROOT, "infra", "app", "alerts")
@@ -41,26 +45,60 @@ def test_microsofts_language_service_finds_nothing_wrong_with_the_queries() -> N
 
 def test_a_handful_of_calls_says_nothing(telemetry: Telemetry, workspace: Workspace) -> None:
     for _ in range(19):
-        telemetry(call(duration_ms=90_000.0, outcome="timeout"))
+        telemetry(call(duration_ms=90_000.0, outcome="timeout", error_code="deadline_exceeded"))
     telemetry.flush()
     assert (measured(workspace, "slow"), measured(workspace, "failing")) == ([], [])
 
 
 def test_slow_failing_and_throttled_calls_are_measured(telemetry: Telemetry, workspace: Workspace) -> None:
+    failures = ("internal", "deadline_exceeded", "busy", "throttled", "sign_in_failed")
     for index in range(40):
-        slow, failed = index >= 30, index % 4 == 0
+        slow, failed = index >= 30, index < len(failures)
         telemetry(
             call(
                 duration_ms=9_000.0 if slow else 100.0,
                 outcome="tool_error" if failed else "ok",
+                error_code=failures[index] if failed else None,
                 throttles=int(index < 5),
             )
         )
     telemetry(call(method="tools/list", duration_ms=90_000.0))  # no tool's time
     telemetry.flush()
     assert measured(workspace, "slow") == [9_000]
-    assert measured(workspace, "failing") == [25]
+    assert measured(workspace, "failing") == [12.5]
     assert measured(workspace, "throttled") == [5]
+
+
+def test_mistakes_of_the_caller_wake_nobody(telemetry: Telemetry, workspace: Workspace) -> None:
+    mistakes = re.findall(r'"(\w+)"', query("failing").partition("error_code in (")[2].partition(")")[0])
+    assert mistakes and set(mistakes) <= {each.code for each in known_errors(D365McpError)}
+    for error_code in mistakes * 3:
+        telemetry(call(outcome="tool_error", error_code=error_code))
+    telemetry(call(outcome="protocol_error", error_code=None))
+    telemetry(call(outcome="protocol_error", error_code="unavailable"))
+    telemetry(call())
+    telemetry.flush()
+    assert measured(workspace, "failing") == [pytest.approx(100 / 24)]
+
+
+def known_errors(kind: type[D365McpError]) -> Iterator[type[D365McpError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from known_errors(each)
+
+
+def test_an_app_that_does_not_answer_is_seen_by_what_the_host_says(simulator: Simulator, workspace: Workspace) -> None:
+    for status in ("200", "202", "401", "500", "503"):
+        request = {"ver": 2, "id": "1", "duration": "0.00:00:00.100", "responseCode": status, "success": status < "400"}
+        envelope = {
+            "name": "Microsoft.ApplicationInsights.Request",
+            "time": datetime.now(UTC).isoformat(),
+            "iKey": KEY,
+            "tags": {"ai.operation.name": "mcp"},
+            "data": {"baseType": "RequestData", "baseData": {**request, "name": "mcp", "properties": {}}},
+        }
+        simulator.http.post("/v2.1/track", json=[envelope]).raise_for_status()
+    assert measured(workspace, "unavailable") == [40]
 
 
 def test_only_builds_that_failed_are_counted(telemetry: Telemetry, workspace: Workspace) -> None:
