@@ -44,6 +44,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "jwt": {"authentication": "jwt", "authClientId": CLIENT},
     "easyAuth": {"authentication": "easyAuth", "authClientId": CLIENT, "readOnly": False},
     "own registration": {"authentication": "easyAuth", "createAppRegistration": True},
+    "façade": {"authentication": "jwt", "createAppRegistration": True, "oauthFacade": True},
     "on behalf of": {"authentication": "jwt", "createAppRegistration": True, "d365Auth": "on_behalf_of"},
 }
 each_configuration = pytest.mark.parametrize("given", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
@@ -127,6 +128,9 @@ def test_flex_consumption_runs_the_newest_python_and_consumption_its_last() -> N
         ({"authentication": "none"}, "authentication"),
         ({"authentication": "easyAuth"}, "set authClientId"),
         ({"d365Auth": "client_secret"}, "set d365ClientId"),
+        ({"authentication": "easyAuth", "authClientId": CLIENT, "oauthFacade": True}, "set authentication to jwt"),
+        ({"authentication": "jwt", "authClientId": CLIENT, "oauthFacade": True}, "set facadeClientId"),
+        ({"publicUrl": "https://mcp.contoso.com/mcp"}, "publicUrl is given without /mcp"),
         ({"hostingPlan": "Consumption", "networking": "private"}, "Consumption has no networks"),
         ({"cursorKey": "k" * 32}, "set cursorKeyFromVault"),
         ({"readOnly": "yes"}, "readOnly"),
@@ -177,8 +181,8 @@ REGRESSIONS = [
     ("app/roles.bicep", "  scope: component\n", "  scope: workspace\n", {}, "Monitoring Metrics Publisher is given on"),
     (
         "resources.bicep",
-        "MCP_READ_ONLY: string",
-        "MCP_READONLY: string",
+        "MCP_READ_ONLY: readOnly",
+        "MCP_READONLY: readOnly",
         {},
         "nobody reads the app setting MCP_READONLY",
     ),

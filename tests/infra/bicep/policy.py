@@ -43,6 +43,7 @@ ROLES = {
     "3b03c2da-16b3-4a49-8834-0f8130efdd3b": ("Log Analytics Data Reader", WORKSPACE),
     "4633458b-17de-408a-b874-0445c86b69e6": ("Key Vault Secrets User", VAULT),
     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7": ("Key Vault Secrets Officer", VAULT),
+    "de139f84-1756-47ae-9be6-808fbbe84772": ("Website Contributor", SITE),
 }
 # What the platform reads, not our code: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES"}
