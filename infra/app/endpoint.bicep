@@ -16,7 +16,7 @@ param targetId string
 @allowed(['blob', 'vault', 'sites'])
 param part string
 
-@description('The private zone, e.g. privatelink.blob.core.windows.net.')
+@description('The private zone in which its name is found.')
 param zoneName string
 
 @description('The network that asks the zone.')

@@ -24,7 +24,7 @@ param vaultName string
 @description('The F&O environment, such as https://contoso.operations.dynamics.com.')
 param d365Url string
 
-@description('Blob service that keeps the metadata catalog, such as https://contoso.blob.core.windows.net; none: no catalog.')
+@description('Blob service that keeps the metadata catalog, a storage account\'s primaryEndpoints.blob; none: no catalog.')
 param blobServiceUri string = ''
 
 @description('Where telemetry goes; the identity needs Monitoring Metrics Publisher there. None: no telemetry.')

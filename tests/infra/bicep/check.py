@@ -1,4 +1,4 @@
-"""Checks Bicep files without Azure and without the Bicep compiler: syntax, names, modules, parameters, resource bodies.
+"""Checks Bicep files without Azure and without the Bicep compiler: syntax, names, modules, parameters, resource bodies, lint.
 
 It finds less than `az bicep build`, which the workflow runs as well, but it runs wherever the tests do.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.infra.bicep.bodies import body_problems
+from tests.infra.bicep.lint import lint_problems
 from tests.infra.bicep.modules import module_problems, parameter_file_problems
 from tests.infra.bicep.names import name_problems
 from tests.infra.bicep.syntax import BicepFile, Problem, syntax_problems
@@ -27,4 +28,5 @@ def file_problems(file: BicepFile) -> Iterator[Problem]:
     if not broken:
         yield from name_problems(file)
         yield from module_problems(file)
+        yield from lint_problems(file)
         yield from parameter_file_problems(file) if file.is_parameters else body_problems(file)
