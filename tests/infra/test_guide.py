@@ -5,6 +5,7 @@ import re
 import pytest
 
 from d365mcp.__main__ import main
+from d365mcp.errors import D365Error, D365McpError
 from d365mcp.settings import declared
 from d365mcp.tools import ALL_TOOLS
 from tests.dev_host import ROOT
@@ -12,6 +13,7 @@ from tests.dev_host import ROOT
 GUIDE = (ROOT / "infra" / "README.md").read_text()
 # The table's left column is d365fo-client's; what stands to the right of it is ours.
 OURS = re.sub(r"^\| [^|]*d365fo_[^|]*\|", "|", GUIDE, flags=re.MULTILINE)
+OUTPUTS = set(re.findall(r"^output (\w+)", (ROOT / "infra" / "main.bicep").read_text(), re.MULTILINE))
 
 pytestmark = pytest.mark.once
 
@@ -23,9 +25,39 @@ def test_every_tool_is_offered() -> None:
 
 def test_every_setting_is_read() -> None:
     named = set(re.findall(r"`((?:MCP|D365FO)_[A-Z_0-9]+)", GUIDE))
-    assert named <= {each.metadata["name"] for each in declared()}
+    assert named <= {each.metadata["name"] for each in declared()} | OUTPUTS
 
 
 def test_every_command_is_known() -> None:
     named = set(re.findall(r"python -m d365mcp (\w+)", GUIDE))
     assert named and named <= main.commands.keys()
+
+
+def test_every_file_exists() -> None:
+    named = set(re.findall(r"(?<![\w/.])((?:\./)?(?:infra|tests|\.github)/[\w./-]*\w)", GUIDE))
+    assert named and [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_link_within_the_page_has_its_heading() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in re.findall("^##+ (.+)$", GUIDE, re.MULTILINE)
+    }
+    linked = set(re.findall(r"\]\(#([^)]+)\)", GUIDE))
+    assert linked and linked <= headings
+
+
+def test_every_alert_is_explained() -> None:
+    rules = set(re.findall(r"^    name: '(\w+)'$", (ROOT / "infra" / "app" / "alerts.bicep").read_text(), re.MULTILINE))
+    explained = GUIDE.partition("## When an alert fires")[2].partition("\n## ")[0]
+    assert rules and rules <= set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE))
+
+
+def test_every_output_is_given() -> None:
+    named = set(re.findall(r"[Oo]utput `(\w+)`", GUIDE))
+    assert "MCP_ENDPOINT" in named and named <= OUTPUTS | {"clientId"}
+
+
+def test_every_code_of_an_error_is_one_of_ours() -> None:
+    known = {each.code for each in D365McpError.__subclasses__()} | {each.code for each in D365Error.__subclasses__()}
+    named = set(re.findall(r"(?:says|code) `([a-z_]+)`", GUIDE))
+    assert {"throttled", "busy"} <= named and named <= known
