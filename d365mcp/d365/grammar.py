@@ -151,9 +151,14 @@ def token(text: str, match: re.Match[str]) -> Token:
 
 
 def read_number(lexeme: str) -> int | Decimal:
-    if len(lexeme) > MAX_NUMBER_LENGTH or ("e" in lexeme.lower() and abs(Decimal(lexeme).adjusted()) > 28):
+    try:
+        number = Decimal(lexeme)
+        fits = len(lexeme) <= MAX_NUMBER_LENGTH and ("e" not in lexeme.lower() or abs(number.adjusted()) <= 28)
+    except ArithmeticError:  # an exponent beyond what Decimal itself can hold
+        fits = False
+    if not fits:
         raise ValueError("F&O's numbers are not as large or as fine as this")
-    return int(lexeme) if lexeme.lstrip("-").isdecimal() else Decimal(lexeme)
+    return int(lexeme) if lexeme.lstrip("-").isdecimal() else number
 
 
 def read_text(lexeme: str) -> str:

@@ -1,6 +1,7 @@
 """What a tool is: a plain async function with typed, described parameters, and what it may use. No protocol types."""
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,6 +111,7 @@ class Tool:
 
         Raises InvalidArgument: names each argument that is unknown, missing or wrong, and what would do.
         """
+        refuse_half_pairs(arguments)
         try:
             checked = self.arguments.model_validate(dict(arguments))
         except ValidationError as problems:
@@ -133,6 +135,15 @@ class Tool:
         if kind == "missing":
             return f'The argument "{where}" is required.'
         return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}.'
+
+
+def refuse_half_pairs(arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidArgument for text that JSON can escape and nothing else can carry: no URL, no database, no log."""
+    try:
+        json.dumps([*arguments.items()], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        told = "An argument contains half of a surrogate pair, which cannot be sent: write the whole character."
+        raise InvalidArgument(told) from None
 
 
 # Limits are checked, and told when they are passed: in every list they would be read for nothing.

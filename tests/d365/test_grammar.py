@@ -100,6 +100,7 @@ def test_in_takes_a_list_and_paths_are_kept_whole() -> None:
         ("A eq 'a\ud800b'", "surrogate"),
         (f"A eq {'9' * 60}", "not as large"),
         ("A eq 1e99999", "not as large"),
+        ("A eq 1e99999999999999999999", "not as large"),
     ],
 )
 def test_a_mistake_is_told_with_its_mend(text: str, mend: str) -> None:

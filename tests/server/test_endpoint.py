@@ -153,6 +153,13 @@ def test_an_unknown_argument_names_its_close_match() -> None:
     assert text_of(reply)["message"] == 'No argument "txet". Did you mean text?'
 
 
+@pytest.mark.parametrize("arguments", [{"text": "\ud800"}, {"\udc00": 1}, {"text": {"a": ["x", "\udfff"]}}])
+def test_half_a_character_is_refused_before_any_tool_sees_it(arguments: dict[str, Any]) -> None:
+    reply = asyncio.run(tried().call("echo", **arguments))
+    assert text_of(reply)["code"] == "invalid_argument"
+    assert "surrogate" in text_of(reply)["message"]
+
+
 def test_a_result_is_structured_and_the_same_as_text() -> None:
     reply = asyncio.run(tried().call("echo", text="Zoë"))
     assert result_of(reply)["structuredContent"] == text_of(reply) == {"said": "Zoë"}
