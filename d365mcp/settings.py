@@ -23,6 +23,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MCP_PATH = "/mcp"
 SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 METADATA_PATH = "/.well-known/oauth-protected-resource"
+REFERENCE = "@microsoft.keyvault("
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -448,7 +449,7 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
         if not raw:
             continue
         try:
-            values[each.name] = each.metadata["parse"](raw)
+            values[each.name] = each.metadata["parse"](followed(raw))
         except ValueError as problem:
             problems.append(f"{each.metadata['name']} {problem}.")
     host = read_host_limits(variables, host_json, problems)
@@ -457,6 +458,18 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
     problems += [f"{name} is not set." for name in missing]
     problems += contradictions(draft)
     return Settings(**values, host=host, problems=tuple(problems), missing=tuple(missing))
+
+
+def followed(value: str) -> str:
+    """Refuse a Key Vault reference as it stands: what the platform hands on when it cannot follow one.
+
+    https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
+    """
+    if value.lower().startswith(REFERENCE):
+        raise ValueError(
+            "is a Key Vault reference that could not be followed: create the secret, and give the identity the role Key Vault Secrets User"
+        )
+    return value
 
 
 def missing_settings(settings: Settings) -> list[str]:

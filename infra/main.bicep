@@ -20,8 +20,8 @@ param d365BaseUrl string
 @allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
 param d365Auth string = 'managed_identity'
 
-@description('Tenant of the app that calls F&O, for client_secret.')
-param d365TenantId string = tenant().tenantId
+@description('Tenant of the app that calls F&O, for client_secret; empty for the one deployed to.')
+param d365TenantId string = ''
 
 @description('Client id of the app that calls F&O, for client_secret.')
 param d365ClientId string = ''
@@ -57,7 +57,7 @@ param facadeClientId string = ''
 @minLength(1)
 param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
-@description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Its domain must be verified in the tenant.')
+@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com. With createAppRegistration and no façade its domain must be verified in the tenant.')
 param publicUrl string = ''
 
 @description('Origins of browser clients, e.g. https://inspector.contoso.com.')

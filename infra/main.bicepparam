@@ -10,6 +10,7 @@ param resourceGroupName = readEnvironmentVariable('AZURE_RESOURCE_GROUP', '')
 
 param d365BaseUrl = readEnvironmentVariable('D365FO_BASE_URL')
 param d365Auth = readEnvironmentVariable('D365FO_AUTH', 'managed_identity')
+param d365TenantId = readEnvironmentVariable('D365FO_TENANT_ID', '')
 param d365ClientId = readEnvironmentVariable('D365FO_CLIENT_ID', '')
 param d365ClientSecret = readEnvironmentVariable('D365FO_CLIENT_SECRET', '')
 

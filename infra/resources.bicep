@@ -18,8 +18,8 @@ param d365BaseUrl string
 @allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
 param d365Auth string = 'managed_identity'
 
-@description('Tenant of the app that calls F&O, for client_secret.')
-param d365TenantId string = tenant().tenantId
+@description('Tenant of the app that calls F&O, for client_secret; empty for the one deployed to.')
+param d365TenantId string = ''
 
 @description('Client id of the app that calls F&O, for client_secret.')
 param d365ClientId string = ''
@@ -55,7 +55,7 @@ param facadeClientId string = ''
 @minLength(1)
 param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
-@description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Its domain must be verified in the tenant.')
+@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com. With createAppRegistration and no façade its domain must be verified in the tenant.')
 param publicUrl string = ''
 
 @description('Origins of browser clients, e.g. https://inspector.contoso.com.')
@@ -193,7 +193,6 @@ var token = empty(problems)
 var abbreviations = loadJsonContent('abbreviations.json')
 var appName = '${abbreviations.functionApps}d365mcp-${token}'
 var vaultName = '${abbreviations.keyVaults}${token}'
-var address = empty(publicUrl) ? 'https://${appName}.azurewebsites.net' : publicUrl
 var packageContainer = 'package'
 var containers = [packageContainer, 'catalog', 'state']
 
@@ -315,8 +314,7 @@ module registration 'app/entra.bicep' = if (createAppRegistration) {
   params: {
     uniqueName: appName
     displayName: 'd365mcp ${environmentName}'
-    publicUrl: address
-    verifiedDomain: !empty(publicUrl)
+    publicUrl: oauthFacade ? '' : publicUrl
     clientIds: clientIds
     facade: oauthFacade
     redirectUris: redirectUris
@@ -361,7 +359,7 @@ module functionApp 'app/function.bicep' = {
     settings: union(settings, {
       D365FO_BASE_URL: d365BaseUrl
       D365FO_AUTH: d365Auth
-      D365FO_TENANT_ID: d365Auth == 'managed_identity' ? '' : d365TenantId
+      D365FO_TENANT_ID: d365Auth == 'managed_identity' ? '' : d365Auth == 'client_secret' && !empty(d365TenantId) ? d365TenantId : tenant().tenantId
       D365FO_CLIENT_ID: d365Auth == 'on_behalf_of' ? callersClientId : d365ClientId
       D365FO_CLIENT_SECRET: d365Auth == 'client_secret' ? '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=d365fo-client-secret)' : ''
       MCP_CURSOR_KEY: cursorKeyFromVault ? '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=cursor-key)' : ''

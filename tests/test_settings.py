@@ -63,6 +63,12 @@ def test_a_short_cursor_key_is_a_problem_that_does_not_show_it() -> None:
     assert "short" not in problem.replace("shorter", "")
 
 
+def test_a_reference_to_a_missing_secret_does_not_become_the_secret() -> None:
+    read = settings(MCP_CURSOR_KEY="@Microsoft.KeyVault(VaultName=kv-contoso;SecretName=cursor-key)")
+    assert (read.cursor_keys, len(read.problems)) == ((), 1)
+    assert read.problems[0].startswith("MCP_CURSOR_KEY is a Key Vault reference that could not be followed")
+
+
 def test_secrets_are_not_shown() -> None:
     read = settings(
         D365FO_CLIENT_SECRET="hunter2-hunter2", MCP_CURSOR_KEY="k" * 32, AzureWebJobsStorage="secret-string"

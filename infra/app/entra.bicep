@@ -1,5 +1,6 @@
 // The Entra app registration callers sign in to. The one file that speaks to Microsoft Graph: who deploys it needs
-// Application.ReadWrite.All there. It may be deployed alone, by somebody else, and its client id given to resources.bicep.
+// Application.ReadWrite.All there, and DelegatedPermissionGrant.ReadWrite.All for a façade or on_behalf_of. It may be
+// deployed alone, by somebody else; its outputs are then parameters of resources.bicep.
 extension microsoftGraphV1
 
 @description('Name of the registration, which never changes; its scopes are called api://TENANT/NAME/….')
@@ -10,11 +11,8 @@ param uniqueName string
 @description('Name people see when they sign in.')
 param displayName string
 
-@description('Address of the MCP server, https://…. On a verified domain of the tenant it becomes a name of the registration too, as clients that send `resource` need.')
-param publicUrl string
-
-@description('Whether the tenant has verified the domain of publicUrl; never so for azurewebsites.net.')
-param verifiedDomain bool = false
+@description('Address of the MCP server on a domain the tenant has verified, e.g. https://mcp.contoso.com: becomes a name of the registration too, for clients that send `resource`. Empty where there is none, such as azurewebsites.net.')
+param publicUrl string = ''
 
 @description('Client ids that may ask for tokens without anybody\'s consent. The default is VS Code\'s.')
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
@@ -29,7 +27,9 @@ param redirectUris array = []
 param identityPrincipalId string = ''
 
 var ownUri = 'api://${tenant().tenantId}/${uniqueName}'
-var identifierUris = verifiedDomain ? ['${publicUrl}/mcp', ownUri] : [ownUri]
+var identifierUris = empty(publicUrl) ? [ownUri] : ['${publicUrl}/mcp', ownUri]
+
+var actsForCallers = !empty(identityPrincipalId)
 
 var roles = [
   {
@@ -104,15 +104,9 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
       allowedMemberTypes: ['User', 'Application']
     }
   ]
-  web: {
-    redirectUris: ['${publicUrl}/.auth/login/aad/callback']
-    implicitGrantSettings: {
-      enableIdTokenIssuance: true
-    }
-  }
-  requiredResourceAccess: empty(identityPrincipalId) ? [] : [dynamicsErp]
+  requiredResourceAccess: actsForCallers ? [dynamicsErp] : []
 
-  resource vouching 'federatedIdentityCredentials@v1.0' = if (!empty(identityPrincipalId)) {
+  resource vouching 'federatedIdentityCredentials@v1.0' = if (actsForCallers) {
     name: '${registration.uniqueName}/managed-identity'
     audiences: ['api://AzureADTokenExchange']
     issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
@@ -120,7 +114,7 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   }
 }
 
-// Only whom an administrator gives one of the roles gets a token.
+// Only those to whom an administrator gives one of the roles get a token.
 resource enterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appId: registration.appId
   appRoleAssignmentRequired: true
@@ -140,12 +134,34 @@ resource publicEnterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = 
   appId: publicClient.appId
 }
 
-// People are not asked for consent: what they may do is decided by the roles they are given.
+// Nobody is asked for consent: what people may do is decided by the roles they are given.
 resource granted 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (facade) {
   clientId: publicEnterpriseApplication.id
   consentType: 'AllPrincipals'
   resourceId: enterpriseApplication.id
   scope: join(map(roles, role => role.name), ' ')
+}
+
+resource microsoftGraph 'Microsoft.Graph/servicePrincipals@v1.0' existing = if (facade) {
+  appId: '00000003-0000-0000-c000-000000000000'
+}
+
+resource staySignedIn 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (facade) {
+  clientId: publicEnterpriseApplication.id
+  consentType: 'AllPrincipals'
+  resourceId: microsoftGraph.id
+  scope: 'offline_access openid profile'
+}
+
+resource dynamicsErpApplication 'Microsoft.Graph/servicePrincipals@v1.0' existing = if (actsForCallers) {
+  appId: dynamicsErp.resourceAppId
+}
+
+resource actForCallers 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (actsForCallers) {
+  clientId: enterpriseApplication.id
+  consentType: 'AllPrincipals'
+  resourceId: dynamicsErpApplication.id
+  scope: 'Odata.FullAccess CustomService.FullAccess AX.FullAccess'
 }
 
 @description('Client id callers sign in to: authClientId of resources.bicep.')
