@@ -1,5 +1,6 @@
 """The image and what runs it fit together and fit the function: ports, probes, keys, settings. Nothing is built here."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathspec import GitIgnoreSpec, PathSpec
 
 from d365mcp.settings import declared, read_settings
 from tests.dev_host import ROOT
+from tests.infra.bicep.evaluate import Deployment, deploy
+from tests.infra.bicep.policy import CONTAINER_APP, at, fixed, visible
 from tests.infra.linters import complaints, documents
 
 CONTAINER = ROOT / "infra" / "container"
@@ -154,15 +157,36 @@ def test_the_settings_are_complete(kinds: dict[str, dict[str, Any]]) -> None:
     assert read_settings(given).problems == ()
 
 
-def test_the_container_app_s_settings_are_read_here_or_by_the_host() -> None:
-    named = set(re.findall(r"name: '([A-Z][A-Za-z0-9_]+)'", APP))
+@pytest.fixture(scope="module")
+def container_app() -> Deployment:
+    return deploy(
+        CONTAINER / "containerapp.bicep",
+        environmentName="cae-test",
+        image="contoso.azurecr.io/d365mcp:1.0.0",
+        identityName="id-test",
+        vaultName="kv-test",
+        d365Url="https://contoso.operations.dynamics.com",
+        blobServiceUri="https://contoso.blob.core.windows.net",
+        applicationInsightsConnectionString="InstrumentationKey=00000000-0000-0000-0000-000000000000",
+    )
+
+
+def test_the_container_app_s_settings_are_complete(container_app: Deployment) -> None:
+    [app] = container_app.of(CONTAINER_APP)
+    secrets = {each["name"]: "k" * 32 for each in at(app, "properties.configuration.secrets")}
+    [image] = at(app, "properties.template.containers")
+    given = {each["name"]: each["value"] if "value" in each else secrets[each["secretRef"]] for each in image["env"]}
     known = {each.metadata["name"] for each in declared()}
-    assert named and {name for name in named - known if not name.startswith(PLATFORM)} == set()
-    required = dict.fromkeys(named & known, "")
-    given = {
-        **required,
-        "CONTAINER_APP_NAME": "d365mcp",
-        "D365FO_BASE_URL": "https://contoso.operations.dynamics.com",
-        "MCP_CURSOR_KEY": "k" * 32,
-    }
-    assert read_settings(given).problems == ()
+    assert [name for name in given if name not in known and not name.startswith(PLATFORM)] == []
+    settings = read_settings({**given, "CONTAINER_APP_NAME": "d365mcp"})
+    assert settings.problems == ()
+    assert settings.on_azure and settings.has_shared_storage and settings.application_insights
+
+
+def test_the_container_app_is_closed_where_it_must_be(container_app: Deployment) -> None:
+    assert [*fixed(container_app), *visible(container_app, ("k" * 32,))] == []
+    [app] = container_app.of(CONTAINER_APP)
+    [rule] = at(app, "properties.template.scale.rules")
+    host = json.loads((ROOT / "host.json").read_text())
+    requests = int(rule["http"]["metadata"]["concurrentRequests"])
+    assert 1 < requests <= host["extensions"]["http"]["maxConcurrentRequests"]

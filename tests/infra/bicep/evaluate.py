@@ -317,7 +317,7 @@ class Evaluation:
         return self.value(text(parts(node)[1]))
 
     def _call_expression(self, node: Node, local: Local) -> Any:
-        name, arguments = text(parts(node)[0]), parts(parts(node)[1])
+        name, arguments = re.sub(r"^(az|sys)\.", "", text(parts(node)[0])), parts(parts(node)[1])
         values = [self.argument(each, local) for each in arguments]
         if name in self.file.of("function"):
             return self.own_function(self.file.of("function")[name], values)
@@ -325,7 +325,9 @@ class Evaluation:
             return FUNCTIONS[name](self.file.path.parent / values[0])
         if name == "readEnvironmentVariable":
             return read_variable(self.deployment.environment, *values)
-        return FUNCTIONS[name.removeprefix("az.").removeprefix("sys.")](*values)
+        if name not in FUNCTIONS:
+            raise NotImplementedError(f"{name}() cannot be evaluated: add it to functions.py.")
+        return FUNCTIONS[name](*values)
 
     def own_function(self, declaration: Declaration, values: list[Any]) -> Any:
         given = child(declaration.node, "parameters")

@@ -15,6 +15,7 @@ STORAGE, CONTAINER = "Microsoft.Storage/storageAccounts", "Microsoft.Storage/sto
 PASSWORDS = "Microsoft.Web/sites/basicPublishingCredentialsPolicies"
 COMPONENT, WORKSPACE = "Microsoft.Insights/components", "Microsoft.OperationalInsights/workspaces"
 VAULT, SECRET = "Microsoft.KeyVault/vaults", "Microsoft.KeyVault/vaults/secrets"
+CONTAINER_APP = "Microsoft.App/containerApps"
 ROLE = "Microsoft.Authorization/roleAssignments"
 
 # the resource type, the property, the values it may have
@@ -32,6 +33,8 @@ FIXED: list[tuple[str, str, tuple[Any, ...]]] = [
     (SITE, "properties.siteConfig.remoteDebuggingEnabled", (False,)),
     (PASSWORDS, "properties.allow", (False,)),
     (COMPONENT, "properties.DisableLocalAuth", (True,)),
+    (CONTAINER_APP, "identity.type", ("UserAssigned",)),
+    (CONTAINER_APP, "properties.configuration.ingress.allowInsecure", (False,)),
     (VAULT, "properties.enableRbacAuthorization", (True,)),
     (VAULT, "properties.enablePurgeProtection", (True,)),
 ]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.infra.bicep.azure_types import resource_types
 from tests.infra.bicep.check import bicep_files, problems
+from tests.infra.bicep.fetch_types import MODELS, PUBLISHED
 
 pytestmark = pytest.mark.once
 
@@ -72,6 +74,13 @@ MISTAKES = [
     ("main.bicepparam", "'Consumption'", "'Premium'", "takes FlexConsumption or Consumption, not Premium"),
     ("main.bicepparam", "'Consumption'", "7", "plan is of type string, not int"),
 ]
+
+
+def test_the_kept_types_are_those_that_are_listed() -> None:
+    assert {each["name"] for each in resource_types().values()} == {
+        *PUBLISHED,
+        *(name.split("@")[0] for name in MODELS),
+    }
 
 
 def test_what_is_right_is_left_alone() -> None:
