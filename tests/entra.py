@@ -48,6 +48,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Entra:
     """One tenant with one API and one public client; use it as a context manager."""
 
@@ -57,6 +62,7 @@ class Entra:
         self.scopes = "D365.Read D365.Write"
         self.asked: list[Asked] = []
         self.answer_with: Answer | None = None  # in place of the token endpoint's own
+        self.held: threading.Event | None = None  # keeps answers back until it is set
         self.codes: dict[str, Mapping[str, str]] = {}
         self.refresh_tokens: set[str] = set()
         entra = self
@@ -75,6 +81,8 @@ class Entra:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 asked = Asked(urlsplit(self.path).path, dict(parse_qsl(form)), headers)
                 entra.asked.append(asked)
+                if entra.held:
+                    entra.held.wait(10)
                 answer = entra.answer(asked)
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
@@ -85,8 +93,7 @@ class Entra:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.base_url = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> Self:

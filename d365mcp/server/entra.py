@@ -11,6 +11,9 @@ from d365mcp.server.messages import JSON_HEADERS, Reply, dumped
 from d365mcp.settings import LOOPBACK
 
 SECONDS = 20.0
+# Who floods us with made-up codes is not to flood Entra through us: no more requests than these at once, nor a long queue.
+CONNECTIONS = 16
+QUEUE_SECONDS = 2.0
 MAX_BYTES = 256 * 1024
 HANDED_ON = ("content-type", "retry-after")
 # As it comes, an answer can be measured before it is held.
@@ -25,7 +28,13 @@ class Entra:
         # No cookies: one user's would come along with the next.
         jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         local = urlsplit(authority).hostname in LOOPBACK
-        self.http = httpx.AsyncClient(cookies=jar, follow_redirects=False, timeout=SECONDS, trust_env=not local)
+        self.http = httpx.AsyncClient(
+            cookies=jar,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=CONNECTIONS),
+            timeout=httpx.Timeout(SECONDS, pool=QUEUE_SECONDS),
+            trust_env=not local,
+        )
 
     async def token(self, form: Mapping[str, str]) -> Reply:
         """Return Entra's answer, or 503 where there is none that can be handed on. Never raises."""

@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from d365mcp.server import entra as entra_module
-from d365mcp.server.entra import Entra
-from d365mcp.server.facade import MAX_BYTES, Facade, authority_of
+from d365mcp.server.entra import CONNECTIONS, Entra
+from d365mcp.server.facade import GRANTS, MAX_BYTES, Declined, Facade, authority_of
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
 from d365mcp.settings import Settings, read_settings
@@ -299,6 +302,25 @@ def test_an_entra_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
         assert asked(REFRESH, server).status == 503
 
 
+def test_a_flood_of_made_up_codes_reaches_entra_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entra_module, "QUEUE_SECONDS", 0.2)
+
+    async def flood(server: stand_in.Entra, held: threading.Event) -> list[int]:
+        entra = Entra(f"{server.base_url}/{TENANT}")
+        asking = [asyncio.create_task(entra.token(REFRESH)) for _ in range(CONNECTIONS + 30)]
+        for number, done in enumerate(asyncio.as_completed(asking), 1):
+            assert (await done).status == (503 if number <= 30 else 400)
+            if number == 30:  # all that were turned away
+                held.set()
+        await entra.http.aclose()
+        return [task.result().status for task in asking]
+
+    with stand_in.Entra() as server:
+        server.held = threading.Event()
+        statuses = asyncio.run(flood(server, server.held))
+    assert statuses.count(400) == len(server.asked) == CONNECTIONS
+
+
 def test_one_users_cookies_do_not_come_along_with_the_next() -> None:
     async def twice(server: stand_in.Entra) -> None:
         entra = Entra(f"{server.base_url}/{TENANT}")
@@ -384,6 +406,45 @@ def test_who_registers_becomes_the_one_public_client_and_gets_no_secret() -> Non
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
     }
+
+
+FIELDS = st.dictionaries(
+    st.sampled_from([*AUTHORIZE, *EXCHANGE, *REFRESH, "client_secret", "x"]),
+    st.sampled_from([*AUTHORIZE.values(), *EXCHANGE.values(), *REFRESH.values(), *FOREIGN.values(), ""]) | st.text(),
+)
+
+
+@given(FIELDS.map(lambda fields: urlencode(fields, errors="replace")) | st.text())
+def test_no_query_sends_a_browser_anywhere_but_to_entra_or_an_allowed_redirect(query: str) -> None:
+    there = facade()
+    reply = there.authorize(query)
+    assert reply.status in (302, 400)
+    if reply.status == 302:
+        address = reply.headers["location"].partition("?")[0]
+        assert address == there.address or there.is_allowed(address)
+        assert address.isascii()
+        assert address.isprintable()
+
+
+@given(FIELDS.map(lambda fields: urlencode(fields, errors="replace").encode()) | st.binary())
+def test_no_form_makes_entra_get_more_than_the_fields_of_a_grant(body: bytes) -> None:
+    try:
+        form = facade().token_request(FORM, body)
+    except Declined as problem:
+        assert problem.message.isascii()
+    else:
+        assert form.keys() == {"client_id", "grant_type", "scope", *GRANTS[form["grant_type"]]}
+        assert (form["client_id"], form["scope"]) == (PUBLIC_CLIENT, f"api://{API}/.default offline_access")
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner))
+
+
+@given(JSON.map(lambda value: json.dumps({"redirect_uris": value}).encode()) | st.binary())
+def test_no_registration_gets_anything_but_an_answer(body: bytes) -> None:
+    reply = facade().register(body)
+    assert reply.status == 400
+    assert json.loads(reply.body)["error_description"].isascii()
 
 
 BAD_REGISTRATIONS: dict[str, tuple[bytes, int, str]] = {
