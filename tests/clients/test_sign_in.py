@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -248,6 +249,22 @@ def test_mcp_remote_signs_in_for_a_client_that_cannot(
     assert asyncio.run(query())["records"]
     (form,) = entra.forms()
     assert form["redirect_uri"].endswith("/oauth/callback")
+
+
+@pytest.mark.once
+def test_the_typescript_sdk_of_the_handshake_era_signs_in_and_renews_a_token_that_is_refused(
+    server: DevHost, entra: Entra
+) -> None:
+    modules = node_packages("node@24.21.0", "@modelcontextprotocol/sdk@1.32.2")
+    script = Path(__file__).with_name("sign_in.mjs")
+    command = [modules / "node" / "bin" / "node", script, modules, f"{server.base_url}/mcp", CALLBACK]
+    entra.asked.clear()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["tools"] > 5
+    assert (told["client"]["client_id"], told["client"]["token_endpoint_auth_method"]) == (PUBLIC_CLIENT, "none")
+    assert [form["grant_type"] for form in entra.forms()] == ["authorization_code", "refresh_token"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:443", "127.0.0.1@evil.example"])
