@@ -117,8 +117,8 @@ class Tokens:
         asked = dict(parse_qsl(body.decode(errors="replace")))
         if asked.get("grant_type") not in ("client_credentials", ON_BEHALF):
             return _entra_error("unsupported_grant_type", "AADSTS70003: The app requested an unsupported grant type.")
-        resource = asked.get("scope", "").removesuffix("/.default")
-        if resource == asked.get("scope", ""):
+        scopes = [scope for scope in asked.get("scope", "").split() if scope.endswith("/.default")]
+        if len(scopes) != 1:
             return _entra_error("invalid_scope", "AADSTS1002012: The provided value for scope is not valid.")
         known = self.world.clients.get(asked.get("client_id", ""))
         if known is None and self.world.clients:
@@ -131,7 +131,7 @@ class Tokens:
             user = self._user(asked)
             if not user:
                 return _entra_error("invalid_grant", "AADSTS50013: Assertion failed signature or audience validation.")
-        token, _ = self.issue(asked.get("client_id", ""), resource, user)
+        token, _ = self.issue(asked.get("client_id", ""), scopes[0].removesuffix("/.default"), user)
         life = {"expires_in": self.lifetime, "ext_expires_in": self.lifetime}
         return _plain_json({"token_type": "Bearer", **life, "access_token": token})
 
