@@ -130,7 +130,7 @@ def test_every_call_of_fifty_interleaved_users_carries_their_own_token(served: S
             for reply in await asyncio.gather(*(one(number) for number in turns)):
                 assert structured(reply.json()["result"])["records"] == []
 
-    asyncio.run(round_of_calls(3))
+    asyncio.run(round_of_calls(2))
     assert len(exchanges(served.simulator)) == USERS
     served.simulator.control(revoke_tokens=True)  # all have to be exchanged anew, in the midst of the calls
     asyncio.run(round_of_calls(1))
@@ -139,7 +139,7 @@ def test_every_call_of_fifty_interleaved_users_carries_their_own_token(served: S
     whose = [
         (entry["client"], oid(int(re.findall(r"user (\d+)", unquote_plus(entry["query"]))[0]))) for entry in answered
     ]
-    assert len(whose) == 4 * USERS
+    assert len(whose) == 3 * USERS
     assert all(client == user for client, user in whose)
     assert {entry["client"] for entry in served.simulator.log("/api/services")} == {oid(n) for n in range(USERS)}
     # Only Entra ever saw the callers' own tokens.
