@@ -149,13 +149,20 @@ var flexConfig = {
 var siteConfig = {
   minTlsVersion: '1.2'
   scmMinTlsVersion: '1.2'
-  ftpsState: 'Disabled'
   http20Enabled: true
-  remoteDebuggingEnabled: false
   cors: {
     allowedOrigins: allowedOrigins
     supportCredentials: false
   }
+}
+
+// Flex Consumption refuses these, too, even null:
+// https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+var consumptionConfig = {
+  linuxFxVersion: 'Python|3.12'
+  functionAppScaleLimit: min(maximumInstances, 100)
+  ftpsState: 'Disabled'
+  remoteDebuggingEnabled: false
 }
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
@@ -203,15 +210,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: isFlex ? flexConfig : null
-    siteConfig: union(
-      siteConfig,
-      isFlex
-        ? {}
-        : {
-            linuxFxVersion: 'Python|3.12'
-            functionAppScaleLimit: min(maximumInstances, 100)
-          }
-    )
+    siteConfig: isFlex ? siteConfig : union(siteConfig, consumptionConfig)
   }
 }
 

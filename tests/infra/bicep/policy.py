@@ -29,8 +29,9 @@ FIXED: list[tuple[str, str, tuple[Any, ...]]] = [
     (SITE, "properties.httpsOnly", (True,)),
     (SITE, "properties.siteConfig.minTlsVersion", ("1.2", "1.3")),
     (SITE, "properties.siteConfig.scmMinTlsVersion", ("1.2", "1.3")),
-    (SITE, "properties.siteConfig.ftpsState", ("Disabled",)),
-    (SITE, "properties.siteConfig.remoteDebuggingEnabled", (False,)),
+    # On Flex Consumption there is neither, and it refuses the words.
+    (SITE, "properties.siteConfig.ftpsState", ("Disabled", None)),
+    (SITE, "properties.siteConfig.remoteDebuggingEnabled", (False, None)),
     (PASSWORDS, "properties.allow", (False,)),
     (COMPONENT, "properties.DisableLocalAuth", (True,)),
     (CONTAINER_APP, "identity.type", ("UserAssigned",)),
@@ -47,6 +48,16 @@ ROLES = {
     "4633458b-17de-408a-b874-0445c86b69e6": ("Key Vault Secrets User", VAULT),
     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7": ("Key Vault Secrets Officer", VAULT),
     "de139f84-1756-47ae-9be6-808fbbe84772": ("Website Contributor", SITE),
+}
+# https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+REFUSED_BY_FLEX = {
+    "alwaysOn",
+    "ftpsState",
+    "functionAppScaleLimit",
+    "functionsRuntimeScaleMonitoringEnabled",
+    "linuxFxVersion",
+    "preWarmedInstanceCount",
+    "use32BitWorkerProcess",
 }
 # What the platform reads, not our code: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES"}
@@ -69,6 +80,7 @@ def complaints(deployment: Deployment, secrets: tuple[str, ...], host_json: Path
         *publishing(deployment),
         *visible(deployment, secrets),
         *rights(deployment),
+        *plan(deployment),
         *concurrency(deployment, json.loads(host_json.read_text())),
         *app_settings(deployment, host_json),
     ]
@@ -121,6 +133,16 @@ def rights(deployment: Deployment) -> Iterator[str]:
     for kind, role in needed.items():
         if deployment.of(kind) and role not in {ROLES[each][0] for each in given if each in ROLES}:
             yield f"nobody is given the role {role}."
+
+
+def plan(deployment: Deployment) -> Iterator[str]:
+    """Flex Consumption refuses a site with properties of other plans; Consumption leaves FTP open unless told."""
+    for site in deployment.of(SITE):
+        given = set(at(site, "properties.siteConfig"))
+        if at(site, "properties.functionAppConfig"):
+            yield from (f"{site.name}: Flex Consumption refuses {name}." for name in sorted(given & REFUSED_BY_FLEX))
+        elif missing := {"ftpsState", "linuxFxVersion"} - given:
+            yield f"{site.name}: Consumption needs {', '.join(sorted(missing))}."
 
 
 def concurrency(deployment: Deployment, host: dict[str, Any]) -> Iterator[str]:
