@@ -10,6 +10,7 @@ from tests.infra.bicep.bodies import body_problems
 from tests.infra.bicep.lint import lint_problems
 from tests.infra.bicep.modules import module_problems, parameter_file_problems
 from tests.infra.bicep.names import name_problems
+from tests.infra.bicep.start import start_problems
 from tests.infra.bicep.syntax import BicepFile, Problem, syntax_problems
 
 
@@ -28,5 +29,6 @@ def file_problems(file: BicepFile) -> Iterator[Problem]:
     if not broken:
         yield from name_problems(file)
         yield from module_problems(file)
+        yield from start_problems(file)
         yield from lint_problems(file)
         yield from parameter_file_problems(file) if file.is_parameters else body_problems(file)
