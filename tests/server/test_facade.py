@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -18,6 +21,7 @@ from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
 from d365mcp.settings import Settings, read_settings
 from tests import entra as stand_in
+from tests.dev_host import ROOT
 from tests.entra import API, PUBLIC_CLIENT, TENANT, Answer, challenge_of, json_answer
 
 CALLBACK = "http://localhost:49152/callback"
@@ -479,6 +483,26 @@ READY = {
     "MCP_OAUTH_CLIENT_ID": PUBLIC_CLIENT,
     "MCP_ALLOWED_TENANTS": TENANT,
 }
+
+
+LIGHT = """
+import sys, json
+import function_app
+early = [name for name in sys.modules if name.startswith("d365mcp.server.facade")]
+from d365mcp.app import application
+assert application.well_known("oauth-authorization-server")[0] == 200
+assert application.facade.register(b'{"redirect_uris": ["http://localhost/callback"]}').status == 201
+assert application.facade.authorize("client_id=other").status == 400
+print(json.dumps(early + [name for name in ("httpx", "mcp", "jwt", "cryptography", "pydantic") if name in sys.modules]))
+"""
+
+
+def test_a_cold_start_of_a_sign_in_loads_nothing_heavy_until_entra_is_asked() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=ROOT, env={**os.environ, **READY}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
 
 
 @pytest.mark.parametrize("name", ["MCP_PUBLIC_URL", "MCP_CLIENT_ID", "MCP_OAUTH_CLIENT_ID", "MCP_ALLOWED_TENANTS"])
