@@ -40,6 +40,7 @@ var rules = [
     column: 'p95_ms'
     threshold: p95ThresholdMs
     window: 'PT15M'
+    every: 'PT5M'
   }
   {
     name: 'failing'
@@ -50,6 +51,7 @@ var rules = [
     column: 'error_percent'
     threshold: errorRatePercent
     window: 'PT15M'
+    every: 'PT5M'
   }
   {
     name: 'unavailable'
@@ -60,6 +62,7 @@ var rules = [
     column: 'error_percent'
     threshold: errorRatePercent
     window: 'PT15M'
+    every: 'PT5M'
   }
   {
     name: 'throttled'
@@ -70,6 +73,7 @@ var rules = [
     column: 'throttles'
     threshold: throttleThreshold
     window: 'PT15M'
+    every: 'PT5M'
   }
   {
     name: 'catalog'
@@ -80,6 +84,7 @@ var rules = [
     column: 'failures'
     threshold: 0
     window: 'PT1H'
+    every: 'PT15M'
   }
   {
     name: 'blind'
@@ -90,6 +95,7 @@ var rules = [
     column: 'notices'
     threshold: 0
     window: 'PT1H'
+    every: 'PT15M'
   }
 ]
 
@@ -127,7 +133,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       enabled: true
       autoMitigate: true
       scopes: [workspace.id]
-      evaluationFrequency: 'PT5M'
+      evaluationFrequency: rule.every
       windowSize: rule.window
       // On a new workspace the tables come with the first rows.
       skipQueryValidation: true

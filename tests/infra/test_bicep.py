@@ -1,7 +1,9 @@
 """The Bicep files of infra/: nothing in them that Azure would refuse, and nothing that must never come back."""
 
 import json
+import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from d365mcp.settings import read_settings
 from tests.dev_host import ROOT
 from tests.infra.bicep.check import bicep_files, problems
 from tests.infra.bicep.evaluate import Deployment, Refused, deploy
-from tests.infra.bicep.policy import SITE, at, complaints, environment, source_problems
+from tests.infra.bicep.policy import SECRET, SITE, at, complaints, environment, source_problems
 from tests.infra.bicep.syntax import BicepFile, text
 
 pytestmark = pytest.mark.once
@@ -100,6 +102,29 @@ def test_the_parameters_file_takes_settings_from_the_environment() -> None:
     variables = {"D365FO_BASE_URL": BASICS["d365BaseUrl"], "D365FO_COMPANIES": "usmf", "MCP_TOOLSETS": "data,services"}
     settings = read_settings(environment(deploy(INFRA / "main.bicepparam", variables)))
     assert (settings.companies, settings.toolsets) == (("usmf",), ("data", "services"))
+
+
+def test_resources_can_be_deployed_alone_into_a_group_that_exists() -> None:
+    alone = deploy(INFRA / "resources.bicep", environmentName="test", d365BaseUrl=BASICS["d365BaseUrl"])
+    kinds = Counter(each.type for each in deployed().resources)
+    assert Counter(each.type for each in alone.resources) == kinds - Counter(["Microsoft.Resources/resourceGroups"])
+
+
+def test_a_second_deployment_makes_nothing_new() -> None:
+    first, again = deployed(**SECRETIVE), deployed(**{**SECRETIVE, "d365ClientSecret": "", "cursorKey": ""})
+    known = [(each.id, each.body.get("properties")) for each in first.resources if each.type != SECRET]
+    assert [(each.id, each.body.get("properties")) for each in again.resources] == known
+
+
+def test_azd_finds_the_files_the_code_and_the_app() -> None:
+    told = (INFRA / "azure.yaml").read_text()
+    path, module, service, project = re.findall(
+        r"^ +path: (\S+)|^ +module: (\S+)|^  (\w+):$|^ +project: (\S+)", told, re.MULTILINE
+    )
+    assert (INFRA / path[0] / f"{module[1]}.bicepparam").exists()
+    assert (INFRA / project[3] / "host.json").exists()
+    [site] = deployed().of(SITE)
+    assert site.body["tags"] == {"azd-env-name": BASICS["environmentName"], "azd-service-name": service[2]}
 
 
 def test_the_parameters_file_says_what_has_to_be_given() -> None:
