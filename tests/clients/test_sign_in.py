@@ -204,6 +204,7 @@ def test_nothing_secret_of_a_sign_in_is_in_the_log(visitor: Visitor, server: Dev
     assert not [secret for secret in secrets_of(visitor, entra) if secret in log]
 
 
+@pytest.mark.once
 def test_without_the_facade_the_same_client_is_refused_by_entra(simulator: Simulator, entra: Entra) -> None:
     entra.asked.clear()
     with serving(simulator, entra, MCP_OAUTH_FACADE="false") as host:
