@@ -5,7 +5,8 @@ import re
 import pytest
 
 from d365mcp.__main__ import main
-from d365mcp.errors import D365Error, D365McpError
+from d365mcp.d365.auth import MENDS
+from d365mcp.errors import D365McpError
 from d365mcp.settings import declared
 from d365mcp.tools import ALL_TOOLS
 from tests.dev_host import ROOT
@@ -49,7 +50,12 @@ def test_every_link_within_the_page_has_its_heading() -> None:
 def test_every_alert_is_explained() -> None:
     rules = set(re.findall(r"^    name: '(\w+)'$", (ROOT / "infra" / "app" / "alerts.bicep").read_text(), re.MULTILINE))
     explained = GUIDE.partition("## When an alert fires")[2].partition("\n## ")[0]
-    assert rules and rules <= set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE))
+    assert rules == set(re.findall(r"^\| `(\w+)` \|", explained, re.MULTILINE))
+
+
+def test_every_code_of_entra_that_we_know_is_explained() -> None:
+    explained = GUIDE.partition("## When something is wrong")[2].partition("\n## ")[0]
+    assert MENDS.keys() <= set(re.findall(r"AADSTS\d+", explained))
 
 
 def test_every_output_is_given() -> None:
@@ -57,7 +63,10 @@ def test_every_output_is_given() -> None:
     assert "MCP_ENDPOINT" in named and named <= OUTPUTS | {"clientId"}
 
 
+def codes(kind: type[D365McpError]) -> set[str]:
+    return {kind.code}.union(*(codes(each) for each in kind.__subclasses__()))
+
+
 def test_every_code_of_an_error_is_one_of_ours() -> None:
-    known = {each.code for each in D365McpError.__subclasses__()} | {each.code for each in D365Error.__subclasses__()}
     named = set(re.findall(r"(?:says|code) `([a-z_]+)`", GUIDE))
-    assert {"throttled", "busy"} <= named and named <= known
+    assert {"throttled", "busy"} <= named and named <= codes(D365McpError)
