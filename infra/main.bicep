@@ -128,8 +128,11 @@ param dailyCapGb int = 1
 @maxValue(730)
 param retentionDays int = 30
 
-@description('Whether the platform\'s logs and metrics go to the workspace as well.')
+@description('Whether writes to the blobs, reads of the vault and the app\'s metrics go to the workspace as well.')
 param diagnostics bool = true
+
+@description('The host\'s own log, too: what it says before Application Insights hears anything. About as much as the traces again.')
+param hostLog bool = false
 
 @description('Who gets an e-mail when an alert fires.')
 param alertEmails array = []
@@ -213,6 +216,7 @@ module resources 'resources.bicep' = {
     dailyCapGb: dailyCapGb
     retentionDays: retentionDays
     diagnostics: diagnostics
+    hostLog: hostLog
     alertEmails: alertEmails
     actionGroupIds: actionGroupIds
     p95ThresholdMs: p95ThresholdMs

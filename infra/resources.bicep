@@ -126,8 +126,11 @@ param dailyCapGb int = 1
 @maxValue(730)
 param retentionDays int = 30
 
-@description('Whether the platform\'s logs and metrics go to the workspace as well.')
+@description('Whether writes to the blobs, reads of the vault and the app\'s metrics go to the workspace as well.')
 param diagnostics bool = true
+
+@description('The host\'s own log, too: what it says before Application Insights hears anything. About as much as the traces again.')
+param hostLog bool = false
 
 @description('Who gets an e-mail when an alert fires.')
 param alertEmails array = []
@@ -181,6 +184,7 @@ var problems = filter(
     !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
     !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
     hasNetwork && hostingPlan == 'Consumption' ? 'Consumption has no networks: set networking to public, or hostingPlan to FlexConsumption.' : ''
+    hostLog && !diagnostics ? 'hostLog is one of the diagnostics: set diagnostics to true.' : ''
     fixedOutboundAddress && !hasNetwork ? 'fixedOutboundAddress needs a network: set networking to privateData or private.' : ''
     privateVault && !hasNetwork ? 'privateVault needs a network: set networking to privateData or private.' : ''
   ],
@@ -354,6 +358,7 @@ module functionApp 'app/function.bicep' = {
     subnetId: hasNetwork ? network.outputs.appSubnetId : ''
     publicAccess: networking != 'private'
     diagnostics: diagnostics
+    hostLog: hostLog
     operatorId: operatorId
     operatorType: operatorType
     settings: union(settings, {

@@ -74,8 +74,11 @@ param operatorId string
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorType string
 
-@description('Whether platform logs and metrics go to the workspace.')
+@description('Whether the app\'s metrics go to the workspace.')
 param diagnostics bool
+
+@description('Whether the host\'s own log goes there as well.')
+param hostLog bool
 
 var isFlex = hostingPlan == 'FlexConsumption'
 var containerUrl = '${storage.properties.primaryEndpoints.blob}${packageContainer}'
@@ -254,7 +257,7 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (d
     logs: [
       {
         category: 'FunctionAppLogs'
-        enabled: true
+        enabled: hostLog
       }
     ]
     metrics: [

@@ -157,6 +157,7 @@ def test_flex_consumption_runs_the_newest_python_and_consumption_its_last() -> N
         ({"publicUrl": "https://mcp.contoso.com/mcp"}, "publicUrl is given without /mcp"),
         ({"hostingPlan": "Consumption", "networking": "private"}, "Consumption has no networks"),
         ({"cursorKey": "k" * 32}, "set cursorKeyFromVault"),
+        ({"hostLog": True, "diagnostics": False}, "set diagnostics"),
         ({"readOnly": "yes"}, "readOnly"),
     ],
     ids=str,
