@@ -230,6 +230,8 @@ class Evaluation:
         if not do:
             return Module(declaration.name, None)
         body = self.evaluate(node, local)
+        if not re.fullmatch(r"[\w.()-]{1,64}", body["name"]):
+            raise Refused(f"{self.file.path.name}: a deployment cannot be named {body['name']}.")
         inner = Evaluation(
             BicepFile(self.file.path.parent / declaration.reference), body.get("params", {}), self.deployment
         )

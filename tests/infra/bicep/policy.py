@@ -39,6 +39,20 @@ FIXED: list[tuple[str, str, tuple[Any, ...]]] = [
     (VAULT, "properties.enableRbacAuthorization", (True,)),
     (VAULT, "properties.enablePurgeProtection", (True,)),
 ]
+# https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+NAMES = {
+    STORAGE: r"[a-z0-9]{3,24}",
+    CONTAINER: r"[a-z0-9](-?[a-z0-9]){2,62}",
+    SITE: r"[A-Za-z0-9][A-Za-z0-9-]{0,58}[A-Za-z0-9]",
+    "Microsoft.Web/serverfarms": r"[A-Za-z0-9-]{1,60}",
+    VAULT: r"[A-Za-z](-?[A-Za-z0-9]){2,23}",
+    WORKSPACE: r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]",
+    COMPONENT: r"[^%&\\?/]{0,259}[^%&\\?/. ]",
+    ROLE: r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "Microsoft.Insights/workbooks": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "Microsoft.Resources/resourceGroups": r"[\w.()-]{0,89}[\w()-]",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": r"[A-Za-z0-9][\w-]{2,127}",
+}
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 ROLES = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": ("Storage Blob Data Owner", STORAGE),
@@ -77,6 +91,7 @@ def complaints(deployment: Deployment, secrets: tuple[str, ...], host_json: Path
     """Return what is wrong with a deployment that was given these secrets."""
     return [
         *fixed(deployment),
+        *named(deployment),
         *publishing(deployment),
         *visible(deployment, secrets),
         *rights(deployment),
@@ -92,6 +107,16 @@ def fixed(deployment: Deployment) -> Iterator[str]:
             value = at(each, path)
             if value not in allowed:
                 yield f"{kind} {each.name}: {path} is {value!r}, not {' or '.join(map(repr, allowed))}."
+
+
+def named(deployment: Deployment) -> Iterator[str]:
+    """Find names Azure does not take, and resources that are made twice."""
+    for each in deployment.resources:
+        own = each.name.rpartition("/")[2]
+        if not re.fullmatch(NAMES.get(each.type, ".+"), own):
+            yield f"{each.type} cannot be named {own}."
+    places = [(each.id, each.scope.id if isinstance(each.scope, Resource) else "") for each in deployment.resources]
+    yield from (f"{place[0]} is made twice." for place in {each for each in places if places.count(each) > 1})
 
 
 def at(resource: Resource, path: str) -> Any:
@@ -209,6 +234,10 @@ def source_problems(file: BicepFile) -> Iterator[Problem]:
         name = text(parts(node)[0]).rpartition(".")[2] if node.type == "call_expression" else ""
         if re.match(r"list[A-Z]|list$", name):
             yield file.problem(node, f"{name}() reads keys: give the identity a role in place of a key.")
+        elif name in ("newGuid", "utcNow"):
+            yield file.problem(
+                node, f"{name}() makes each deployment another: derive names with guid() or uniqueString()."
+            )
     for output in file.of("output").values():
         shown = {text(each) for each in walk(output.node) if each.type == "identifier"} & secure
         if shown:
