@@ -1,0 +1,314 @@
+"""The audit as it is stored: every write and every refused call, by whom, on what, how it ended; nothing of a record."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d365mcp.app import Application
+from d365mcp.server.messages import Reply
+from d365mcp.settings import read_settings
+from d365mcp.simulator.insights import KEY
+from d365mcp.simulator.log_analytics import WORKSPACE
+from tests.signing import APP, TENANT, USER, publish, token
+from tests.simulated import Simulator
+from tests.telemetry.conftest import Workspace
+
+HEADERS = {
+    "host": "localhost",
+    "content-type": "application/json",
+    "accept": "application/json",
+    "mcp-protocol-version": "2025-11-25",
+}
+SETTINGS = {
+    "D365FO_AUTH": "managed_identity",
+    "D365FO_ALLOWED_ACTIONS": "*",
+    "D365FO_ALLOWED_SERVICES": "UserSessionService/*",
+    "MCP_AUTH": "jwt",
+    "MCP_CLIENT_ID": APP,
+    "MCP_ALLOWED_TENANTS": TENANT,
+    "MCP_PUBLIC_URL": "https://mcp.contoso.com",
+    "MCP_READ_ONLY": "false",
+    "MCP_TOOLSETS": "all",
+}
+# Never to be seen in an audit: in every value of a record, and of a filter.
+CANARY = "canary"
+GROUPS = {"entity_name": "CustomerGroups"}
+
+
+@dataclass
+class Trail:
+    """A server on a loop of its own, and the audit it leaves behind."""
+
+    application: Application
+    simulator: Simulator
+    runner: asyncio.Runner
+
+    def post(self, message: Any, authorization: str | None, **headers: str) -> Reply:
+        told = {"authorization": authorization} if authorization else {}
+        body = json.dumps(message).encode()
+        return self.runner.run(self.application.endpoint.handle("POST", {**HEADERS, **told, **headers}, body))
+
+    def call(self, tool: str, /, role: str = "D365.Admin", **arguments: Any) -> dict[str, Any]:
+        """Call a tool, and return its result or its error."""
+        params = {"name": f"d365fo_{tool}", "arguments": arguments}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        body = json.loads(self.post(message, f"Bearer {token(self.simulator.base_url, scp=role)}").body)
+        return dict(body.get("result") or body["error"])
+
+    def rows(self, query: str = "AppEvents | where Name == 'mcp.audit'") -> list[dict[str, Any]]:
+        """Return what is stored, the oldest first."""
+        assert self.application.telemetry.flush()
+        found = Workspace(self.simulator).rows(f"{query} | order by TimeGenerated asc")
+        assert CANARY not in json.dumps(found)
+        return [json.loads(row["Properties"]) for row in found]
+
+    def told(self) -> list[tuple[str, str | None, str]]:
+        """Return tool, entity and outcome of each row."""
+        return [(row["tool"].removeprefix("d365fo_"), row.get("entity"), row["outcome"]) for row in self.rows()]
+
+
+@pytest.fixture
+def start(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Start a server with some settings changed."""
+    publish(simulator, "one")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, value in simulator.identity_environment().items():
+        monkeypatch.setenv(name, value)
+    own = {
+        "D365FO_BASE_URL": simulator.base_url,
+        "AZURE_AUTHORITY_HOST": simulator.base_url,
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={simulator.base_url}/",
+        "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
+    }
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+
+        def begin(**changes: str) -> Trail:
+            settings = read_settings({**SETTINGS, **own, **changes})
+            assert settings.problems == ()
+            application = Application(settings)
+            stack.callback(application.telemetry.close)
+            stack.callback(lambda: runner.run(let_go(application)))
+            return Trail(application, simulator, runner)
+
+        yield begin
+
+
+async def let_go(application: Application) -> None:
+    await application.client.aclose()
+    if checks := application.endpoint.callers.tokens.value:
+        await checks.http.aclose()
+
+
+@pytest.fixture
+def trail(start: Any) -> Trail:
+    return start()  # type: ignore[no-any-return]
+
+
+def group(number: str) -> dict[str, Any]:
+    return {"CustomerGroupId": number, "Description": f"{CANARY} {number}"}
+
+
+def test_writes_are_told_with_who_what_and_the_same_hash_for_the_same_record(trail: Trail) -> None:
+    key = {"CustomerGroupId": "AUD", "dataAreaId": "usmf"}
+    trail.call("create_entity_record", **GROUPS, data=group("AUD"))
+    trail.call("update_entity_record", **GROUPS, key=key, data={"Description": CANARY})
+    trail.call("delete_entity_record", **GROUPS, key=key, confirm=True)
+    rows = trail.rows()
+    assert [(row["caller"], row["entity"], row["outcome"]) for row in rows] == [(USER, "CustomerGroups", "done")] * 3
+    assert [row["tool"].split("_")[1] for row in rows] == ["create", "update", "delete"]
+    assert len({row["key_hash"] for row in rows}) == 1
+    assert "AUD" not in json.dumps(rows)
+
+
+def test_a_write_carries_the_activity_id_of_its_own_exchange(trail: Trail) -> None:
+    trail.call("create_entity_record", **GROUPS, data=group("ACT"), return_record=True)
+    [row] = trail.rows()
+    [exchange] = trail.rows("AppDependencies | where DependencyType == 'HTTP' and Name startswith 'POST /data'")
+    assert row["ms-dyn-aid"] == exchange["ms-dyn-aid"] != ""
+
+
+def test_each_part_of_a_batch_is_told(trail: Trail) -> None:
+    operations = [
+        {"operation": "create", "entity_name": "CustomerGroups", "data": group("BA1")},
+        {
+            "operation": "update",
+            "entity_name": "CustomerGroups",
+            "key": {"CustomerGroupId": "none", "dataAreaId": "usmf"},
+            "data": {"Description": "x"},
+        },
+    ]
+    trail.call("batch", operations=operations, atomic=False)
+    first, second = sorted(trail.rows(), key=lambda row: row["outcome"])
+    assert (first["tool"], first["outcome"], second["outcome"]) == ("d365fo_batch", "done", "not_found")
+    assert first["key_hash"] != second["key_hash"]
+    assert first["ms-dyn-aid"] == second["ms-dyn-aid"] != ""
+
+
+def test_actions_services_and_what_concerns_all_instances_are_told(trail: Trail) -> None:
+    trail.call("call_action", action="GetApplicationVersion", entity_name="DataManagementEntities")
+    service = {"service_group": "UserSessionService", "service_name": "AifUserSessionService"}
+    trail.call("call_json_service", **service, operation_name="GetUserSessionInfo")
+    trail.call("sync_metadata")
+    trail.call("reset_performance_stats")
+    assert trail.told() == [
+        ("call_action", "DataManagementEntities.GetApplicationVersion", "done"),
+        ("call_json_service", "UserSessionService/AifUserSessionService/GetUserSessionInfo", "done"),
+        ("sync_metadata", None, "done"),
+        ("reset_performance_stats", None, "done"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        ({"status": 400, "body": "no"}, "bad_request"),
+        ({"status": 403}, "forbidden"),
+        ({"status": 412}, "conflict"),
+        ({"status": 429}, "throttled"),
+        ({"status": 503}, "outcome_unknown"),
+        ({"kind": "drop"}, "outcome_unknown"),
+        ({"kind": "malformed"}, "outcome_unknown"),
+    ],
+)
+def test_a_write_that_fails_is_told_with_how(trail: Trail, trouble: dict[str, Any], outcome: str) -> None:
+    trail.simulator.fault("/data/CustomerGroups", method="POST", times=0, **trouble)
+    trail.call("create_entity_record", **GROUPS, data=group("BAD"))
+    assert trail.told() == [("create_entity_record", "CustomerGroups", outcome)]
+
+
+def test_a_batch_that_fails_as_a_whole_is_told_part_by_part(trail: Trail) -> None:
+    trail.simulator.fault(r"/data/\$batch", times=0, status=429)
+    trail.call("batch", operations=[{"operation": "create", "entity_name": "CustomerGroups", "data": group("B")}] * 2)
+    assert trail.told() == [("batch", "CustomerGroups", "throttled")] * 2
+
+
+def test_a_write_cut_short_by_its_caller_is_told(trail: Trail) -> None:
+    trail.call("get_entity_schema", entity_name="CustomerGroups")
+    trail.simulator.fault("/data/CustomerGroups", method="POST", kind="slow", seconds=30)
+
+    async def hang_up() -> None:
+        params = {"name": "d365fo_create_entity_record", "arguments": {**GROUPS, "data": group("CUT")}}
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+        headers = {**HEADERS, "authorization": f"Bearer {token(trail.simulator.base_url, scp='D365.Write')}"}
+        call = asyncio.create_task(trail.application.endpoint.handle("POST", headers, body))
+        while not await asyncio.to_thread(trail.simulator.log, "/data/customergroups"):
+            pass
+        call.cancel()
+        await asyncio.wait([call])
+
+    trail.runner.run(hang_up())
+    assert trail.told() == [("create_entity_record", "CustomerGroups", "outcome_unknown")]
+
+
+def test_what_reads_or_only_rehearses_leaves_no_trace(trail: Trail) -> None:
+    trail.call("create_entity_record", **GROUPS, data=group("DRY"), dry_run=True)
+    trail.call("query_entities", **GROUPS, filter=f"Description eq '{CANARY}'")
+    trail.call("call_json_service", service_group="UserSessionService")
+    trail.call("query_entities", entity_name="NoSuchThing")
+    assert trail.rows() == []
+
+
+# Refused calls
+
+RECORD = {"key": {"CustomerGroupId": CANARY, "dataAreaId": "usmf"}, "data": {"Description": CANARY}}
+REFUSED: dict[str, tuple[dict[str, str], str, dict[str, Any], str | None]] = {
+    "only reading is allowed": (
+        {"MCP_READ_ONLY": "true"},
+        "update_entity_record",
+        {**GROUPS, **RECORD},
+        "CustomerGroups",
+    ),
+    "the toolset is not on offer": ({"MCP_TOOLSETS": "data"}, "sync_metadata", {}, None),
+    "the entity may not be written": (
+        {"D365FO_WRITABLE_ENTITIES": "VendorsV2"},
+        "update_entity_record",
+        {**GROUPS, **RECORD},
+        "CustomerGroups",
+    ),
+    "the company may not be touched": (
+        {"D365FO_COMPANIES": "ussi"},
+        "update_entity_record",
+        {**GROUPS, **RECORD},
+        "CustomerGroups",
+    ),
+    "the company may not be read": (
+        {"D365FO_COMPANIES": "ussi"},
+        "query_entities",
+        {**GROUPS, "company": "usmf", "filter": f"Description eq '{CANARY}'"},
+        "CustomerGroups",
+    ),
+    "the action may not be invoked": (
+        {"D365FO_ALLOWED_ACTIONS": ""},
+        "call_action",
+        {"action": "GetApplicationVersion", "entity_name": "DataManagementEntities"},
+        "DataManagementEntities",
+    ),
+    "the service may not be called": (
+        {"D365FO_ALLOWED_SERVICES": ""},
+        "call_json_service",
+        {"service_group": "A", "service_name": "B", "operation_name": "C", "parameters": {"x": CANARY}},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "tool", "arguments", "entity"), REFUSED.values(), ids=REFUSED)
+def test_a_call_the_operator_forbids_is_told(
+    start: Any, settings: dict[str, str], tool: str, arguments: dict[str, Any], entity: str | None
+) -> None:
+    trail = start(**settings)
+    assert json.loads(trail.call(tool, **arguments)["content"][0]["text"])["code"] == "not_allowed"
+    [row] = trail.rows()
+    assert (row["caller"], row["tool"], row["outcome"]) == (USER, f"d365fo_{tool}", "not_allowed")
+    assert (row.get("entity"), "key_hash" in row) == (entity, "key" in arguments)
+
+
+def test_a_call_beyond_the_callers_role_is_told(trail: Trail) -> None:
+    trail.call("delete_entity_record", "D365.Read", **GROUPS, key=RECORD["key"], confirm=True)
+    [row] = trail.rows()
+    assert (row["caller"], row["outcome"], row["entity"]) == (USER, "insufficient_scope", "CustomerGroups")
+    assert len(row["key_hash"]) == 16
+
+
+def test_an_entity_that_is_no_name_is_not_told(trail: Trail) -> None:
+    trail.call("delete_entity_record", "D365.Read", entity_name=f"{CANARY}; drop table", key="odd")
+    [row] = trail.rows()
+    assert "entity" not in row
+    assert "key_hash" not in row
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"exp": 1}, "expired"),
+        ({"aud": "api://somebody-else"}, "wrong_audience"),
+        ({"tid": "aaaaaaaa-0000-4000-8000-0000000000ff"}, "wrong_tenant"),
+        ({"key": "two"}, "unknown_key"),
+    ],
+)
+def test_a_token_that_does_not_do_is_told_by_nobodys_name(trail: Trail, changes: dict[str, Any], outcome: str) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    refused = f"Bearer {token(trail.simulator.base_url, **changes)}"
+    assert trail.post(message, refused, **{"mcp-name": "d365fo_batch"}).status == 401
+    [row] = trail.rows()
+    assert (row["caller"], row["tool"], row["outcome"]) == ("unknown", "d365fo_batch", outcome)
+
+
+def test_a_caller_without_a_role_is_told_by_name(trail: Trail) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    assert trail.post(message, f"Bearer {token(trail.simulator.base_url, scp='other')}").status == 403
+    [row] = trail.rows()
+    assert (row["caller"], row["outcome"]) == (USER, "insufficient_scope")
+
+
+def test_who_has_not_signed_in_yet_is_not_told(trail: Trail) -> None:
+    assert trail.post({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, None).status == 401
+    assert trail.rows() == []
