@@ -168,8 +168,16 @@ var hasVault = d365Auth == 'client_secret' || cursorKeyFromVault
 var hasNetwork = networking != 'public'
 
 // A parameter's own constraints see no other: these say all that is wrong at once, before anything is created.
+var clients = {
+  d365ClientId: d365ClientId
+  authClientId: authClientId
+  facadeClientId: facadeClientId
+  operatorId: operatorId
+}
+var notIds = filter(items(clients), each => !empty(each.value) && length(each.value) != 36)
 var problems = filter(
   [
+    !empty(notIds) ? '${join(map(notIds, each => each.key), ', ')} must be an id of Entra, such as 11111111-2222-3333-4444-555555555555.' : ''
     !startsWith(toLower(d365BaseUrl), 'https://') ? 'd365BaseUrl must start with https://.' : ''
     !empty(publicUrl) && !startsWith(toLower(publicUrl), 'https://') ? 'publicUrl must start with https://.' : ''
     !empty(publicUrl) && (endsWith(publicUrl, '/') || endsWith(publicUrl, '/mcp')) ? 'publicUrl is given without /mcp and without a slash at its end.' : ''
@@ -184,6 +192,9 @@ var problems = filter(
     !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
     !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
     hasNetwork && hostingPlan == 'Consumption' ? 'Consumption has no networks: set networking to public, or hostingPlan to FlexConsumption.' : ''
+    contains(allowedOrigins, '*') ? 'allowedOrigins lists origins such as https://inspector.contoso.com: a * would let in every page.' : ''
+    alwaysReadyInstances > 0 && hostingPlan == 'Consumption' ? 'Consumption has no instances that never sleep: set alwaysReadyInstances to 0, or hostingPlan to FlexConsumption.' : ''
+    alwaysReadyInstances > maximumInstances ? 'alwaysReadyInstances is above maximumInstances: raise that, or lower this.' : ''
     hostLog && !diagnostics ? 'hostLog is one of the diagnostics: set diagnostics to true.' : ''
     fixedOutboundAddress && !hasNetwork ? 'fixedOutboundAddress needs a network: set networking to privateData or private.' : ''
     privateVault && !hasNetwork ? 'privateVault needs a network: set networking to privateData or private.' : ''
