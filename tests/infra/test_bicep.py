@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from d365mcp.server.challenges import ROLES
 from d365mcp.settings import read_settings
 from tests.dev_host import ROOT
 from tests.infra.bicep.check import bicep_files, problems
 from tests.infra.bicep.evaluate import Deployment, Refused, deploy
-from tests.infra.bicep.policy import SECRET, SITE, at, complaints, environment, source_problems
+from tests.infra.bicep.policy import SECRET, SETTINGS, SITE, at, complaints, environment, source_problems
 from tests.infra.bicep.syntax import BicepFile, text
 
 pytestmark = pytest.mark.once
@@ -125,6 +126,34 @@ def test_azd_finds_the_files_the_code_and_the_app() -> None:
     assert (INFRA / project[3] / "host.json").exists()
     [site] = deployed().of(SITE)
     assert site.body["tags"] == {"azd-env-name": BASICS["environmentName"], "azd-service-name": service[2]}
+
+
+def test_the_registration_fits_what_the_server_looks_for() -> None:
+    made = deployed(**CONFIGURATIONS["façade"], publicUrl="https://mcp.contoso.com")
+    server, clients = made.of("Microsoft.Graph/applications")
+    settings = read_settings(environment(made))
+    assert [each["value"] for each in server.body["appRoles"]] == list(ROLES)
+    assert [each["value"] for each in server.body["api"]["oauth2PermissionScopes"]] == list(ROLES)
+    assert settings.own_audiences == tuple(server.body["identifierUris"])
+    assert settings.public_url == "https://mcp.contoso.com"
+    assert settings.redirect_uris == tuple(clients.body["publicClient"]["redirectUris"])
+    assert settings.redirect_uris == read_settings({}).redirect_uris
+    assert settings.problems == ()
+
+
+@pytest.mark.parametrize(("read_only", "names"), [(True, ROLES[:1]), (False, ROLES[:2])])
+def test_the_platform_tells_clients_the_scopes_the_server_would(read_only: bool, names: tuple[str, ...]) -> None:
+    made = deployed(**CONFIGURATIONS["own registration"], readOnly=read_only)
+    variables = environment(made)
+    uri = read_settings(variables).application_id_uri
+    assert variables["WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES"].split(",") == [f"{uri}/{name}" for name in names]
+    [registration] = made.of("Microsoft.Graph/applications")
+    assert registration.body["identifierUris"] == [uri]
+
+
+def test_app_service_authentication_is_turned_off_again() -> None:
+    [signin] = (each for each in deployed().of(SETTINGS) if each.name.endswith("/authsettingsV2"))
+    assert at(signin, "properties.platform.enabled") is False
 
 
 def test_the_parameters_file_says_what_has_to_be_given() -> None:
