@@ -71,6 +71,13 @@ var panels = [
     width: '50'
   }
   {
+    name: 'first'
+    title: 'First answers of new processes'
+    query: loadTextContent('workbook/first.kql')
+    visualization: 'table'
+    width: '50'
+  }
+  {
     name: 'failures'
     title: 'Failures'
     query: loadTextContent('workbook/failures.kql')
@@ -82,7 +89,7 @@ var panels = [
     title: 'Costliest calls to F&O'
     query: loadTextContent('workbook/d365.kql')
     visualization: 'table'
-    width: '50'
+    width: '100'
   }
   {
     name: 'clients'
@@ -138,9 +145,12 @@ var choices = {
         timeContextFromParameter: 'TimeRange'
         queryType: 0
         resourceType: workspaceType
+        defaultValue: 'value::all'
         value: ['value::all']
         typeSettings: {
           additionalResourceOptions: ['value::all']
+          // All servers are one star: where none has sent anything yet, a list of all would be empty, and no KQL.
+          selectAllValue: '*'
           showDefault: false
         }
       }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from d365mcp.events import CatalogRefreshed, D365Exchange
+from d365mcp.settings import Settings
 from d365mcp.telemetry.exporter import Telemetry
 from tests.infra.bicep.evaluate import deploy
 from tests.kusto.language import problems
@@ -35,12 +38,12 @@ def panels() -> dict[str, dict[str, Any]]:
     return {each["name"]: each["content"] for each in workbook()["items"] if each["type"] == 3}
 
 
-def queries() -> dict[str, str]:
-    """Return every query with the choices made: one server, points of five minutes."""
+def queries(server: str = "func-contoso") -> dict[str, str]:
+    """Return every query with the choices made: a server, or * for all; points of five minutes."""
     found = {name: panel["query"] for name, panel in panels().items()}
     [choices] = (each["content"] for each in workbook()["items"] if each["type"] == 9)
     found |= {each["name"]: each["query"] for each in choices["parameters"] if "query" in each}
-    made = {"{Server}": "'func-contoso'", "{TimeRange:grain}": "5m"}
+    made = {"{Server}": f"'{server}'", "{TimeRange:grain}": "5m"}
     for choice, value in made.items():
         found = {name: query.replace(choice, value) for name, query in found.items()}
     return found
@@ -60,6 +63,21 @@ def test_microsofts_language_service_finds_nothing_wrong_with_the_queries() -> N
     found = problems(queries())
     assert [problem for each in found.values() for problem in each] == []
     assert not [query for query in queries().values() if "{" in query]
+
+
+def test_one_server_or_all_are_shown(
+    settings: Settings, started: Callable[[Settings], Telemetry], workspace: Workspace
+) -> None:
+    for site in ("func-contoso", "func-fabrikam"):
+        telemetry = started(replace(settings, site_name=site))
+        telemetry(tool_call())
+        assert telemetry.flush()
+
+    def calls(server: str) -> int:
+        [summary] = workspace.rows(queries(server)["summary"])
+        return int(summary["calls"])
+
+    assert (calls("func-contoso"), calls("*")) == (1, 2)
 
 
 def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: Workspace) -> None:
@@ -86,7 +104,9 @@ def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: W
     assert max(row["p99_ms"] for row in shown["percentiles"]) == 600
     assert [(row["d365_percent"], row["waiting_percent"]) for row in shown["share"]] == [(25, 2.5)]
     assert [(row["throttles"], row["retries"]) for row in shown["throttles"]] == [(1, 2)]
-    assert [(row["cold_starts"], row["p95_ms"]) for row in shown["cold_starts"]] == [(1, 200)]
+    assert [row["cold_starts"] for row in shown["cold_starts"]] == [1]
+    [first_answers] = shown["first"]
+    assert (first_answers["request"], first_answers["p95_ms"]) == ("d365fo_query_entities", 200)
     assert [row["instances"] for row in shown["instances"]] == [1]
     assert [(row["name"], row["error_code"]) for row in shown["failures"]] == [("d365fo_query_sql", "throttled")]
     [costly] = shown["d365"]
