@@ -66,6 +66,33 @@ def test_our_app_is_indexed_and_answers_without_a_setting() -> None:
     assert (refused.status, refused.headers["allow"]) == (405, "POST")
 
 
+def test_who_has_no_token_is_told_where_to_sign_in() -> None:
+    ping = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
+    headers = {"Host": "localhost", "Content-Type": "application/json", "X-MS-CLIENT-PRINCIPAL": "e30="}
+    outcome = run_app(
+        TESTS.parent,
+        Call("mcp", "POST", "http://localhost/mcp", headers, body=json.dumps(ping)),
+        Call("mcp", "POST", "http://localhost/mcp", {**headers, "Authorization": "Bearer e30"}, body=json.dumps(ping)),
+        Call("health_deep", "GET", "http://localhost/health/deep", headers),
+        environ={
+            "D365FO_BASE_URL": "https://contoso.operations.dynamics.com",
+            "MCP_AUTH": "jwt",
+            "MCP_CLIENT_ID": "api",
+            "MCP_ALLOWED_TENANTS": "aaaaaaaa-0000-4000-8000-000000000001",
+            "MCP_PUBLIC_URL": "https://mcp.contoso.com",
+        },
+    )
+    assert outcome.triggers["mcp"]["authLevel"] == outcome.triggers["health_deep"]["authLevel"] == "ANONYMOUS"
+    assert [answer.status for answer in outcome.answers] == [401] * 3
+    where = 'resource_metadata="https://mcp.contoso.com/.well-known/oauth-protected-resource/mcp"'
+    assert all(where in answer.headers["www-authenticate"] for answer in outcome.answers)
+    assert ['error="invalid_token"' in answer.headers["www-authenticate"] for answer in outcome.answers] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_the_catalogs_timer_is_there_only_where_storage_is_shared() -> None:
     given = {"D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "AzureWebJobsStorage": ""}
     assert "catalog" not in run_app(TESTS.parent, environ=given).triggers

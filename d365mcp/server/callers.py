@@ -108,21 +108,38 @@ class Callers:
         token = bearer(headers)
         if self.settings.mcp_auth == "easy_auth":
             claims = platform_claims(headers, self.settings)
-            token = token or headers.get("x-ms-token-aad-access-token")
-        elif token is not None:
-            claims = await (await self.tokens.get()).claims(token)
+            token = headers.get("x-ms-token-aad-access-token", token)
         else:
-            claims = None
+            claims = await (await self.tokens.get()).claims(token) if token else None
         if claims is None:
             raise Refused(unauthorized(self.settings, "Sign in first: no access token came with the request."))
-        on_behalf = self.settings.d365_auth == "on_behalf_of"
-        return Caller(name_of(claims), roles_of(claims), token if on_behalf else None)
+        return Caller(name_of(claims), roles_of(claims), self.assertion(token, claims))
+
+    def assertion(self, token: str | None, claims: Mapping[str, Any]) -> str | None:
+        """Return the caller's token where it is to be exchanged. Raises InvalidToken for that of somebody else.
+
+        The platform may let a user in by a cookie, and passes on whatever token comes beside it.
+        """
+        if self.settings.d365_auth != "on_behalf_of" or token is None:
+            return None
+        if self.settings.mcp_auth == "easy_auth" and user_of(token) != claims.get("oid"):
+            raise InvalidToken("somebody_elses", "The token is not that of the user who is signed in.")
+        return token
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
     """Return the token of the Authorization header; never that of a URL, which ends up in logs."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def user_of(token: str) -> Any:
+    """Return whom a token names, unchecked: Entra checks it before it exchanges it."""
+    payload = f"{token}..".split(".")[1]
+    try:
+        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["oid"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[str, Any] | None:

@@ -4,9 +4,12 @@ https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-token
 """
 
 import asyncio
+import hashlib
 import ssl
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +33,8 @@ LAST_SECONDS = 86_400.0
 COOLING_SECONDS = 30.0
 FETCH_SECONDS = 5.0
 LARGEST_KEYS = 256 * 1024
+# A client shows the same token for an hour; checking one takes longer than many an answer.
+MOST_SEEN = 1000
 
 # The v1.0 endpoints' issuers, which have names of their own.
 V1_ISSUERS = {"https://login.partner.microsoftonline.cn": "https://sts.chinacloudapi.cn"}
@@ -49,6 +54,16 @@ TELLING: dict[type[Exception], tuple[str, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A token found good: what it claims, and as long as its tenant has that key."""
+
+    claims: Mapping[str, Any]
+    tenant: str
+    key: jwt.PyJWK
+    until: float
+
+
 class TokenCheck:
     """Says what a token claims, if it is one that Entra made for this server."""
 
@@ -63,21 +78,38 @@ class TokenCheck:
             tenant: SigningKeys(self.http, f"{root}/{tenant}/discovery/v2.0/keys") for tenant in settings.tenants
         }
 
+        self.seen: OrderedDict[bytes, Seen] = OrderedDict()
+
     async def claims(self, token: str) -> Mapping[str, Any]:
         """Return a token's claims. Raises InvalidToken; Refused when Entra's keys cannot be had."""
-        tenant, name = outline(token)
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        seen = self.seen.get(digest)
+        tenant, name = (seen.tenant, str(seen.key.key_id)) if seen else outline(token)
         if tenant not in self.keys:
             raise InvalidToken("wrong_tenant", "The token's tenant is not among those this server lets in.")
         key = await self.keys[tenant].named(name)
         if key is None:
             raise InvalidToken("unknown_key", "The token is signed with a key that its tenant does not have.")
+        if seen and seen.key is key and time.time() < seen.until:
+            self.seen.move_to_end(digest)
+            return seen.claims
         claims = self.checked(token, key, tenant)
+        self.keep(digest, Seen(claims, tenant, key, int(claims["exp"]) + SKEW_SECONDS))
+        return claims
+
+    def keep(self, digest: bytes, seen: "Seen") -> None:
+        self.seen[digest] = seen
+        if len(self.seen) > MOST_SEEN:
+            self.seen.popitem(last=False)
+
+    def checked(self, token: str, key: jwt.PyJWK, tenant: str) -> dict[str, Any]:
+        claims = self.verified(token, key, tenant)
         # An ID token tells the client who signed in; it is no permission to call anybody.
         if not (claims.get("azp") or claims.get("appid")):
             raise InvalidToken("not_an_access_token", "This is an ID token: send the access token for this server.")
         return claims
 
-    def checked(self, token: str, key: jwt.PyJWK, tenant: str) -> dict[str, Any]:
+    def verified(self, token: str, key: jwt.PyJWK, tenant: str) -> dict[str, Any]:
         try:
             return jwt.decode(
                 token,

@@ -14,10 +14,15 @@ import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Tool
 
+from d365mcp.server import tokens
+from d365mcp.server.callers import Callers
+from d365mcp.server.challenges import InvalidToken
 from d365mcp.server.messages import Refused, Reply
 from d365mcp.server.tokens import TokenCheck
 from d365mcp.settings import Settings
@@ -216,6 +221,17 @@ def test_a_token_without_the_name_of_its_key_is_refused(served: Served) -> None:
     refused(ask(served, f"Bearer {nameless}"), "not one of Entra's")
 
 
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just(TENANT)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=10), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+def encoded(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
 NESTED = "[" * 6000
 GARBAGE = {
     "text": "garbage",
@@ -409,6 +425,77 @@ def test_without_entras_keys_nobody_is_let_in_and_it_is_told(simulator: Simulato
     assert b"signing keys could not be fetched from 127.0.0.1" in replies[0].body
 
 
+def test_a_token_seen_before_is_good_as_long_as_it_and_its_key_are(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(simulator, "one")
+    settings = Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,))
+
+    async def scenario() -> None:
+        check = TokenCheck(settings)
+        async with check.http:
+            shown = token(simulator.base_url)
+            first = await check.claims(shown)
+            monkeypatch.setattr(tokens, "ALGORITHMS", [])  # no token can be checked any more
+            assert await check.claims(shown) is first
+            monkeypatch.setattr(tokens.time, "time", lambda now=time.time: now() + 3700)
+            with pytest.raises(InvalidToken):
+                await check.claims(shown)
+            monkeypatch.undo()
+            assert await check.claims(shown) is not None
+            publish(simulator, "two")
+            await check.claims(token(simulator.base_url, key="two"))  # brings the new keys
+            with pytest.raises(InvalidToken, match="unknown_key"):
+                await check.claims(shown)
+
+    asyncio.run(scenario())
+
+
+def test_only_so_many_tokens_are_remembered(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(simulator, "one")
+    monkeypatch.setattr(tokens, "MOST_SEEN", 3)
+
+    async def scenario() -> int:
+        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+        async with check.http:
+            for number in range(10):
+                await check.claims(token(simulator.base_url, oid=str(number)))
+        return len(check.seen)
+
+    assert asyncio.run(scenario()) == 3
+
+
+ODD = st.one_of(
+    st.text(max_size=200),
+    st.lists(st.sampled_from(["Bearer", " ", ".", "e30", "W10", "bnVsbA", "=", ",", "\ud800", "\x00", "é"])).map(
+        "".join
+    ),
+    st.builds(
+        lambda header, payload: f"Bearer {encoded(header)}.{encoded(payload)}.e30",
+        st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64", "jwk", "x5c"]), JSON),
+        st.dictionaries(st.sampled_from(["tid", "exp", "aud", "iss", "oid"]), JSON),
+    ),
+)
+
+
+@given(ODD)
+def test_no_authorization_header_is_too_odd_for_a_401(authorization: str) -> None:
+    callers = Callers(
+        Settings(mcp_auth="jwt", caller_client_id=APP, allowed_tenants=(TENANT,), authority="http://[::1]:9")
+    )
+    with pytest.raises(Refused) as refused:
+        asyncio.run(callers.identify({"authorization": authorization}))
+    assert refused.value.reply.status == 401
+
+
+@given(st.one_of(st.binary(max_size=100), JSON.map(lambda value: json.dumps(value).encode())))
+def test_no_header_of_the_platform_is_too_odd_for_a_401(document: bytes) -> None:
+    callers = Callers(Settings(mcp_auth="easy_auth", platform_auth=True))
+    with pytest.raises(Refused) as refused:
+        asyncio.run(callers.identify({"x-ms-client-principal": base64.b64encode(document).decode()}))
+    assert refused.value.reply.status in (401, 403)
+
+
 # App Service Authentication
 
 EASY = {"MCP_AUTH": "easy_auth", "MCP_READ_ONLY": "false", "MCP_TOOLSETS": "all"}
@@ -465,6 +552,23 @@ def test_whom_the_platform_let_in_without_signing_in_is_refused(easy: Served) ->
 def test_a_header_the_platform_does_not_write_is_refused(easy: Served, written: str) -> None:
     reply = ask_easy(easy, {"x-ms-client-principal": written})
     assert reply.status_code in (401, 403)
+
+
+def test_only_the_signed_in_users_own_token_is_exchanged() -> None:
+    on_behalf = Settings(mcp_auth="easy_auth", platform_auth=True, d365_auth="on_behalf_of")
+    own, other = (signed({"oid": name}) for name in (USER, "somebody else"))
+    read = principal((SCP, "D365.Read"))
+
+    def assertion(**headers: str) -> str | None:
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        return asyncio.run(Callers(on_behalf).identify({**read, **told})).assertion
+
+    assert assertion(authorization=f"Bearer {own}") == own
+    assert assertion(x_ms_token_aad_access_token=own, authorization=f"Bearer {other}") == own
+    assert assertion() is None
+    for odd in (other, "garbage", "a.b.c", "..", "e30.W10.e30"):
+        with pytest.raises(Refused):
+            assertion(authorization=f"Bearer {odd}")
 
 
 def test_the_platforms_header_is_not_believed_where_it_is_off(simulator: Simulator) -> None:

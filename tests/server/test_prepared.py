@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from d365mcp.app import Application
 from d365mcp.events import McpRequest
 from d365mcp.server.endpoint import Endpoint
@@ -127,7 +129,7 @@ def test_one_loading_serves_all_who_wait() -> None:
 
 
 LIGHT = """
-import sys, asyncio, json
+import os, sys, asyncio, json
 import function_app
 before = {name.partition(".")[0] for name in sys.modules}
 from d365mcp.app import application
@@ -136,15 +138,22 @@ body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
 async def ask():
     application.endpoint.arm = lambda: None
     return await application.endpoint.handle("POST", headers, body)
-assert asyncio.run(ask()).status == 200
+assert str(asyncio.run(ask()).status) == os.environ["STATUS"]
 heavy = ["mcp", "mcp_types", "pydantic", "httpx", "azure.identity", "msal", "starlette", "jsonschema", "opencensus",
          "duckdb", "sqlglot", "cryptography", "jwt", "tenacity", "sqlite3", "ijson", "requests", "d365mcp.tools", "d365mcp.d365"]
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
 
 
-def test_a_cold_start_loads_nothing_heavy_before_and_for_a_prepared_answer() -> None:
-    environ = {**os.environ, "D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "MCP_AUTH": "none"}
+@pytest.mark.parametrize(("mode", "status"), [("none", 200), ("jwt", 401), ("easy_auth", 401)])
+def test_a_cold_start_loads_nothing_heavy_before_and_for_a_first_answer(mode: str, status: int) -> None:
+    """The first answer is prepared, or tells to sign in: what checks tokens loads while somebody does."""
+    environ = {
+        **os.environ,
+        "D365FO_BASE_URL": "https://contoso.operations.dynamics.com",
+        "MCP_AUTH": mode,
+        "STATUS": str(status),
+    }
     done = subprocess.run(
         [sys.executable, "-c", LIGHT], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
     )
