@@ -48,8 +48,10 @@ def outputs(file: BicepFile, module: Declaration, asked: BicepFile) -> Iterator[
         if node.type != "member_expression":
             continue
         whole, name = parts(node)
-        if text(whole).removesuffix("?") == f"{module.name}.outputs" and text(name) not in asked.of("output"):
+        if text(whole) == f"{module.name}.outputs" and text(name) not in asked.of("output"):
             yield file.problem(node, f"{module.reference} has no output {text(name)}.")
+        if text(whole) == module.name and text(name) not in ("outputs", "name"):
+            yield file.problem(node, f"a module has outputs and a name, not {text(name)}.")
 
 
 def parameters(file: BicepFile, asked: BicepFile, given: dict[str, Node], place: Node) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ DECORATORS = set(
     retryOn sealed secure waitUntil""",
     )
 )
+ALONE = {"export", "onlyIfNotExists", "sealed", "secure"}
 NAMESPACES = {"az", "sys"}
 # What may be declared and left: an output is for others, a resource or module is there to be deployed.
 MUST_BE_USED = {"parameter", "variable", "type", "function"}
@@ -47,7 +48,7 @@ def name_problems(file: BicepFile) -> Iterator[Problem]:
         if is_function(node) and name not in functions:
             yield file.problem(node, f"there is no function {name}.")
         elif not is_function(node) and name not in known | local | NAMESPACES:
-            yield file.problem(node, f"the name {name} is not declared{close(name, known)}{misread(name)}.")
+            yield file.problem(node, f"the name {name} is not declared{close(name, known)}.")
     yield from unused(file, used)
     yield from twice(file)
 
@@ -57,6 +58,8 @@ def unknown_decorators(file: BicepFile) -> Iterator[Problem]:
         for name, node in each.decorators.items():
             if name.removeprefix("sys.") not in DECORATORS:
                 yield file.problem(node, f"there is no decorator @{name}.")
+            elif name not in ALONE and text(node).endswith("()"):
+                yield file.problem(node, f"the decorator @{name} needs a value in its brackets.")
 
 
 def unused(file: BicepFile, used: set[str]) -> Iterator[Problem]:
@@ -77,11 +80,6 @@ def twice(file: BicepFile) -> Iterator[Problem]:
 def close(name: str, known: set[str]) -> str:
     alike = [each for each in known if each.lower() == name.lower()]
     return f": did you mean {alike[0]}?" if alike else ""
-
-
-def misread(name: str) -> str:
-    """Tell of the grammar's one misreading: an array's item that begins with a call may be taken for two items."""
-    return ": begin the item with something else than the call, such as `!`" if name in FUNCTIONS else ""
 
 
 def is_function(node: Node) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import tree_sitter_bicep
@@ -54,7 +55,7 @@ class Declaration:
         given = literal(child(self.node, "string")) or ""
         if self.inside is None or "/" in given:
             return given
-        (outer, outer_version), (own, _, version) = self.inside.reference.split("@"), given.partition("@")
+        (outer, _, outer_version), (own, _, version) = self.inside.reference.partition("@"), given.partition("@")
         return f"{outer}/{own}@{version or outer_version}"
 
     @property
@@ -103,15 +104,52 @@ class BicepFile:
 def syntax_problems(file: BicepFile) -> Iterator[Problem]:
     """Yield what cannot be read, or says two things."""
     for node in walk(file.root):
-        if node.type == "object":
-            yield from repeated(file, node)
-        elif node.type == "ERROR":
+        if node.type == "ERROR":
             start = text(node).split("\n")[0][:60]
             yield file.problem(
                 node, f"cannot be read from {start!r} on: mend the syntax, or write it without `!` and `...`."
             )
         elif node.is_missing:
             yield file.problem(node, f"lacks a {node.type}.")
+        elif node.is_named:
+            yield from loose(file, node)
+
+
+def loose(file: BicepFile, node: Node) -> Iterator[Problem]:
+    """Yield what the grammar lets pass, and Bicep does not."""
+    if node.type in ("object", "array"):
+        yield from crowded(file, node)
+    if node.type == "object":
+        yield from repeated(file, node)
+    if node.type in ("call_expression", "subscript_expression"):
+        called, opened = node.children[0], text(node)[len(text(node.children[0])) :]
+        if opened.startswith(("\n", "\r", " ")) or called.type == "string":
+            yield file.problem(
+                node, f"is read as a use of {text(called)!r}: begin the item after it with something else."
+            )
+    if node.type == "parenthesized_expression" and len(parts(node)) != 1 and not is_lambda_s(node):
+        yield file.problem(node, "has brackets around no value, or several: name the function before them.")
+
+
+def is_lambda_s(brackets: Node) -> bool:
+    return brackets.parent is not None and brackets.parent.type == "lambda_expression"
+
+
+def crowded(file: BicepFile, node: Node) -> Iterator[Problem]:
+    """Yield items that follow another on its line without a comma."""
+    items = [each for each in node.children if each.type not in COMMENTS]
+    for before, item in pairwise(items[1:-1]):
+        same_line = before.end_point.row == item.start_point.row
+        if same_line and "," not in (before.type, item.type):
+            misread = (
+                before.end_byte == item.start_byte
+            )  # the grammar takes a call at an item's beginning for two items
+            mend = (
+                "begin the item with something else than a call, such as `!`"
+                if misread
+                else "add a comma or a new line"
+            )
+            yield file.problem(item, f"{mend} before {text(item)[:40]!r}.")
 
 
 def repeated(file: BicepFile, obj: Node) -> Iterator[Problem]:
