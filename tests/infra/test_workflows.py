@@ -83,6 +83,6 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
     assert [word for word in named if not (ROOT / word).exists()] == []
 
 
-@pytest.mark.parametrize("script", ["infra/local/run", "infra/package", "tests/run", ".ci/run"])
+@pytest.mark.parametrize("script", ["infra/local/run", "infra/package", "infra/container/try", "tests/run", ".ci/run"])
 def test_our_own_scripts_are_sound(script: str) -> None:
     assert complaints("shellcheck", str(ROOT / script)) == ""
