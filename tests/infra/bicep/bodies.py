@@ -21,6 +21,7 @@ from tests.infra.bicep.syntax import (
 
 # Bicep's own, beside what the type has: https://learn.microsoft.com/azure/azure-resource-manager/bicep/resource-declaration
 OF_BICEP = {"parent", "scope", "dependsOn"}
+OF_EXISTING = {"name", "parent", "scope"}
 LITERALS = {"string": "string", "number": "int", "boolean": "bool"}
 SIMPLE = ("string", "int", "bool")
 # Graph's types come with the extension, from a registry of their own: not checked here.
@@ -64,7 +65,17 @@ def resource_problems(file: BicepFile, resource: Declaration) -> Iterator[Proble
         yield from object_problems(resource.body, "", place)
         yield from parent_problems(resource, place)
         yield from scope_problems(resource, place, known["scopes"])
+    if resource.body and resource.is_existing:
+        yield from existing_problems(properties(resource.body), resource, place)
     yield from reading_problems(resource, place)
+
+
+def existing_problems(given: dict[str, Node], resource: Declaration, place: Place) -> Iterator[Problem]:
+    """Of what exists, a name is all there is to say, and where it is."""
+    for name in given.keys() - OF_EXISTING:
+        yield place.problem(given[name], f" exists, and can be given no {name}; only {', '.join(sorted(OF_EXISTING))}.")
+    if "name" not in given:
+        yield place.problem(resource.node, ": the property name is missing.")
 
 
 def parent_problems(resource: Declaration, place: Place) -> Iterator[Problem]:
@@ -86,11 +97,9 @@ def scope_problems(resource: Declaration, place: Place, scopes: str) -> Iterator
 def object_problems(node: Node, type_name: str, place: Place, partial: bool = False) -> Iterator[Problem]:
     """Check an object's properties; one argument of several to union() need not have all that are required."""
     given = properties(node)
-    kind = chosen(place.types[type_name], given)
+    kind = chosen(place.types[type_name], given, partial)
     if isinstance(kind, str):
         yield place.problem(node, kind)
-        return
-    if kind is None:
         return
     known = kind["properties"]
     for name, value in given.items():
@@ -103,15 +112,26 @@ def object_problems(node: Node, type_name: str, place: Place, partial: bool = Fa
             yield place.problem(node, f": the property {name} is missing.")
 
 
-def chosen(kind: dict[str, Any], given: dict[str, Node]) -> dict[str, Any] | str | None:
-    """Return the one of several types that is meant, None where that is not to be seen, or what is wrong."""
+def chosen(kind: dict[str, Any], given: dict[str, Node], partial: bool) -> dict[str, Any] | str:
+    """Return the one of several types that is meant, what all have where that is not to be seen, or what is wrong."""
     if "by" not in kind:
         return kind
-    said = literal(given.get(kind["by"]))
+    by, choices = kind["by"], kind["one_of"]
+    if by not in given and not partial:
+        return f": the property {by} is missing."
+    said = literal(given.get(by))
     if said is None:
-        return None
-    choices: dict[str, dict[str, Any]] = kind["one_of"]
-    return choices.get(said, f": {kind['by']} {said} is none of {', '.join(sorted(choices))}.")
+        return merged(list(choices.values()))
+    found: dict[str, Any] | str = choices.get(said, f": {by} {said} is none of {', '.join(sorted(choices))}.")
+    return found
+
+
+def merged(kinds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a type that takes whatever one of several takes."""
+    rules: dict[str, Any] = {}
+    for name, rule in (pair for kind in kinds for pair in kind["properties"].items()):
+        rules[name] = rule if rules.get(name, rule) == rule else {"type": "any"}
+    return {"properties": rules}
 
 
 def is_open(node: Node) -> bool:

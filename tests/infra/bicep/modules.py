@@ -19,6 +19,7 @@ from tests.infra.bicep.syntax import (
 )
 
 LOADERS = {"loadTextContent", "loadJsonContent", "loadYamlContent", "loadFileAsBase64"}
+OF_A_MODULE = {"name", "scope", "params", "dependsOn", "identity"}
 LITERALS = {"string": "string", "number": "int", "boolean": "bool", "array": "array", "object": "object"}
 
 
@@ -40,6 +41,8 @@ def one_module(file: BicepFile, module: Declaration) -> Iterator[Problem]:
     yield from parameters(file, asked, properties(given) if given else {}, module.node)
     if asked.scope != file.scope and "scope" not in body:
         yield file.problem(module.node, f"{module.reference} is deployed to a {asked.scope}: give the module a scope.")
+    for name in body.keys() - OF_A_MODULE:
+        yield file.problem(body[name], f"a module has no property {name}; it has {', '.join(sorted(OF_A_MODULE))}.")
     yield from outputs(file, module, asked)
 
 

@@ -50,6 +50,10 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   properties: { retentionInDays: retentionDays, features: { disableLocalAuth: true } }
 }
 
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+  name: 'kv-${name}'
+}
+
 resource hosting 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: 'plan-${name}'
   location: location
@@ -75,9 +79,15 @@ resource site 'Microsoft.Web/sites@2024-11-01' = {
 
   resource appSettings 'config' = {
     name: 'appsettings'
-    properties: union(named, { BLOBS: storage.properties.primaryEndpoints.blob, SECRET: clientSecret })
+    properties: union(named, { BLOBS: storage.properties.primaryEndpoints.blob, VAULT: vault.properties.vaultUri, SECRET: clientSecret })
   }
 }
+
+resource passwords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = [for way in ['ftp', 'scm']: {
+  parent: site
+  name: way
+  properties: { allow: false }
+}]
 
 resource failures 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = if (!empty(readable)) {
   name: 'failures'
