@@ -183,7 +183,7 @@ def test_headers_that_never_end_hold_up_nobody(served: Served) -> None:
         each.sendall(HEAD)
     began = time.monotonic()
     assert status_of(served, whole()) == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     for each in slow:
         each.close()
 

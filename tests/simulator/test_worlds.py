@@ -172,9 +172,9 @@ def test_a_wrong_world_is_answered_by_place(tmp_path: Path, content: Any, expect
 def test_the_process_is_ready_quickly_and_ends_cleanly(stop: signal.Signals) -> None:
     started = time.perf_counter()
     running = Simulator.start()
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
     running.process.send_signal(stop)
-    assert running.process.wait(timeout=5) == 0
+    assert running.process.wait(timeout=20) == 0
     running.stop()
 
 

@@ -20,7 +20,7 @@ from d365mcp.simulator.log_analytics import WORKSPACE
 from d365mcp.telemetry.exporter import Pace, Telemetry, start
 from tests.simulated import IDENTITY_HEADER, Simulator
 
-QUICK = Pace(interval=0.05, timeout=0.5, first_pause=0.05, longest_pause=0.2)
+QUICK = Pace(interval=0.05, timeout=5.0, first_pause=0.05, longest_pause=0.2)
 
 
 @dataclass
