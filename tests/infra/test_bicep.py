@@ -16,6 +16,7 @@ from tests.infra.bicep.check import bicep_files, problems
 from tests.infra.bicep.evaluate import Deployment, Refused, deploy
 from tests.infra.bicep.policy import SECRET, SETTINGS, SITE, at, complaints, environment, source_problems
 from tests.infra.bicep.syntax import BicepFile, text
+from tests.infra.bicep.values import misfits
 
 pytestmark = pytest.mark.once
 
@@ -38,12 +39,22 @@ SECRETIVE = {
 CONSUMPTION = {"hostingPlan": "Consumption"}
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as it comes": {},
+    "a long name": {"environmentName": "Contoso-Production-West-Europe-1"},
     "Consumption": CONSUMPTION,
     "secrets": SECRETIVE,
     "secrets on Consumption": {**SECRETIVE, **CONSUMPTION},
     "private data": {"networking": "privateData", "fixedOutboundAddress": True},
     "private": {**SECRETIVE, "networking": "private", "privateVault": True},
     "an operator": {**SECRETIVE, "operatorId": CLIENT},
+    "other choices": {
+        "storageSku": "Standard_GZRS",
+        "instanceMemoryMB": 4096,
+        "alwaysReadyInstances": 2,
+        "operatorId": CLIENT,
+        "operatorType": "Group",
+        "tags": {"cost-centre": "0815"},
+        "allowedOrigins": ["https://inspector.contoso.com"],
+    },
     "alerts": {"alertEmails": ["a@contoso.com", "b@contoso.com"], "diagnostics": False},
     "jwt": {"authentication": "jwt", "authClientId": CLIENT},
     "easyAuth": {"authentication": "easyAuth", "authClientId": CLIENT, "readOnly": False},
@@ -61,7 +72,10 @@ def deployed(folder: Path = INFRA, **given: Any) -> Deployment:
 def wrong(folder: Path, given: dict[str, Any]) -> list[str]:
     """Return all that is wrong with a folder of Bicep files, in one configuration."""
     found = [str(each) for path in bicep_files(folder) for each in source_problems(BicepFile(path))]
-    return found or complaints(deployed(folder, **given), SECRETS, HOST_JSON)
+    if found:
+        return found
+    deployment = deployed(folder, **given)
+    return complaints(deployment, SECRETS, HOST_JSON) + misfits(deployment)
 
 
 def test_nothing_is_wrong_with_the_files() -> None:
@@ -255,6 +269,10 @@ REGRESSIONS = [
         {},
         "a deployment cannot be named",
     ),
+    ("app/alerts.bicep", "severity: 2", "severity: '2'", {}, "severity takes int, not '2'"),
+    ("app/function.bicep", "name: 'http'", "name: 1", {"alwaysReadyInstances": 1}, "name takes string, not 1"),
+    ("app/storage.bicep", "name: sku\n", "name: toLower(sku)\n", {}, "not 'standard_lrs'"),
+    ("app/storage.bicep", "    name: sku\n", "    name: empty(sku) ? sku : null\n", {}, "the property name is missing"),
     ("app/monitoring.bicep", "DisableLocalAuth: true", "DisableLocalAuth: false", {}, "DisableLocalAuth is False"),
     ("app/vault.bicep", "enableRbacAuthorization: true", "enableRbacAuthorization: false", SECRETIVE, "RbacAuth"),
     ("app/vault.bicep", "output name string = vault.name", "output s string = clientSecret", {}, "shows the secret"),
