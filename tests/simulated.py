@@ -83,9 +83,11 @@ class Simulator:
         """Put everything back as it was at the start."""
         self.control(reset=True)
 
-    def fault(self, path: str = "", *, method: str = "", after_n: int = 0, times: int = 1, **what: Any) -> None:
+    def fault(
+        self, path: str = "", *, method: str = "", after_n: int = 0, chance: float = 1, times: int = 1, **what: Any
+    ) -> None:
         """Let the next requests whose path has this regular expression fail: `kind=`, `status=`, `headers=`, `body=`, …"""
-        match = {"path": path, "method": method, "after_n": after_n}
+        match = {"path": path, "method": method, "after_n": after_n, "chance": chance}
         self.control(fault={"match": match, "fault": what, "times": times})
 
     def log(self, path: str = "/") -> list[dict[str, Any]]:

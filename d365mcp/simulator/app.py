@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -80,7 +80,10 @@ class Simulator:
         """Wrap an answer in what befalls every request: the log and the faults."""
 
         async def serve(request: Request) -> Response:
-            body = await request.body()
+            try:
+                body = await request.body()
+            except ClientDisconnect:  # nobody waits for an answer
+                return Response(status_code=400)
             with self.control.noted(request, body, self._client_id(request) or "") as entry:
                 response = await self._response(request, body, answer)
                 entry["status"] = response.status_code

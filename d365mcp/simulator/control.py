@@ -1,12 +1,14 @@
 """What a test may turn in a running simulator, and what it may learn: faults, delays, limits, clients and the log.
 
-`GET /__control` answers `{"log": […], "most_in_flight": n}`, n being how many requests F&O had to answer at once;
+`GET /__control` answers `{"log": […], "most_in_flight": n, "faults": {…}}`, n being how many requests F&O had to answer at
+once, and how many requests each kind of fault met;
 `POST /__control` takes an object of commands:
 
 | command | value | effect |
 |---|---|---|
 | `reset` | true | records, numbers, faults, settings, clients, tokens and the log as at the start; done first |
-| `fault` | `{"match": {"method", "path", "after_n"}, "fault": {…}, "times": 1}` | the next `times` requests whose path has the regular expression fail, after letting `after_n` pass; `times` 0 = until reset. Replies (`kind` reply, html, empty) also meet the parts of a batch |
+| `fault` | `{"match": {"method", "path", "after_n", "chance"}, "fault": {…}, "times": 1}` | the next `times` requests whose path has the regular expression fail, after letting `after_n` pass, each with that chance (1); `times` 0 = until reset. Replies (`kind` reply, html, empty) also meet the parts of a batch |
+| `end_faults` | true | no fault meets a request any more; their count stays |
 | `latency_ms` | number | every request to F&O waits that long first |
 | `page_size` | number | rows per page, 10,000 at the start |
 | `throttle` | `{"requests", "seconds", "retry_after"}` or null | 429 once so many requests were made in so many seconds |
@@ -88,6 +90,7 @@ class Control:
         self._in_flight = 0
         self._commands: dict[str, Callable[[Shape], None]] = {
             "fault": lambda shape: self.faults.waiting.append(fault(shape.part("fault"))),
+            "end_faults": lambda _: self.faults.waiting.clear(),
             "throttle": self._set_throttle,
             "client": self._set_client,
             "default_company": self._set_default_company,
@@ -107,7 +110,7 @@ class Control:
         self._anyone = Client(self.world.default_company)
 
     def state(self) -> dict[str, object]:
-        return {"log": list(self.log), "most_in_flight": self.most_in_flight}
+        return {"log": list(self.log), "most_in_flight": self.most_in_flight, "faults": dict(self.faults.met)}
 
     def command(self, given: Mapping[str, object]) -> None:
         """Carry out commands; a wrong one raises WorldError and is named."""

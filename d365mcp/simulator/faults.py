@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -29,6 +31,7 @@ class Fault:
     path: re.Pattern[str]
     skip: int
     times: int
+    chance: float
     status: int
     headers: dict[str, str]
     body: bytes
@@ -54,9 +57,11 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The failures that are waiting for their request."""
+    """The failures that are waiting for their request, and how many of each kind have met one."""
 
     waiting: list[Fault] = field(default_factory=list)
+    met: Counter[str] = field(default_factory=Counter)
+    dice: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311 - the same throws every time
 
     def take(self, method: str, path: str, *, only_replies: bool = False) -> Fault | None:
         """The failure this request meets, counted down."""
@@ -67,6 +72,9 @@ class Faults:
             if fault.skip:
                 fault.skip -= 1
                 continue
+            if fault.chance < 1 and self.dice.random() >= fault.chance:
+                continue
+            self.met[f"{fault.kind} {fault.status}" if fault.kind == "reply" else fault.kind] += 1
             if fault.times == 1:
                 self.waiting.remove(fault)
             fault.times -= 1
@@ -75,19 +83,20 @@ class Faults:
 
 
 def fault(shape: Shape) -> Fault:
-    """Read `{match: {method, path, after_n}, fault: {kind, status, headers, body, seconds, bytes}, times}`."""
+    """Read `{match: {method, path, after_n, chance}, fault: {kind, status, headers, body, seconds, bytes}, times}`."""
     match, what = shape.part("match"), shape.part("fault")
     kind = what.text("kind", "reply")
     if kind not in KINDS:
         raise what.wrong(f"a kind among {', '.join(KINDS)}")
     status = what.number("status", 200 if kind == "empty" else 503)
-    seconds = what.as_object().get("seconds", 0)
+    seconds, chance = what.as_object().get("seconds", 0), match.as_object().get("chance", 1)
     return Fault(
         kind=kind,
         method=match.text("method", ""),
         path=_pattern(match),
         skip=match.number("after_n", 0),
         times=shape.number("times", 1),
+        chance=float(chance) if isinstance(chance, int | float) else 1.0,
         status=status,
         headers=_headers(kind, status) | what.pairs("headers"),
         body=_body(kind, status, what.as_object().get("body")),

@@ -40,6 +40,16 @@ def test_a_fault_may_last_until_the_reset(simulator: Simulator, fo: httpx.Client
     assert status(fo) == 200
 
 
+def test_a_fault_may_meet_a_share_of_the_requests(simulator: Simulator) -> None:
+    simulator.fault("^/data/Currencies$", times=0, chance=0.25, status=503)
+    with simulator.client() as client:
+        failed = sum(client.get("/data/Currencies").status_code == 503 for _ in range(200))
+        assert 25 <= failed <= 75
+        simulator.control(end_faults=True)
+        assert all(client.get("/data/Currencies").status_code == 200 for _ in range(20))
+    assert simulator.http.get("/__control").json()["faults"] == {"reply 503": failed}
+
+
 def test_the_token_endpoint_can_fail_too(simulator: Simulator) -> None:
     simulator.fault("/msi/token", status=500)
     with pytest.raises(httpx.HTTPStatusError):
