@@ -70,6 +70,7 @@ class Application:
         engine = Late(self.load_engine, self.turn)
         self.endpoint = Endpoint(settings, engine, listener, Prepared(), self.calls, callers)
         self.process_cursor_key = secrets.token_bytes(32)
+        self.looking_up: asyncio.Task[bytes] | None = None
 
     def emit(self, event: Event) -> None:
         self.telemetry(event)
@@ -184,10 +185,16 @@ class Application:
             return self.settings.cursor_keys
         if not self.settings.has_shared_storage:
             return (self.process_cursor_key,)
-        return (await asyncio.to_thread(lambda: self.shared_cursor_key),)
+        return (await asyncio.shield(self.shared_cursor_key()),)
 
-    @cached_property
-    def shared_cursor_key(self) -> bytes:
+    def shared_cursor_key(self) -> "asyncio.Task[bytes]":
+        """Return the one look-up for all who wait: while the storage hangs, each one's own would hold a thread."""
+        task = self.looking_up
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self.looking_up = asyncio.create_task(asyncio.to_thread(self.read_cursor_key))
+        return task
+
+    def read_cursor_key(self) -> bytes:
         from d365mcp.storage import shared_cursor_key
 
         return shared_cursor_key(self.storage)

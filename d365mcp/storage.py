@@ -239,7 +239,15 @@ def open_storage(settings: Settings) -> Storage:
         return FolderStorage(Path(tempfile.gettempdir()) / "d365mcp")
     from azure.storage.blob import BlobServiceClient
 
-    quick: dict[str, Any] = {"api_version": API_VERSION, "retry_total": 3, "connection_timeout": 10, "read_timeout": 60}
+    # The SDK's own pauses between attempts begin at 15 seconds, each with a thread that does nothing else.
+    quick: dict[str, Any] = {
+        "api_version": API_VERSION,
+        "retry_total": 3,
+        "initial_backoff": 1,
+        "increment_base": 2,
+        "connection_timeout": 10,
+        "read_timeout": 30,
+    }
     if settings.storage_blob_uri:
         from azure.identity import ManagedIdentityCredential
 

@@ -1,5 +1,6 @@
 """Shared blobs: one of several writers wins, the others learn it; the same in a folder and in Azurite."""
 
+import asyncio
 import os
 import re
 import socket
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from d365mcp.app import Application
 from d365mcp.errors import StorageError
 from d365mcp.settings import Settings
-from d365mcp.storage import ChangedError, FolderStorage, Storage, open_storage, shared_cursor_key
+from d365mcp.storage import Blob, ChangedError, FolderStorage, Storage, open_storage, shared_cursor_key
 from tests.cached import node_packages
 
 # Azurite's published development account.
@@ -158,3 +160,33 @@ def test_a_storage_that_cannot_be_used_says_why_without_its_key() -> None:
     with pytest.raises(StorageError) as unreachable:
         storage.get("c", "x")
     assert KEY not in str(unreachable.value.describe())
+
+
+class Hanging(FolderStorage):
+    """A storage that does not answer until its gate opens."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gate = threading.Event()
+        self.asked = 0
+
+    def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
+        self.asked += 1
+        self.gate.wait(20)
+        return super().get(container, name, unless=unless)
+
+
+def test_while_the_storage_hangs_those_who_want_the_cursor_key_take_one_thread(tmp_path: Path) -> None:
+    """Each taking its own, none would be left for what needs no storage: a token, a statement."""
+
+    async def scenario() -> None:
+        application = Application(Settings(storage_connection="of no account"))
+        application.storage = hanging = Hanging(tmp_path)
+        waiting = [asyncio.create_task(application.cursor_keys()) for _ in range(100)]
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(asyncio.to_thread(int) for _ in range(10)))
+            assert hanging.asked == 1
+            hanging.gate.set()
+            assert len(set(await asyncio.gather(*waiting))) == 1
+
+    asyncio.run(scenario())
