@@ -17,7 +17,7 @@ Outcome = Literal["ok", "tool_error", "protocol_error", "timeout", "refused"]
 
 def random_hex(count: int) -> str:
     """Return that many random bytes in hexadecimal, for an id that need not be hard to guess."""
-    return random.randbytes(count).hex()  # noqa: S311
+    return random.randbytes(count).hex()  # noqa: S311 - an id, no secret
 
 
 @dataclass(frozen=True, slots=True)
