@@ -238,10 +238,8 @@ class Evaluation:
         return Module(declaration.name, inner.run())
 
     def rounds(self, loop: Node, local: Local) -> Iterator[Local]:
-        names = parts(parts(loop)[0]) or [parts(loop)[0]]
-        assert {text(each) for each in names} == loop_names(loop)
         for index, item in enumerate(self.evaluate(parts(loop)[1], local)):
-            yield {**local, **dict(zip(map(text, names), (item, index), strict=False))}
+            yield {**local, **dict(zip(loop_names(loop), (item, index), strict=False))}
 
     def evaluate(self, node: Node | None, local: Local | None = None, then: Access | None = None) -> Any:
         """Evaluate an expression, and what is read of it then.
@@ -338,11 +336,9 @@ class Evaluation:
 
     def argument(self, node: Node, local: Local) -> Any:
         """Evaluate an argument; a lambda becomes a function (given_by_lambda tells how the grammar reads one)."""
-        found = lambda_of(node)
-        if found is None:
+        if lambda_of(node) is None:
             return self.evaluate(node, local)
-        names = [text(each) for each in parts(parts(found)[0]) or [parts(found)[0]]]
-        assert set(names) == given_by_lambda(node)
+        names = given_by_lambda(node)
         return lambda *values: self.evaluate(node, {**local, **dict(zip(names, values, strict=False))})
 
 

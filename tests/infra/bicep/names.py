@@ -94,10 +94,10 @@ def uses(node: Node, local: frozenset[str]) -> Iterator[tuple[Node, frozenset[st
         return
     if node.type == "arguments":
         for each in parts(node):
-            yield from uses(each, local | given_by_lambda(each))
+            yield from uses(each, local | set(given_by_lambda(each)))
         return
     if node.type == "for_statement":
-        local |= loop_names(node)
+        local |= set(loop_names(node))
     if node.type == "user_defined_function":
         local |= {text(parts(each)[0]) for each in walk(node) if each.type == "parameter"}
     for each in valued(node):
@@ -123,21 +123,22 @@ def valued(node: Node) -> list[Node]:
     return inner
 
 
-def loop_names(loop: Node) -> set[str]:
+def loop_names(loop: Node) -> list[str]:
+    """Return what a loop calls its item, and perhaps its index."""
     given = parts(loop)[0]
-    return {text(each) for each in parts(given) or [given]}
+    return [text(each) for each in parts(given) or [given]]
 
 
-def given_by_lambda(argument: Node) -> set[str]:
+def given_by_lambda(argument: Node) -> list[str]:
     """Return the parameters of a lambda.
 
     The grammar reads `r => r.name` as `(r => r).name`: the lambda is the leftmost part of what is really its body.
     """
     found = lambda_of(argument)
     if found is None:
-        return set()
+        return []
     given = parts(found)[0]
-    return {text(each) for each in parts(given)} if given.type == "parenthesized_expression" else {text(given)}
+    return [text(each) for each in (parts(given) if given.type == "parenthesized_expression" else [given])]
 
 
 def lambda_of(argument: Node) -> Node | None:

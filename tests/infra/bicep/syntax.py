@@ -117,38 +117,38 @@ def syntax_problems(file: BicepFile) -> Iterator[Problem]:
 
 def loose(file: BicepFile, node: Node) -> Iterator[Problem]:
     """Yield what the grammar lets pass, and Bicep does not."""
-    if node.type in ("object", "array"):
-        yield from crowded(file, node)
-    if node.type == "object":
-        yield from repeated(file, node)
-    if node.type in ("call_expression", "subscript_expression"):
-        called, opened = node.children[0], text(node)[len(text(node.children[0])) :]
-        if opened.startswith(("\n", "\r", " ")) or called.type == "string":
-            yield file.problem(
-                node, f"is read as a use of {text(called)!r}: begin the item after it with something else."
-            )
-    if node.type == "parenthesized_expression" and len(parts(node)) != 1 and not is_lambda_s(node):
-        yield file.problem(node, "has brackets around no value, or several: name the function before them.")
+    match node.type:
+        case "object":
+            yield from crowded(file, node)
+            yield from repeated(file, node)
+        case "array":
+            yield from crowded(file, node)
+        case "call_expression" | "subscript_expression":
+            yield from strayed(file, node)
+        case "parenthesized_expression" if len(parts(node)) != 1 and not holds_parameters(node):
+            yield file.problem(node, "has brackets around no value, or several: name the function before them.")
 
 
-def is_lambda_s(brackets: Node) -> bool:
+def strayed(file: BicepFile, use: Node) -> Iterator[Problem]:
+    """Yield a call or an index that is really the next item: the grammar takes no notice of new lines."""
+    used = use.children[0]
+    if used.type == "string" or text(use)[len(text(used))].isspace():
+        yield file.problem(use, f"is read as a use of {text(used)!r}: begin the item after it with something else.")
+
+
+def holds_parameters(brackets: Node) -> bool:
+    """Return whether brackets are those of `(a, b) => …`."""
     return brackets.parent is not None and brackets.parent.type == "lambda_expression"
 
 
 def crowded(file: BicepFile, node: Node) -> Iterator[Problem]:
     """Yield items that follow another on its line without a comma."""
-    items = [each for each in node.children if each.type not in COMMENTS]
-    for before, item in pairwise(items[1:-1]):
-        same_line = before.end_point.row == item.start_point.row
-        if same_line and "," not in (before.type, item.type):
-            misread = (
-                before.end_byte == item.start_byte
-            )  # the grammar takes a call at an item's beginning for two items
-            mend = (
-                "begin the item with something else than a call, such as `!`"
-                if misread
-                else "add a comma or a new line"
-            )
+    items = [each for each in node.children if each.type not in COMMENTS][1:-1]
+    for before, item in pairwise(items):
+        if before.end_point.row == item.start_point.row and "," not in (before.type, item.type):
+            # A call at an item's beginning may be read as two items.
+            touching = before.end_byte == item.start_byte
+            mend = "begin with something else than a call, such as `!`," if touching else "add a comma or a new line"
             yield file.problem(item, f"{mend} before {text(item)[:40]!r}.")
 
 

@@ -64,7 +64,7 @@ MISTAKES = [
     ("app.bicep", "['package', 'catalog']", "[\n isFlex ? '' : 'a'\n (isFlex) ? '' : 'b'\n]", "is read as a use of"),
     ("app.bicep", "union({ ftps", "({ ftps", "has brackets around no value, or several"),
     ("app.bicep", "@minValue(30)", "@minValue()", "the decorator @minValue needs a value"),
-    ("app.bicep", "join(origins, ',')", "[\n  join(origins, ',') ? '' : ''\n  ]", "begin the item with something else"),
+    ("app.bicep", "join(origins, ',')", "[\n  join(origins, ',') ? '' : ''\n  ]", "begin with something else"),
     ("main.bicep", "app.outputs.address", "app.outputsaddress", "a module has outputs and a name, not outputsaddress"),
     ("app.bicep", "name: 'kv-${name}'", "names: 'kv-${name}'", "the property name is missing"),
     ("app.bicep", "name: 'kv-${name}'", "name: 'kv-${name}'\n  location: location", "can be given no location"),
