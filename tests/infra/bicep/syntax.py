@@ -220,9 +220,11 @@ def child(node: Node, kind: str) -> Node | None:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    yield node
-    for each in node.children:
-        yield from walk(each)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += reversed(node.children)
 
 
 def text(node: Node) -> str:
