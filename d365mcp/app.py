@@ -234,7 +234,9 @@ class Application:
         if self.settings.problems:
             return health.deep(self.settings, {})
         await self.calls.get()
-        d365, performance = await asyncio.gather(self.d365_check(caller), self.performance_check())
+        d365, performance, callers = await asyncio.gather(
+            self.d365_check(caller), self.performance_check(), self.callers_check()
+        )
         await self.keeper.current()
         facts = self.instance()
         backlog = self.telemetry.backlog()
@@ -246,6 +248,7 @@ class Application:
             "process:memory": health.check("pass", round(facts.memory_mb or 0), "MB"),
             "tools:in_flight": health.check("pass", facts.in_flight, f"of {facts.tool_permits} permits"),
             **performance,
+            **callers,
         }
         return health.deep(self.settings, checks)
 
@@ -260,6 +263,18 @@ class Application:
                 return health.failed(problem)
         took = round((time.monotonic() - began) * 1000)
         return health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
+
+    async def callers_check(self) -> dict[str, dict[str, Any]]:
+        """Look whether callers' tokens can be checked, where we do that."""
+        if self.settings.mcp_auth != "jwt":
+            return {}
+        check = await self.endpoint.callers.tokens.get()
+        if tenants := await check.without_keys():
+            told = f"Entra's signing keys of {', '.join(tenants)} cannot be had: check MCP_ALLOWED_TENANTS, AZURE_AUTHORITY_HOST and the network."
+            return {"callers:keys": health.check("fail", output=told)}
+        return {
+            "callers:keys": health.check("pass", output=f"tokens of {len(self.settings.tenants)} tenants are checked")
+        }
 
     async def performance_check(self) -> dict[str, dict[str, Any]]:
         """Judge the last hour of all instances by the thresholds, where a workspace knows of it."""

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.dev_host import ROOT
+from tests.signing import APP, TENANT, publish
 from tests.simulated import Simulator
 
 
@@ -69,6 +72,25 @@ def test_a_check_without_access_fails_with_the_mend(simulator: Simulator, tmp_pa
     found = json.loads(done.stdout)["F&O"]
     assert found["status"] == "fail"
     assert "Microsoft Entra applications" in found["output"]
+
+
+def test_a_check_says_whether_callers_tokens_can_be_checked(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking = {
+        "MCP_AUTH": "jwt",
+        "MCP_CLIENT_ID": APP,
+        "MCP_ALLOWED_TENANTS": TENANT,
+        "MCP_PUBLIC_URL": "https://mcp.contoso.com",
+        "AZURE_AUTHORITY_HOST": simulator.base_url,
+    }
+    for name, value in checking.items():
+        monkeypatch.setenv(name, value)
+    failed = command(simulator, tmp_path, "check", "--json")  # the tenant has no keys
+    assert failed.returncode == 1
+    assert TENANT in json.loads(failed.stdout)["callers"]["output"]
+    publish(simulator, "one")
+    assert json.loads(command(simulator, tmp_path, "check", "--json").stdout)["callers"]["status"] == "pass"
 
 
 def test_a_check_without_settings_names_them(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from d365mcp.storage import STATE
 
 SHOWN = {
     "d365:session": "F&O",
+    "callers:keys": "callers",
     "storage": "storage",
     "catalog:age": "catalog",
     "telemetry:backlog": "telemetry",
@@ -26,7 +27,7 @@ SHOWN = {
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def check(*, as_json: bool) -> None:
-    """Check settings, sign-in and user mapping in F&O, storage, catalog and telemetry; exit code 1 when one fails.
+    """Check settings, sign-in and user mapping in F&O, callers' keys, storage, catalog and telemetry; exit code 1 when one fails.
 
     \b
     Examples:

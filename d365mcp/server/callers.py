@@ -86,6 +86,10 @@ class Callers:
         """Return what is worth loading ahead."""
         return (self.tokens,) if self.settings.mcp_auth == "jwt" else ()
 
+    async def aclose(self) -> None:
+        if self.tokens.value:
+            await self.tokens.value.http.aclose()
+
     async def identify(self, headers: Mapping[str, str]) -> Caller:
         """Return the caller. Raises Refused; NotAdmitted where they tried, with something that does not do."""
         match self.settings.mcp_auth:

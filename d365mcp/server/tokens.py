@@ -97,6 +97,11 @@ class TokenCheck:
         self.keep(digest, Seen(claims, tenant, key, int(claims["exp"]) + SKEW_SECONDS))
         return claims
 
+    async def without_keys(self) -> list[str]:
+        """Return the tenants whose keys cannot be had, so that none of their tokens can be checked."""
+        await asyncio.gather(*(keys.first() for keys in self.keys.values()))
+        return [tenant for tenant, keys in self.keys.items() if not keys.keys]
+
     def keep(self, digest: bytes, seen: "Seen") -> None:
         self.seen[digest] = seen
         if len(self.seen) > MOST_SEEN:
@@ -164,6 +169,11 @@ class SigningKeys:
         if time.monotonic() - self.fetched_at > LAST_SECONDS:
             raise Refused(no_keys(self.url))
         return self.keys.get(name)
+
+    async def first(self) -> None:
+        """Wait for the first fetch."""
+        if not self.keys and (fetching := self.begin()):
+            await asyncio.shield(fetching)
 
     async def fetched(self, name: str) -> None:
         """Wait for a fetch, unless the last one was in vain a moment ago."""

@@ -103,8 +103,7 @@ def start(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 async def let_go(application: Application) -> None:
     await application.client.aclose()
-    if checks := application.endpoint.callers.tokens.value:
-        await checks.http.aclose()
+    await application.endpoint.callers.aclose()
 
 
 @pytest.fixture
