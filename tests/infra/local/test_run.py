@@ -19,6 +19,8 @@ import psutil
 import pytest
 from mcp import Client
 
+pytestmark = pytest.mark.once
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 LAST_LINE = "Ctrl-C stops it."
