@@ -126,7 +126,8 @@ class Callers:
         """
         if self.settings.d365_auth != "on_behalf_of" or token is None:
             return None
-        if self.settings.mcp_auth == "easy_auth" and user_of(token) != claims.get("oid"):
+        user = claims.get("oid")
+        if self.settings.mcp_auth == "easy_auth" and (not user or user_of(token) != user):
             raise InvalidToken("somebody_elses", "The token is not that of the user who is signed in.")
         return token
 

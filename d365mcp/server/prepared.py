@@ -28,6 +28,10 @@ HANDSHAKE_METHODS = frozenset({"initialize", "ping", *LISTS})
 MODERN_METHODS = frozenset({"server/discover", *LISTS})
 
 
+# Callers ask for a few sets of toolsets; one who asks for all there are must not fill the memory.
+MOST_LISTS = 100
+
+
 class Prepared:
     """Prepared answers. Lists of tools are joined for each set of them that somebody may use."""
 
@@ -63,6 +67,8 @@ class Prepared:
         key = (version, access.toolsets, access.caller.roles, access.read_only, access.private)
         found = self.lists.get(key)
         if found is None:
+            if len(self.lists) >= MOST_LISTS:
+                self.lists.clear()
             found = self.lists[key] = dumped(self.joined(version, access))
         return found
 

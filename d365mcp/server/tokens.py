@@ -5,6 +5,7 @@ https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-token
 
 import asyncio
 import hashlib
+import logging
 import ssl
 import time
 from collections import OrderedDict
@@ -19,6 +20,8 @@ import jwt
 from d365mcp.server.challenges import InvalidToken
 from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, error
 from d365mcp.settings import LOOPBACK, Settings
+
+log = logging.getLogger(__name__)
 
 ALGORITHMS = ["RS256"]  # the one Entra signs with; never what a token's own header asks for
 SKEW_SECONDS = 60
@@ -77,7 +80,6 @@ class TokenCheck:
         self.keys = {
             tenant: SigningKeys(self.http, f"{root}/{tenant}/discovery/v2.0/keys") for tenant in settings.tenants
         }
-
         self.seen: OrderedDict[bytes, Seen] = OrderedDict()
 
     async def claims(self, token: str) -> Mapping[str, Any]:
@@ -192,7 +194,8 @@ class SigningKeys:
         try:
             self.keys = await self.ask()
             self.fetched_at = time.monotonic()
-        except (httpx.HTTPError, ValueError, TypeError, KeyError, jwt.PyJWTError):
+        except Exception as problem:  # whatever it is, no keys came
+            log.warning("No signing keys came from %s: %s.", self.url, type(problem).__name__)
             self.cool()
         finally:
             self.fetching = None
@@ -201,7 +204,7 @@ class SigningKeys:
         self.cooling_until = time.monotonic() + COOLING_SECONDS
 
     async def ask(self) -> dict[str, jwt.PyJWK]:
-        """Ask Entra for the keys. Raises ValueError and others for an answer that holds none."""
+        """Ask Entra for the keys. Raises ValueError, and whatever else an answer without any leads to."""
         async with self.http.stream("GET", self.url) as response:
             body = b""
             async for chunk in response.raise_for_status().aiter_bytes():

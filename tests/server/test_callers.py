@@ -400,10 +400,12 @@ def test_keys_are_fetched_once_and_again_when_a_new_one_signs(simulator: Simulat
         {"kind": "malformed"},
         {"kind": "html", "status": 200},
         {"status": 200, "body": '{"keys": []}'},
+        {"status": 200, "body": "[" * 100_000},
+        {"status": 200, "body": '[{"keys": 7}]'},
         {"kind": "drop"},
         {"kind": "huge", "bytes": 10_000_000},
     ],
-    ids=["500", "redirect", "malformed", "html", "no keys", "dropped", "huge"],
+    ids=["500", "redirect", "malformed", "html", "no keys", "nested deeply", "a list", "dropped", "huge"],
 )
 def test_without_entras_keys_nobody_is_let_in_and_it_is_told(simulator: Simulator, trouble: dict[str, Any]) -> None:
     publish(simulator, "one")

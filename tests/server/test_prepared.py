@@ -11,11 +11,12 @@ import pytest
 
 from d365mcp.app import Application
 from d365mcp.events import McpRequest
+from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
-from d365mcp.server.prepared import Prepared
-from d365mcp.settings import read_settings
+from d365mcp.server.prepared import MOST_LISTS, Prepared
+from d365mcp.settings import TOOLSETS, read_settings
 from tests.dev_host import ROOT
 from tests.server.mutations import Case, cases
 
@@ -158,6 +159,14 @@ def test_a_cold_start_loads_nothing_heavy_before_and_for_a_first_answer(mode: st
         [sys.executable, "-c", LIGHT], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout) == []
+
+
+def test_only_so_many_lists_are_kept() -> None:
+    prepared = Prepared()
+    for number in range(2 ** len(TOOLSETS)):
+        toolsets = frozenset(name for place, name in enumerate(TOOLSETS) if number >> place & 1)
+        assert prepared.tools_list("2025-11-25", Access(ANYONE, toolsets, read_only=True))
+    assert len(prepared.lists) <= MOST_LISTS < number
 
 
 def test_events_tell_prepared_answers_too() -> None:
