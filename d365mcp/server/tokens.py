@@ -158,6 +158,7 @@ class SigningKeys:
         self.url = url
         self.keys: dict[str, jwt.PyJWK] = {}
         self.fetched_at = -LAST_SECONDS
+        self.reached = False  # whether the last fetch brought keys
         self.cooling_until = 0.0
         self.fetching: asyncio.Task[None] | None = None
 
@@ -168,7 +169,8 @@ class SigningKeys:
             await self.fetched(name)
         elif age > FRESH_SECONDS:
             self.begin()  # nobody has to wait for it
-        if time.monotonic() - self.fetched_at > LAST_SECONDS:
+        outdated = time.monotonic() - self.fetched_at > LAST_SECONDS
+        if outdated or (name not in self.keys and not self.reached):
             raise Refused(no_keys(self.url))
         return self.keys.get(name)
 
@@ -193,8 +195,9 @@ class SigningKeys:
     async def fetch(self) -> None:
         try:
             self.keys = await self.ask()
-            self.fetched_at = time.monotonic()
+            self.fetched_at, self.reached = time.monotonic(), True
         except Exception as problem:  # whatever it is, no keys came
+            self.reached = False
             log.warning("No signing keys came from %s: %s.", self.url, type(problem).__name__)
             self.cool()
         finally:

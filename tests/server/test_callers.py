@@ -340,6 +340,19 @@ def test_the_callers_token_never_reaches_f_and_o(served: Served) -> None:
         "00000000-0000-4000-8000-000000000001"  # the managed identity
     }
     assert sent not in json.dumps(entries)
+    assert sent.rpartition(".")[2] not in served.host.log
+
+
+def test_a_cursor_is_its_callers_own(served: Served) -> None:
+    """What one caller may read on is not for another, however they came by the cursor."""
+
+    def page(user: str, **arguments: Any) -> dict[str, Any]:
+        reply = call(served, bearer(served, oid=user), "query_entities", entity_name="SalesOrderLines", **arguments)
+        return dict(json.loads(reply.json()["result"]["content"][0]["text"]))
+
+    cursor = page(USER)["next_cursor"]
+    assert page(USER, cursor=cursor)["records"]
+    assert page("somebody-else", cursor=cursor)["code"] == "invalid_cursor"
 
 
 def test_a_request_may_narrow_its_role_never_widen_it(served: Served) -> None:
@@ -390,6 +403,7 @@ def test_keys_are_fetched_once_and_again_when_a_new_one_signs(simulator: Simulat
         assert fetches(simulator) <= seen + 1
         simulator.fault(f"/{TENANT}/discovery", status=500, times=0)
         assert ask(served, bearer(served, key="three")).status_code == 200
+        assert "No signing keys came" not in served.host.log
 
 
 @pytest.mark.parametrize(
@@ -449,6 +463,39 @@ def test_a_token_seen_before_is_good_as_long_as_it_and_its_key_are(
             await check.claims(token(simulator.base_url, key="two"))  # brings the new keys
             with pytest.raises(InvalidToken, match="unknown_key"):
                 await check.claims(shown)
+
+    asyncio.run(scenario())
+
+
+def test_keys_are_renewed_while_nobody_waits_and_last_a_day_without_entra(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(simulator, "one")
+    shown, newer = token(simulator.base_url), token(simulator.base_url, key="two")
+
+    async def scenario() -> None:
+        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+        keys = check.keys[TENANT]
+        async with check.http:
+            await check.claims(shown)
+            publish(simulator, "one", "two")
+            monkeypatch.setattr(tokens, "FRESH_SECONDS", -1.0)
+            await check.claims(shown)
+            assert keys.fetching is not None and "two" not in keys.keys
+            await keys.fetching
+            assert "two" in keys.keys
+            simulator.fault(f"/{TENANT}/discovery", status=500, times=0)
+            await check.claims(shown)
+            assert keys.fetching is not None
+            await keys.fetching
+            assert await check.claims(newer) == await check.claims(newer)
+            with pytest.raises(Refused) as refused:  # whether there is such a key by now, only Entra could tell
+                await check.claims(token(simulator.base_url, key="three"))
+            assert refused.value.reply.status == 503
+            monkeypatch.setattr(tokens, "LAST_SECONDS", -1.0)
+            with pytest.raises(Refused) as refused:
+                await check.claims(shown)
+            assert refused.value.reply.status == 503
 
     asyncio.run(scenario())
 
