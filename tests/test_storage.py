@@ -3,10 +3,7 @@
 import asyncio
 import os
 import re
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,34 +14,15 @@ from d365mcp.app import Application
 from d365mcp.errors import StorageError
 from d365mcp.settings import Settings
 from d365mcp.storage import Blob, ChangedError, FolderStorage, Storage, open_storage, shared_cursor_key
-from tests.cached import node_packages
-
-# Azurite's published development account.
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+from tests.azurite import ACCOUNT, KEY, Azurite
 
 
 @pytest.fixture(scope="module")
 def azurite() -> Iterator[str]:
     """Azurite's connection string."""
-    modules = node_packages("azurite@3.37.0")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    main = modules / "azurite" / "dist" / "src" / "blob" / "main.js"
-    options = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
-    command = ["node", str(main), *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(300):
-                with socket.socket() as knock:
-                    if knock.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            where = f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT}"
-            yield f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{where}"
-        finally:
-            process.terminate()
+    running = Azurite()
+    yield running.connection
+    running.stop()
 
 
 @pytest.fixture(params=["folder", pytest.param("azurite", marks=pytest.mark.once)])

@@ -7,10 +7,8 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,22 +20,19 @@ import psutil
 from d365mcp.metadata.store import CONTAINER, CatalogStore, Pointer
 from d365mcp.settings import Settings
 from d365mcp.storage import open_storage
-from tests.cached import node_packages
+from tests.azurite import Azurite
 from tests.dev_host import ROOT, DevHost
 from tests.simulated import Simulator
 
-# Each kind's share of F&O's requests: a fifth together.
+# What meets F&O's requests, each with its chance where none before it did: a fifth together.
 FAULTS = (
-    (0.04, {"status": 429, "headers": {"Retry-After": "1"}}),
-    (0.04, {"status": 503}),
-    (0.04, {"kind": "drop"}),
-    (0.03, {"kind": "slow", "seconds": 2}),
+    (0.045, {"status": 429, "headers": {"Retry-After": "1"}}),
+    (0.045, {"status": 503}),
+    (0.045, {"kind": "drop"}),
+    (0.035, {"kind": "slow", "seconds": 2}),
     (0.03, {"kind": "malformed"}),
     (0.02, {"kind": "cut"}),
 )
-# Azurite's published development account.
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 OUTAGE_SECONDS = 5.0
 
 
@@ -60,59 +55,12 @@ class Sample:
     threads: int
 
 
-class Storage:
-    """Azurite on a port and a folder of its own, so that it can go and come back with what it had."""
-
-    def __init__(self, folder: Path) -> None:
-        main = node_packages("azurite@3.37.0") / "azurite" / "dist" / "src" / "blob" / "main.js"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
-        self.command = ["node", str(main), *options, "--blobHost", "127.0.0.1", "--blobPort", str(self.port)]
-        self.start()
-
-    @property
-    def connection(self) -> str:
-        where = f"BlobEndpoint=http://127.0.0.1:{self.port}/{ACCOUNT}"
-        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{where}"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with socket.socket() as knock:
-                if knock.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.1)
-        raise RuntimeError("Azurite did not start.")
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-        self.process.terminate()
-        self.process.wait(30)
-
-    async def be_out(self, *, hanging: bool) -> None:
-        """Be gone for a while, or there without ever answering."""
-        if hanging:
-            self.process.send_signal(signal.SIGSTOP)
-        else:
-            await asyncio.to_thread(self.stop)
-        try:
-            await asyncio.sleep(OUTAGE_SECONDS)
-        finally:
-            if hanging:
-                self.process.send_signal(signal.SIGCONT)
-            else:
-                await asyncio.to_thread(self.start)
-
-
 @dataclass
 class World:
     """All that runs."""
 
     simulator: Simulator
-    storage: Storage
+    storage: Azurite
     folder: Path
     servers: list[Server] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
@@ -166,6 +114,17 @@ class World:
         self.servers[number] = Server(await asyncio.to_thread(self.new_host))
         self.done["kills"] += 1
 
+    async def take_storage_away(self) -> None:
+        """Let the storage be gone for a while, or be there and never answer, in turn."""
+        hanging = self.done["outages"] % 2 == 0
+        away, back = (self.storage.hang, self.storage.go_on) if hanging else (self.storage.stop, self.storage.start)
+        await asyncio.to_thread(away)
+        try:
+            await asyncio.sleep(OUTAGE_SECONDS)
+        finally:
+            await asyncio.to_thread(back)
+        self.done["outages"] += 1
+
     def swap(self) -> None:
         """Let the other catalog serve."""
         pointer = self.pointers[self.done["swaps"] % 2]
@@ -218,7 +177,7 @@ def build(environ: Mapping[str, str]) -> None:
 def world(folder: Path) -> Iterator[World]:
     """Start everything, and stop it whatever happens."""
     simulator = Simulator.start()
-    storage = Storage(folder / "storage")
+    storage = Azurite(folder / "storage")
     made = World(simulator, storage, folder)
     try:
         yield made.prepare()
