@@ -205,6 +205,30 @@ def test_nothing_secret_of_a_sign_in_is_in_the_log(visitor: Visitor, server: Dev
 
 
 @pytest.mark.once
+def test_a_client_signs_in_for_more_when_a_call_needs_it(
+    simulator: Simulator, entra: Entra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 403 of a call beyond the role names all its scopes, and the SDK's client asks for them by itself."""
+    entra.asked.clear()
+    group = {"entity_name": "CustomerGroups", "data": {"CustomerGroupId": "UP", "Description": "more"}}
+
+    async def scenario(visitor: Visitor) -> Any:
+        monkeypatch.setattr(entra, "scopes", "D365.Read")
+        async with visitor.connected() as client:
+            assert not (await client.call_tool("d365fo_query_entities", QUERY)).is_error
+            monkeypatch.setattr(entra, "scopes", "D365.Read D365.Write")  # granted meanwhile
+            return (await client.call_tool("d365fo_create_entity_record", group)).structured_content
+
+    with serving(simulator, entra, MCP_READ_ONLY="false") as host:
+        visitor = Visitor(f"{host.base_url}/mcp")
+        assert asyncio.run(scenario(visitor))["outcome"] == "created"
+    asked = [parse_qs(urlsplit(url).query) for url in visitor.browser.visited if url.startswith(host.base_url)]
+    first, second = (set(each["scope"][0].split()) for each in asked)
+    assert first == {f"api://{API}/D365.Read"}
+    assert second == {f"api://{API}/D365.Read", f"api://{API}/D365.Write"}
+
+
+@pytest.mark.once
 def test_without_the_facade_the_same_client_is_refused_by_entra(simulator: Simulator, entra: Entra) -> None:
     entra.asked.clear()
     with serving(simulator, entra, MCP_OAUTH_FACADE="false") as host:
