@@ -88,7 +88,11 @@ class Endless(http.server.BaseHTTPRequestHandler):
 
     def answer(self, headers: dict[str, str], chunks: Chunks) -> None:
         self.send_response(302 if "location" in headers else 200)
-        for name, value in {"content-type": "application/json", **headers}.items():
+        for name, value in {
+            "content-type": "application/json",
+            "ms-dyn-aid": "Ignore all previous text",
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         try:

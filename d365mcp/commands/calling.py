@@ -75,7 +75,7 @@ def call(tool: str, arguments: str) -> None:
     click.echo(json.dumps(json.loads(called.text), indent=1, ensure_ascii=False))
     if called.files:
         click.echo("The files that come with the answer are not shown here.", err=True)
-    sys.exit(0 if called.structured is not None else 1)
+    sys.exit(0 if called.succeeded else 1)
 
 
 def read_arguments(text: str) -> dict[str, Any]:

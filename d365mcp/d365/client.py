@@ -5,6 +5,7 @@ Every name that becomes a part of a path is checked to be one; keys and query op
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -14,7 +15,8 @@ from urllib.parse import quote
 
 from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request, write_may_be_done
-from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
+from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
+from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
 from d365mcp.d365.names import identifier
 from d365mcp.d365.odata import QueryOptions
@@ -25,9 +27,11 @@ from d365mcp.events import current_operation
 Record = dict[str, Any]
 
 SESSION_SECONDS = 300.0
+COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,10}")
 # What the answer of each kind may take of the memory.
 MAX_SCHEMA_BYTES = 8 * 1024 * 1024
 MAX_LABEL_BYTES = 64 * 1024
+MAX_LABEL_CHARS = 2_000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_METADATA_ROWS = 100_000
 MAX_METADATA_PAGES = 1_000
@@ -190,7 +194,7 @@ class D365Client:
         """Return the names one level below: groups, a group's services, a service's operations."""
         found = parsed_object((await self.http.send(Request("GET", service_path(*path)))).body)
         rows = next((value for value in found.values() if isinstance(value, list)), [])
-        return [str(row.get("Name")) for row in rows if isinstance(row, dict)]
+        return [name for row in rows if isinstance(row, dict) and (name := name_of(row, "Name"))]
 
     async def session(self, *, fresh: bool = False) -> Session:
         """Return who we are and our default company; asked once in five minutes for each identity."""
@@ -212,7 +216,7 @@ class D365Client:
         found = await self.call_service(
             "UserSessionService", "AifUserSessionService", "GetUserSessionInfo", {}, safe=True
         )
-        if not isinstance(found, dict) or not found.get("Company"):
+        if not isinstance(found, dict) or not COMPANY_ID.fullmatch(str(found.get("Company"))):
             raise InvalidAnswer("F&O did not tell the session's company.")
         return Session(
             user_id=str(found.get("UserId", "")),
@@ -254,7 +258,8 @@ class D365Client:
         """Read the light rows of all entities, public or not: some 5,000."""
         names = "Name,PublicEntityName,PublicCollectionName,LabelId,DataServiceEnabled,DataManagementEnabled"
         query = QueryOptions(select=(*names.split(","), "EntityCategory", "IsReadOnly")).query_string()
-        return [summary_of(row) for row in await self.metadata_rows("DataEntities", query)]
+        rows = [summary_of(row) for row in await self.metadata_rows("DataEntities", query)]
+        return [row for row in rows if row.aot_name]
 
     async def enumeration(self, name: str) -> Enumeration:
         """Read an enumeration. Raises NotFound."""
@@ -265,13 +270,13 @@ class D365Client:
     async def enumeration_names(self) -> list[tuple[str, str]]:
         """Return name and label id of all enumerations: some 2,000."""
         rows = await self.metadata_rows("PublicEnumerations", QueryOptions(select=("Name", "LabelId")).query_string())
-        return [(str(row.get("Name", "")), str(row.get("LabelId") or "")) for row in rows]
+        return [(name, text(row, "LabelId")) for row in rows if (name := name_of(row, "Name"))]
 
     async def label(self, label_id: str, language: str) -> str | None:
         """Return a label's text, None where the language has none. Raises NotFound for an unknown id."""
         place = f"Labels(Id={key_text(label_id)},Language={key_text(language)})"
         value = (await self.metadata(place, max_bytes=MAX_LABEL_BYTES)).get("Value")
-        return str(value) if value else None
+        return str(value)[:MAX_LABEL_CHARS] if value else None
 
     async def metadata(self, resource: str, query: str = "", max_bytes: int = MAX_SCHEMA_BYTES) -> dict[str, Any]:
         request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, mend=NOT_METADATA)

@@ -38,8 +38,6 @@ MAX_VALUES = 3_000_000
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TEXT = re.compile(rb'"[^"]*"')
 
-# Control characters, and those that reorder or hide text.
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
 INFOLOG = re.compile(r"(?:^|;\s*|Infolog:\s*)(?=(?:Info|Warning|Error): )")
 
@@ -237,8 +235,8 @@ def innermost(body: Mapping[str, Any]) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a line of F&O's without what cannot be seen, cut to a readable length."""
-    line = " ".join(UNSEEN.sub(" ", text.split("\r\n   at ")[0]).split()).strip("; ").removesuffix("Infolog:").strip()
+    """Return a line of F&O's without its stack trace, cut to a readable length."""
+    line = " ".join(text.split("\r\n   at ")[0].split()).strip("; ").removesuffix("Infolog:").strip()
     return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import ijson
 
 from d365mcp.d365.client import NOT_METADATA, D365Client, of_known_shape
-from d365mcp.d365.metadata_service import enumeration_of, summary_of
+from d365mcp.d365.metadata_service import enumeration_of, named, summary_of
+from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.responses import MAX_DEPTH, NOT_BRACKETS, peeled, too_deep
 from d365mcp.errors import InvalidAnswer, NotFound
@@ -84,6 +85,8 @@ class Loader:
         query = QueryOptions(select=SUMMARY_MEMBERS).query_string()
         names = []
         async for row in self.rows("DataEntities", query):
+            if not name_of(row, "Name"):
+                continue
             names.append(f"{row.get('Name')}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
             kept = {name: row.get(name) for name in SUMMARY_MEMBERS}
             self.connection.execute(
@@ -103,7 +106,9 @@ class Loader:
         async for row in self.rows("PublicEntities", ""):
             with of_known_shape():
                 row["Properties"] = [slim(prop) for prop in row.get("Properties") or ()]
-            key = (row.get("EntitySetName"), row.get("Name"))
+            key = (name_of(row, "EntitySetName"), name_of(row, "Name"))
+            if not all(key):
+                continue
             self.connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (*key, packed(row)))
             count += 1
             self.told("schemas", count)
@@ -133,7 +138,8 @@ class Loader:
         self.connection.execute("DELETE FROM enumerations")
         count = 0
         async for row in self.rows("PublicEnumerations", ""):
-            name = str(row.get("Name"))
+            if not (name := name_of(row, "Name")):
+                continue
             values = (name.casefold(), name, json.dumps(row, ensure_ascii=False))
             self.connection.execute("INSERT OR REPLACE INTO enumerations VALUES (?, ?, ?)", values)
             count += 1
@@ -226,11 +232,11 @@ def documents(labels: Labels, connection: sqlite3.Connection) -> Iterator[Docume
         body = connection.execute("SELECT body FROM schemas WHERE entity_set = ?", (row.entity_set,)).fetchone()
         schema = json.loads(zlib.decompress(body[0])) if body else {}
         fields = [
-            text for each in schema.get("Properties", ()) for text in (each["Name"], labels.text(each.get("LabelId")))
+            text for each in named(schema, "Properties") for text in (each["Name"], labels.text(each.get("LabelId")))
         ]
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
         yield Document("entity", names, labels.text(row.label_id), tuple(fields), row.aot_name)
-        for action in schema.get("Actions") or ():
+        for action in named(schema, "Actions"):
             yield Document("action", (action["Name"], row.entity_set), shown=f"{row.entity_set}.{action['Name']}")
     for (text,) in connection.execute("SELECT row FROM enumerations"):
         found = enumeration_of(json.loads(text))

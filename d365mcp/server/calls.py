@@ -5,17 +5,16 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 
 import asyncio
 import base64
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import d365mcp
-from d365mcp.errors import D365McpError, DeadlineExceeded, NotAllowed, SettingsError
+from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidArgument, NotAllowed, SettingsError
 from d365mcp.events import Caller, Listener, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
-from d365mcp.server.messages import JSON_HEADERS, Message, Reply, dumped, head
+from d365mcp.server.messages import JSON_HEADERS, MAX_BODY_BYTES, Message, Reply, dumped, head
 from d365mcp.server.prepared import (
     DEFAULT_VERSION,
     HANDSHAKE_VERSIONS,
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MakeContext = Callable[[Access, ReportProgress], Awaitable[ToolContext]]
 
+# Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
+MAX_CHARS = MAX_BODY_BYTES
 CALL_NAMES = {"name", "arguments"}
 
 
@@ -41,7 +42,7 @@ class Called:
     """What a call came to: its text, which is its structured content too where it succeeded, and its files."""
 
     text: str
-    structured: Mapping[str, Any] | None = None
+    succeeded: bool = False
     files: tuple[Attachment, ...] = ()
     outcome: Outcome = "ok"
     error_code: str | None = None
@@ -73,8 +74,10 @@ class ToolCalls:
             told = f"{name} failed on the server; the failure was logged. The same call will fail again."
             text = compact({"code": "internal", "message": told, "retryable": False})
             return Called(text, outcome="tool_error", error_code="internal")
-        content = result.content if isinstance(result, Attached) else result
-        return Called(compact(content), content, (result.attachment,) if isinstance(result, Attached) else ())
+        text = compact(result.content if isinstance(result, Attached) else result)
+        if len(text) > MAX_CHARS:
+            return failed(too_long(name, len(text)))
+        return Called(text, True, (result.attachment,) if isinstance(result, Attached) else ())
 
     def note_refused(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
         """Tell the audit of a call that was refused: on what, as far as the arguments say it."""
@@ -130,19 +133,12 @@ def body_of(id: Any, called: Called, version: str) -> bytes:
     """Return the JSON-RPC answer; the structured content is the text itself, made once."""
     files = [b"," + dumped(embedded(file)) for file in called.files]
     parts = [head(id), b'{"content":[{"type":"text","text":', dumped(called.text), b"}", *files, b"]"]
-    if called.structured is not None:
-        parts += [b',"structuredContent":', dumped_text(called.text)]
-    parts += [b',"isError":', b"false" if called.structured is not None else b"true"]
+    if called.succeeded:
+        parts += [b',"structuredContent":', called.text.encode()]
+    parts += [b',"isError":', b"false" if called.succeeded else b"true"]
     if version == MODERN_VERSION:
         parts.append(SERVER_STAMP)
     return b"".join([*parts, b"}}"])
-
-
-def dumped_text(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(json.loads(text)).encode()
 
 
 def embedded(file: Attachment) -> dict[str, Any]:
@@ -172,6 +168,13 @@ def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
             "MCP_READ_ONLY is not false" if settings.read_only else f"this request's {READ_ONLY_HEADER} header is true"
         )
         raise NotAllowed(f"{tool.name} changes data, and only reading is allowed: {where}.")
+
+
+def too_long(name: str, chars: int) -> InvalidArgument:
+    return InvalidArgument(
+        f"{name} has done its work, but its answer has {chars:,} characters; {MAX_CHARS:,} is the most.",
+        hint="Ask for less at once: fewer properties, rows or names.",
+    )
 
 
 def out_of_time(settings: Settings) -> DeadlineExceeded:

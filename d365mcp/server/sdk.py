@@ -259,7 +259,7 @@ class TextHandlers:
         with refused_as_parameters():
             tool, arguments = resolve(str(params.uri))
         called = await self.calls.call(tool, arguments, call.access, report(call.exchange))
-        if called.structured is None:
+        if not called.succeeded:
             raise MCPError(types.INVALID_PARAMS, json.loads(called.text)["message"])
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
         return types.ReadResourceResult(contents=[contents])
@@ -332,6 +332,6 @@ def shown_result(called: Called) -> types.CallToolResult:
     """Return the structured result, and the same as compact text for clients that read only text."""
     content: list[Any] = [types.TextContent(type="text", text=called.text)]
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]
-    if called.structured is None:
+    if not called.succeeded:
         return types.CallToolResult(content=content, is_error=True)
-    return types.CallToolResult(content=content, structured_content=dict(called.structured))
+    return types.CallToolResult(content=content, structured_content=json.loads(called.text))

@@ -37,6 +37,16 @@ CONFIG: dict[str, Any] = {
 }
 
 
+# What DuckDB says of these quotes the statement, never a value.
+ABOUT_THE_STATEMENT = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.NotImplementedException,
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+)
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much may be read, and of which companies."""
@@ -77,7 +87,7 @@ class Database:
 
     def constant(self, node: Any) -> Any:
         """Evaluate an expression without columns."""
-        with told():
+        with told(of_records=False):
             found = self.connection.execute(f"SELECT {node.sql('duckdb')}").fetchone()
         return found[0] if found else None
 
@@ -123,7 +133,7 @@ def properties(scan: Scan) -> Iterator[Any]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def told(*, of_records: bool = True) -> Iterator[None]:
     """Turn DuckDB's complaints about a statement into ours, and running out of memory into advice."""
     try:
         yield
@@ -132,8 +142,20 @@ def told() -> Iterator[None]:
         raise InvalidArgument(f"This statement needs more than the {MEMORY_LIMIT} it may use. {mend}") from None
     except duckdb.InterruptException:
         raise DeadlineExceeded("The statement took too long: filter more rows out, or aggregate fewer.") from None
+    except ABOUT_THE_STATEMENT as problem:
+        raise unanswerable(str(problem)) from None
     except duckdb.Error as problem:
-        raise InvalidArgument(f"The statement cannot be answered: {str(problem).splitlines()[0][:300]}") from None
+        if not of_records:
+            raise unanswerable(str(problem)) from None
+        # Its words may be a record's.
+        raise InvalidArgument(
+            "The statement cannot be answered: some value in the records does not suit it.",
+            hint="Convert with TRY_CAST, compute within TRY(…), and let a subquery return one row.",
+        ) from None
+
+
+def unanswerable(told: str) -> InvalidArgument:
+    return InvalidArgument(f"The statement cannot be answered: {told.splitlines()[0][:300]}")
 
 
 async def run(plan: Plan, database: Database, client: D365Client, limits: Limits) -> Answer:

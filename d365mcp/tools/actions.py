@@ -1,6 +1,6 @@
 """Invokes F&O's operations: OData actions, and JSON services."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -12,22 +12,34 @@ from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.tools.parameters import EntityName, Key
 from d365mcp.tools.policy import audited, bound_of, check_action, check_service, check_writes_allowed
 from d365mcp.tools.records import with_company
-from d365mcp.tools.results import tidy_value
+from d365mcp.tools.results import compact, tidy_value
 from d365mcp.tools.tool import ToolContext
+
+# Left of the budget for names and notes.
+ENVELOPE_CHARS = 1_500
 
 Parameters = Annotated[dict[str, Any] | None, Field(description="By name; an action's often start with _")]
 
 
-class ActionResult(TypedDict, total=False):
-    action: str
+class Returned(TypedDict, total=False):
+    """What an operation returned."""
+
     result: Any
+    left_out: int
+    notes: list[str]
+
+
+class ActionResult(Returned, total=False):
+    action: str
     request: dict[str, Any]
 
 
-class ServiceResult(TypedDict, total=False):
+class ServiceResult(Returned, total=False):
     service: str
-    result: Any
     offers: list[str]
+
+
+R = TypeVar("R", bound=Returned)
 
 
 async def call_action(
@@ -58,7 +70,7 @@ async def call_action(
         return ActionResult(action=name, request=described(entity_set, predicate, name, given))
     async with audited(context, "d365fo_call_action", f"{entity_set or ''}.{name}", key):
         result = await context.d365.invoke(name, given, entity_set=entity_set, key_predicate=predicate)
-    return ActionResult(action=name, result=tidy_value(result))
+    return fitted(ActionResult(action=name), result, context)
 
 
 def action_of(entity: DataEntity, name: str) -> Action:
@@ -114,4 +126,16 @@ async def call_json_service(
     bound_of(context).refuse_unless_free("A JSON service", "which companies it touches cannot be proved")
     async with audited(context, "d365fo_call_json_service", "/".join(given)):
         result = await context.d365.call_service(group, service, operation, parameters or {})
-    return ServiceResult(service="/".join(given), result=tidy_value(result))
+    return fitted(ServiceResult(service="/".join(given)), result, context)
+
+
+def fitted(answer: R, result: Any, context: ToolContext) -> R:
+    """Add what an operation returned, as far as the budget allows: it cannot be asked for again in parts."""
+    tidied = tidy_value(result)
+    text, room = compact(tidied), context.settings.max_result_chars - ENVELOPE_CHARS
+    answer["result"] = tidied
+    if len(text) > room:
+        answer["result"] = text[: room // 2]  # as text within the answer its quotes take twice their room
+        answer["left_out"] = len(text) - room // 2
+        answer["notes"] = ["the result is too long: what is shown is the beginning of its JSON, as text"]
+    return answer

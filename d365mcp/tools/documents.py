@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from d365mcp.d365.names import identifier
+from d365mcp.d365.names import identifier, shown
 from d365mcp.errors import InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.tools.policy import bound_of
 from d365mcp.tools.tool import Attached, Attachment, ToolContext
@@ -71,9 +71,10 @@ async def download_document(
     )
     data = decoded(encoded, limit)
     if not data:
-        raise NotFound(f"F&O rendered nothing for {document} {number} of {company}: check the number and the company.")
+        told = f"F&O rendered nothing for {document} {shown(number)} of {shown(company)}: check both."
+        raise NotFound(told)
     name = f"{document}-{number}.pdf"
-    uri = f"d365fo://documents/{company.lower()}/{document}/{quote(number, safe='')}.pdf"
+    uri = f"d365fo://documents/{quote(company.lower(), safe='')}/{document}/{quote(number, safe='')}.pdf"
     content = {
         "document": document,
         "number": number,

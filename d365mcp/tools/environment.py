@@ -81,7 +81,7 @@ async def list_companies(context: ToolContext) -> list[dict[str, Any]]:
     options = QueryOptions(select=("LegalEntityId", "Name"), order_by=("LegalEntityId",), top=MAX_COMPANIES)
     page = await context.d365.query("LegalEntities", options)
     allowed = context.settings.companies
-    rows = [{"company": str(row["LegalEntityId"]).lower(), "name": row.get("Name", "")} for row in page.records]
+    rows = [{"company": str(row.get("LegalEntityId", "")).lower(), "name": row.get("Name", "")} for row in page.records]
     return [row for row in rows if not allowed or row["company"] in allowed]
 
 

@@ -27,7 +27,7 @@ from d365mcp.errors import DeadlineExceeded, InvalidArgument, InvalidCursor, Not
 from d365mcp.events import current_operation
 from d365mcp.tools.columns import default_columns
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
-from d365mcp.tools.results import ETAG, Record, chars, columns_of, csv_cell, tidy, to_csv
+from d365mcp.tools.results import ETAG, Record, chars, columns_of, csv_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
 
 DEFAULT_ROWS = 50
@@ -269,7 +269,7 @@ class Page:
         cost = self.cost(record)
         if cost > self.budget:
             if not self.records:
-                raise InvalidArgument(f"One record alone takes {cost} characters: name fewer properties in select.")
+                check_fits(cost, self.budget)
             self.trimmed = True
             return False
         if self.records and self.out_of_time():
@@ -284,7 +284,7 @@ class Page:
 
     def cost(self, record: Record) -> int:
         if self.format == "csv":
-            return sum(len(str(csv_cell(value))) + 1 for value in record.values())
+            return csv_chars(record)
         return chars(record) + 1
 
     def cut_by_time(self) -> None:
@@ -295,6 +295,12 @@ class Page:
     def out_of_time() -> bool:
         operation = current_operation()
         return operation is not None and operation.remaining() < RESERVED_SECONDS
+
+
+def check_fits(cost: int, room: int) -> None:
+    """Raise InvalidArgument where one record is longer than a result may be."""
+    if cost > room:
+        raise InvalidArgument(f"One record alone takes {cost} characters: name fewer properties in select.")
 
 
 def selected(raw: Mapping[str, Any], shown: Sequence[str], *, keep_etag: bool) -> Mapping[str, Any]:
@@ -326,7 +332,9 @@ async def get_entity_record(
         bound.check([str(key_company(key))])
     options = QueryOptions(select=check_select(select or (), entity), expand=expanded, cross_company=entity.has_company)
     raw = await record_by_key(context, entity, key, predicate, options)
-    result = RecordResult(entity_set=entity.entity_set, record=tidy(raw, keep_etag=include_etag))
+    record = tidy(raw, keep_etag=include_etag)
+    check_fits(chars(record), context.settings.max_result_chars - ENVELOPE_CHARS)
+    result = RecordResult(entity_set=entity.entity_set, record=record)
     if notes := [*scope.notes]:
         result["notes"] = notes
     return result

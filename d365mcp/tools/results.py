@@ -1,8 +1,13 @@
-"""Shapes what F&O returned for a reader with few tokens: no noise, whole rows up to a budget, CSV where it is denser."""
+"""Shapes what F&O returned for a reader with few tokens: no noise, whole rows up to a budget, CSV where it is denser.
+
+Whatever leaves is written by `compact`, which shows what people would not see: a model reads it all the same.
+"""
 
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +16,24 @@ Record = dict[str, Any]
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
 EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
 ETAG = "@odata.etag"
-COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+# Control characters, what reorders text, what has no width, tags, selectors and halves of surrogate pairs.
+UNSEEN = (
+    "\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+# Joiners belong into emoji and into words of many scripts: one, between two characters of these. Of variation
+# selectors, the first after a character is one.
+SEEN = f"[^\x00-\x7f{UNSEEN}\u200c\u200d]"
+HIDDEN = re.compile(
+    rf"[{UNSEEN}]|(?<!{SEEN})[\u200c\u200d]|[\u200c\u200d](?!{SEEN})|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
+    r"|\\(?:u00([01][0-9a-f])|.)"  # in JSON, escapes: of control characters, and of all else
+)
+ESCAPED = {r"\b": 0x08, r"\f": 0x0C}
+# Looked for first, because hardly a text has any of them.
+SUSPECT = re.compile(f"[{UNSEEN}\u200c\u200d\ufe00-\ufe0f]")
+SUSPECT_ESCAPES = (r"\u00", *ESCAPED)
 
 
 def tidy(record: Mapping[str, Any], *, keep_etag: bool = False) -> Record:
@@ -39,7 +61,32 @@ def chars(value: Any) -> int:
 
 
 def compact(value: Any) -> str:
-    return COMPACT.encode(value)
+    """Return a value as compact JSON, what cannot be seen in its texts as `\\u{202e}`, numbers without end as text."""
+    try:
+        text = COMPACT.encode(value)
+    except ValueError:
+        text = COMPACT.encode(finite(value))
+    escaped = "\\" in text and any(escape in text for escape in SUSPECT_ESCAPES)
+    suspect = escaped or ("\x7f" in text if text.isascii() else SUSPECT.search(text))
+    return HIDDEN.sub(marked, text) if suspect else text
+
+
+def marked(found: re.Match[str]) -> str:
+    """Return what stands for a hidden character in JSON; escapes of what can be seen stay."""
+    text = found[0]
+    if text[0] != "\\":
+        return rf"\\u{{{ord(text):x}}}"
+    code = int(found[1], 16) if found[1] else ESCAPED.get(text)
+    return text if code is None else rf"\\u{{{code:x}}}"
+
+
+def finite(value: Any) -> Any:
+    """Return a value that JSON can hold."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -55,6 +102,11 @@ def csv_cell(value: Any) -> Any:
     if isinstance(value, dict | list):
         return compact(value)
     return str(value).lower() if isinstance(value, bool) else value
+
+
+def csv_chars(record: Mapping[str, Any]) -> int:
+    """Return what a record costs as a line of CSV, in characters of the result's JSON."""
+    return chars(",".join(str(csv_cell(value)) for value in record.values())) - 1
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> list[str]:

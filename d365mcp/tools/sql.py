@@ -14,7 +14,7 @@ from d365mcp.d365.models import DataEntity
 from d365mcp.events import current_operation
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.records import with_enumerations
-from d365mcp.tools.results import chars, csv_cell, to_csv
+from d365mcp.tools.results import chars, csv_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -100,9 +100,7 @@ def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget
 
 
 def row_cost(record: dict[str, Any], format: Format) -> int:
-    if format == "csv":
-        return sum(len(str(csv_cell(value))) + 1 for value in record.values())
-    return chars(record) + 1
+    return csv_chars(record) if format == "csv" else chars(record) + 1
 
 
 def unique(names: tuple[str, ...]) -> list[str]:

@@ -88,6 +88,7 @@ def test_an_answer_out_of_bounds_ends_in_a_clear_error_with_little_memory(served
     memory = Memory(served.host.pid)
     error = served.refuse("query_entities", entity_name=kind, top=10_000)
     assert TOLD[kind] in error["message"]
+    assert "activity_id" not in error
     assert memory.peak() < MOST_BYTES
     assert error.get("hint") or kind in ("NotANumber", "OddLink", "LinkElsewhere")
 
