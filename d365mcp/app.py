@@ -45,6 +45,8 @@ INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
 
 # At INFO they write a line with the whole URL, filter values and all, for every call.
 NOISY_LOGGERS = ("httpx", "httpcore", "azure", "msal", "urllib3", "opencensus")
+# At WARNING it writes what a token endpoint said, word by word; the error we make of it names the mend.
+OUTSPOKEN_LOGGER = "azure.identity"
 
 
 # A run of the catalog's build takes no longer; Consumption ends a function after ten minutes.
@@ -61,6 +63,7 @@ class Application:
         self.started = time.monotonic()
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(OUTSPOKEN_LOGGER).setLevel(logging.ERROR)
         warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
         listener = self.telemetry if self.telemetry.enabled else None

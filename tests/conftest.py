@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
+import httpx
 import pytest
 
+from tests.canaries import leaks, refuse_secrets
 from tests.simulated import Simulator
+
+# What answers callers; token endpoints answer with tokens.
+ANSWERING = ("/mcp", "/health", "/.well-known")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that printed or logged a secret."""
+    report = yield
+    found = [f"{name}: {leak}" for name, text in report.sections for leak in leaks(text)]
+    if report.passed and found:
+        report.outcome, report.longrepr = "failed", f"Secrets were shown. {'; '.join(found)}"
+    return report
+
+
+def answered(reply: httpx.Response) -> httpx.Response:
+    if reply.is_closed and reply.request.url.path.startswith(ANSWERING):
+        refuse_secrets(f"{reply.headers} {reply.text}", f"The answer to {reply.request.url.path}")
+    return reply
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_answer_shows_a_secret() -> Iterator[None]:
+    """Look through whatever hosts answer to the tests' own HTTP clients."""
+    send, send_later = httpx.Client.send, httpx.AsyncClient.send
+
+    async def looking_later(self: httpx.AsyncClient, *args: Any, **options: Any) -> httpx.Response:
+        return answered(await send_later(self, *args, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Client, "send", lambda self, *args, **options: answered(send(self, *args, **options)))
+        patch.setattr(httpx.AsyncClient, "send", looking_later)
+        yield
 
 
 @pytest.fixture(scope="session")

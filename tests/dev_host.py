@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.canaries import refuse_secrets
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "infra" / "local" / "devhost.py"
 READY = "Functions dev host ready on "
@@ -57,4 +59,6 @@ class DevHost:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+        log = self.log
         self._errors.close()
+        refuse_secrets(log, "The host's log")

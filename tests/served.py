@@ -10,6 +10,7 @@ from typing import Any
 from mcp import Client
 from mcp_types import CallToolResult, Tool
 
+from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT, DevHost
 from tests.simulated import Simulator
 
@@ -35,7 +36,9 @@ class Served:
             async with Client(self.url) as client:
                 return await client.call_tool(f"d365fo_{tool}", dict(arguments))
 
-        return asyncio.run(once())
+        result = asyncio.run(once())
+        refuse_secrets(result.model_dump_json(), f"The answer of {tool}")
+        return result
 
     def call(self, tool: str, /, **arguments: Any) -> Result:
         """Call a tool that must succeed; its text says the same as its structured content."""

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parent.parent
-IDENTITY_HEADER = "simulator"
+IDENTITY_HEADER = "simulated-identity-secret"
 
 
 @dataclass

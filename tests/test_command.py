@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT
 from tests.signing import APP, TENANT, publish
 from tests.simulated import Simulator
@@ -18,7 +19,7 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     given = {"D365FO_BASE_URL": simulator.base_url, **simulator.identity_environment()} if simulator else {}
     environ = {**{name: value for name, value in os.environ.items() if not name.startswith("D365FO_")}, **given}
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "d365mcp", *arguments],
         cwd=ROOT,
         env={**environ, "TMPDIR": str(folder)},
@@ -27,6 +28,8 @@ def command(
         timeout=60,
         input=given_input,
     )
+    refuse_secrets(done.stdout + done.stderr, "The operator's command")
+    return done
 
 
 def test_a_catalog_is_built_and_shown(simulator: Simulator, tmp_path: Path) -> None:

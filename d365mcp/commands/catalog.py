@@ -5,12 +5,15 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from d365mcp.app import application
 from d365mcp.commands import close, need_settings
+from d365mcp.errors import D365McpError
 
 
 @click.group()
@@ -28,6 +31,11 @@ def catalog() -> None:
 def build() -> None:
     """Build the catalog now, from here, and let all instances serve it."""
     need_settings()
+    with failing_plainly():
+        build_and_show()
+
+
+def build_and_show() -> None:
     outcome = asyncio.run(build_now())
     if outcome == "busy":
         raise click.ClickException("Another build is under way: see `catalog status`.")
@@ -42,7 +50,17 @@ def build() -> None:
 def status(*, as_json: bool) -> None:
     """Say which catalog serves, and how the last build went."""
     need_settings()
-    show_status(as_json=as_json)
+    with failing_plainly():
+        show_status(as_json=as_json)
+
+
+@contextmanager
+def failing_plainly() -> Iterator[None]:
+    """End with a sentence, not with a trace, where the storage does not do its part."""
+    try:
+        yield
+    except D365McpError as problem:
+        raise click.ClickException(" ".join(filter(None, (problem.message, problem.hint)))) from None
 
 
 async def build_now() -> str:

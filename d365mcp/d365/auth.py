@@ -6,6 +6,7 @@ module but as the header's value.
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 REFRESH_EARLY_SECONDS = 300.0
 MAX_USERS = 500
 EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
@@ -122,6 +125,8 @@ class TokenSource:
                     self.refusing, lambda: credential_of(self.settings, user_assertion)
                 )
             found = await asyncio.to_thread(self.refusing, lambda: held.credential.get_token(self.scope))
+            if not TOKEN.fullmatch(found.token):
+                raise self.failure("")
             held.value, held.expires_on, held.fetched_at = found.token, float(found.expires_on), time.time()
         finally:
             held.fetching = None

@@ -38,6 +38,7 @@ MAX_VALUES = 3_000_000
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TEXT = re.compile(rb'"[^"]*"')
 
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?")
 ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
 INFOLOG = re.compile(r"(?:^|;\s*|Infolog:\s*)(?=(?:Info|Warning|Error): )")
 
@@ -235,8 +236,10 @@ def innermost(body: Mapping[str, Any]) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a line of F&O's without its stack trace, cut to a readable length."""
-    line = " ".join(text.split("\r\n   at ")[0].split()).strip("; ").removesuffix("Infolog:").strip()
+    """Return a line of F&O's without stack trace and tokens that a page in between may show, cut to a readable length."""
+    line = (
+        " ".join(TOKEN.sub("(token)", text.split("\r\n   at ")[0]).split()).strip("; ").removesuffix("Infolog:").strip()
+    )
     return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"
 
 

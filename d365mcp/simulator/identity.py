@@ -28,7 +28,7 @@ from uuid import NAMESPACE_URL, uuid5
 from d365mcp.simulator.errors import Reply
 from d365mcp.simulator.model import World
 
-IDENTITY_HEADER = "simulator"
+IDENTITY_HEADER = "simulated-identity-secret"
 SYSTEM_ASSIGNED = "00000000-0000-4000-8000-000000000001"
 ON_BEHALF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TENANT = "00000000-0000-4000-8000-0000000000aa"

@@ -139,7 +139,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         try:
             return self.judged(self.posted(batch), batch)
         except (httpx.HTTPError, httpx.InvalidURL, AzureError) as exc:
-            return self.failed(f"{type(exc).__name__}: {str(exc)[:300]}")
+            return self.failed(reason(exc))
 
     def posted(self, batch: Sequence[Envelope]) -> httpx.Response:
         content = gzip.compress(COMPACT.encode(batch).encode(), compresslevel=1)
@@ -168,7 +168,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             return self.succeeded()
         if answer.status_code == 206:
             return self.partly_accepted(answer, batch)
-        problem = f"HTTP {answer.status_code}: {answer.text[:300]}"
+        problem = f"HTTP {answer.status_code}: {answer.text[:300]}".replace(self.options.instrumentation_key, "…")
         if answer.status_code in RETRYABLE_STATUS_CODES:
             return self.failed(problem, answer.headers.get("retry-after", ""))
         if problem != self.problem:
@@ -209,6 +209,13 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
 SUCCESS: int = TransportStatusCode.SUCCESS
 RETRY: int = TransportStatusCode.RETRY
 DROP: int = TransportStatusCode.DROP
+
+
+def reason(problem: Exception) -> str:
+    """Return why nothing was sent: its own words only where they are of the network, which hold no token."""
+    name = type(problem).__name__
+    of_network = isinstance(problem, httpx.NetworkError | httpx.TimeoutException | httpx.InvalidURL)
+    return f"{name}: {str(problem)[:300]}" if of_network else name
 
 
 def beginning(answer: httpx.Response) -> bytes:

@@ -111,7 +111,7 @@ def with_simulator(environ: Environment, url: str) -> Environment:
         "D365FO_BASE_URL": url,
         "D365FO_AUTH": "managed_identity",
         "IDENTITY_ENDPOINT": f"{url}/msi/token",
-        "IDENTITY_HEADER": "simulator",
+        "IDENTITY_HEADER": "simulated-identity-secret",
         "MCP_AUTH": "none",
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={url}",
         "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,

@@ -18,6 +18,7 @@ from d365mcp.settings import Settings, read_settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
 from d365mcp.telemetry.exporter import Pace, Telemetry, start
+from tests.canaries import refuse_secrets
 from tests.simulated import IDENTITY_HEADER, Simulator
 
 QUICK = Pace(interval=0.05, timeout=5.0, first_pause=0.05, longest_pause=0.2)
@@ -45,6 +46,7 @@ class Workspace:
             headers={"Authorization": f"Bearer {self.token(self.simulator.base_url)}"},
         )
         assert reply.status_code == httpx.codes.OK, reply.text
+        refuse_secrets(reply.text, "Telemetry")
         table = reply.json()["tables"][0]
         names = [column["name"] for column in table["columns"]]
         return [dict(zip(names, row, strict=True)) for row in table["rows"]]

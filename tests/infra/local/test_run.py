@@ -103,7 +103,7 @@ def test_the_host_is_pointed_at_the_simulator_and_the_user_is_told_where_to_conn
         "D365FO_AUTH": "managed_identity",
         "MCP_AUTH": "none",
         "IDENTITY_ENDPOINT": told["environ"]["D365FO_BASE_URL"] + "/msi/token",
-        "IDENTITY_HEADER": "simulator",
+        "IDENTITY_HEADER": "simulated-identity-secret",
         "VIRTUAL_ENV": sys.prefix,
     }
     configuration = output[output.index("{\n") : output.index("\n}\n") + 2]
