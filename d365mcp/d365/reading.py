@@ -13,9 +13,12 @@ from d365mcp.d365.client import D365Client, Page
 from d365mcp.d365.filters import Expression, matches
 from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.d365.odata import QueryOptions, and_filters, keyset_filter
+from d365mcp.errors import InvalidArgument
 
 Record = dict[str, Any]
 
+# Records of a split filter that are held at once, to sort them.
+MAX_SORTED = 20_000
 PAGE_ROWS = 10_000  # F&O answers with no more: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 
 
@@ -147,7 +150,13 @@ class Reader:
         found: list[Record] = []
         for part in range(len(self.query.filters)):
             alone = Reader(self.client, replace(self.query, filters=(self.query.filters[part],)))
-            found += [record async for record, _ in alone.records(Position(), upto)]
+            async for record, _ in alone.records(Position(), upto):
+                found.append(record)
+                if len(found) > MAX_SORTED:
+                    raise InvalidArgument(
+                        f"A filter as long as this finds more than {MAX_SORTED:,} records, too many to be sorted here.",
+                        hint="Leave order_by out, or narrow the filter.",
+                    )
         for prop, descending in reversed(self.query.order):
             found.sort(key=lambda record: sort_key(record.get(prop.name)), reverse=descending)
         for index, record in enumerate(found[start.skip : upto], start.skip + 1):

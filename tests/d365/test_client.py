@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from d365mcp.d365 import reading
 from d365mcp.d365.auth import TokenSource, scope_of
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.reading import Position, Query, Reader
 from d365mcp.errors import (
     D365Error,
     DeadlineExceeded,
@@ -269,6 +271,19 @@ def test_who_we_are_is_asked_once_by_many(run: Runner, simulator: Simulator) -> 
 def test_the_token_is_for_the_exact_root() -> None:
     assert scope_of("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
     assert scope_of("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
+
+
+def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(client: D365Client) -> int:
+        halves = ("CustomerGroupId lt '20'", "CustomerGroupId ge '20'")
+        entity = await client.public_entity("CustomerGroup")
+        query = Query(entity, halves, order_by=("CustomerGroupId",), cross_company=True)
+        return len([record async for record, _ in Reader(client, query).records(Position(), 100)])
+
+    assert (found := run(read)) > 10
+    monkeypatch.setattr(reading, "MAX_SORTED", found - 1)
+    with pytest.raises(InvalidArgument, match="too many to be sorted"):
+        run(read)
 
 
 def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) -> None:
