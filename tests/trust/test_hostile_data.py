@@ -18,6 +18,8 @@ from tests.served import Result, Served, serving
 from tests.simulated import Simulator
 from tests.trust.hostile import COMMAND, LABELS, REMARKS, TEXTS, VISIBLE, WORD, WORLD, is_hidden, refusal, texts_of
 
+pytestmark = pytest.mark.once
+
 # Where F&O's own texts may stand in an answer.
 DATA = {"records", "record", "csv", "result", "label", "labels", "d365_messages", "companies"}
 OURS = {"code", "message", "hint", "notes", "why", "outcome"}
