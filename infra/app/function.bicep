@@ -97,6 +97,8 @@ var own = {
   APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
   AZURE_CLIENT_ID: identityClientId
+  // A little above what /mcp takes: larger bodies end at the host, which would hold 100 MB of each.
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '5242880'
   AZURE_AUTHORITY_HOST: environment().authentication.loginEndpoint
   MCP_LOG_ANALYTICS_WORKSPACE_ID: workspace.properties.customerId
   MCP_LOG_ANALYTICS_URL: logAnalyticsUrls[environment().name]

@@ -37,7 +37,7 @@ Headers = list[tuple[bytes, bytes]]
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 32_768
 LEAST_BYTES_PER_SECOND, GRACE_SECONDS = 240, 5.0
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#functions_request_body_size_limit
-MAX_BODY_BYTES = 104_857_600
+BODY_LIMIT, MAX_BODY_BYTES = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", 104_857_600
 
 
 class AppError(Exception):
@@ -424,7 +424,7 @@ class Request:
         # A chunked body has no length, and the host passes on only a body that has one:
         # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
         length = int(self.headers.get("content-length", "0"))
-        if length > MAX_BODY_BYTES:
+        if length > int(os.environ.get(BODY_LIMIT, MAX_BODY_BYTES)):
             raise Refused(413)
         return await read_body(receive) if length else b""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from d365mcp.server.messages import MAX_BODY_BYTES
 from d365mcp.settings import declared, read_settings
 from tests.infra.bicep.evaluate import Deployment, Resource
 from tests.infra.bicep.syntax import BicepFile, Problem, parts, text, walk
@@ -74,7 +75,8 @@ REFUSED_BY_FLEX = {
     "use32BitWorkerProcess",
 }
 # What the platform reads, not our code: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
-OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES"}
+BODY_LIMIT = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
+OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES", BODY_LIMIT}
 # Settings that Flex Consumption refuses, and what Consumption needs in place of functionAppConfig.
 CONSUMPTION_ONLY = {
     "FUNCTIONS_EXTENSION_VERSION",
@@ -198,6 +200,8 @@ def app_settings(deployment: Deployment, host_json: Path) -> Iterator[str]:
     is_flex = any(at(site, "properties.functionAppConfig") for site in deployment.of(SITE))
     known = read | OF_THE_PLATFORM | (set() if is_flex else CONSUMPTION_ONLY)
     yield from (f"nobody reads the app setting {name}." for name in sorted(set(given) - known))
+    if not MAX_BODY_BYTES < int(given.get(BODY_LIMIT, 0)) < 2 * MAX_BODY_BYTES:
+        yield f"{BODY_LIMIT} has to let pass what /mcp takes, {MAX_BODY_BYTES} bytes, and little more."
     if not is_flex:
         yield from (f"Consumption needs the app setting {name}." for name in sorted(CONSUMPTION_ONLY - set(given)))
     settings = read_settings({**given, **of_the_host(deployment)}, host_json)

@@ -98,6 +98,12 @@ def test_a_refused_body_does_not_disturb_the_next_request(client: httpx.Client) 
     assert client.get("/text").status_code == 200
 
 
+def test_a_body_above_the_hosts_limit_is_refused_before_the_function_runs() -> None:
+    with DevHost(SAMPLE, environ={"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000"}) as host, client_of(host) as client:
+        assert client.post("/echo", content=b"x" * 1000).status_code == 200
+        assert client.post("/echo", content=b"x" * 1001).status_code == 413
+
+
 def test_the_function_sees_the_request_as_the_host_hands_it_over(host: DevHost, client: httpx.Client) -> None:
     answer = client.put("/echo?a=1&b=&a=2&c=x%26y", content=b"hello", headers=[("X-Twice", "1"), ("x-twice", "2")])
     seen = answer.json()
