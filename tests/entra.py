@@ -12,7 +12,6 @@ import json
 import re
 import secrets
 import threading
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-TENANT = "aaaaaaaa-0000-4000-8000-000000000001"
-API = "bbbbbbbb-0000-4000-8000-000000000002"
-PUBLIC_CLIENT = "cccccccc-0000-4000-8000-000000000003"
-USER = "dddddddd-0000-4000-8000-000000000004"
-
-KEY = rsa.generate_private_key(65537, 2048)
+from tests.signing import API, PUBLIC_CLIENT, TENANT, public_key, token
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ class Entra:
             case "/v2.0/.well-known/openid-configuration":
                 return json_answer(self.configuration())
             case "/discovery/v2.0/keys":
-                return json_answer({"keys": [public_key()]})
+                return json_answer({"keys": [public_key("one")]})
         return refused("invalid_request", "AADSTS90002: Tenant was not found.")
 
     def configuration(self) -> dict[str, Any]:
@@ -190,30 +181,11 @@ class Entra:
 
     def access_token(self, **changes: Any) -> str:
         """Return an access token for the API, with some claims changed."""
-        now = int(time.time())
-        claims = {
-            "aud": API,
-            "iss": f"{self.base_url}/{TENANT}/v2.0",
-            "iat": now,
-            "nbf": now,
-            "exp": now + 3600,
-            "azp": PUBLIC_CLIENT,
-            "oid": USER,
-            "scp": self.scopes,
-            "sub": secrets.token_urlsafe(16),
-            "tid": TENANT,
-            "ver": "2.0",
-            **changes,
-        }
-        return jwt.encode(claims, KEY, "RS256", headers={"kid": "one"})
+        return token(self.base_url, scp=self.scopes, sub=secrets.token_urlsafe(16), **changes)
 
     def forms(self) -> list[Mapping[str, str]]:
         """Return what the token endpoint was sent."""
         return [asked.fields for asked in self.asked if asked.path.endswith("/token")]
-
-
-def public_key() -> dict[str, Any]:
-    return {**jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "one", "use": "sig"}
 
 
 def challenge_of(verifier: str) -> str:

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.simulated import Simulator
 
 TENANT = "aaaaaaaa-0000-4000-8000-000000000001"
-APP = "bbbbbbbb-0000-4000-8000-000000000002"
-CLIENT = "cccccccc-0000-4000-8000-000000000003"
+API = "bbbbbbbb-0000-4000-8000-000000000002"
+PUBLIC_CLIENT = "cccccccc-0000-4000-8000-000000000003"
 USER = "dddddddd-0000-4000-8000-000000000004"
 
 
@@ -34,12 +34,12 @@ def claims(authority: str, **changes: Any) -> dict[str, Any]:
     """Return what a user's v2.0 token says, with some of it changed, or left out by None."""
     now = int(time.time())
     usual = {
-        "aud": APP,
+        "aud": API,
         "iss": f"{authority}/{changes.get('tid', TENANT)}/v2.0",
         "iat": now,
         "nbf": now,
         "exp": now + 3600,
-        "azp": CLIENT,
+        "azp": PUBLIC_CLIENT,
         "oid": USER,
         "scp": "D365.Read",
         "sub": "a-name-for-this-app-alone",

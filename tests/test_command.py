@@ -10,7 +10,7 @@ import pytest
 
 from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT
-from tests.signing import APP, TENANT, publish
+from tests.signing import API, TENANT, publish
 from tests.simulated import Simulator
 
 
@@ -82,7 +82,7 @@ def test_a_check_says_whether_callers_tokens_can_be_checked(
 ) -> None:
     checking = {
         "MCP_AUTH": "jwt",
-        "MCP_CLIENT_ID": APP,
+        "MCP_CLIENT_ID": API,
         "MCP_ALLOWED_TENANTS": TENANT,
         "MCP_PUBLIC_URL": "https://mcp.contoso.com",
         "AZURE_AUTHORITY_HOST": simulator.base_url,

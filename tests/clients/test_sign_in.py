@@ -24,7 +24,8 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 
 from tests.cached import node_packages
 from tests.dev_host import ROOT, DevHost
-from tests.entra import API, PUBLIC_CLIENT, TENANT, Entra
+from tests.entra import Entra
+from tests.signing import API, PUBLIC_CLIENT, TENANT
 from tests.simulated import Simulator
 
 CALLBACK = "http://localhost:49152/callback"

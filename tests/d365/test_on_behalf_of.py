@@ -27,7 +27,7 @@ from d365mcp.events import Operation, Trace
 from d365mcp.settings import read_settings
 from tests.certificates import loopback_certificate
 from tests.served import Served, serving
-from tests.signing import APP, TENANT, USER, publish, token
+from tests.signing import API, TENANT, USER, publish, token
 from tests.simulated import Simulator
 
 USERS = 50
@@ -35,10 +35,10 @@ HEADERS = {"content-type": "application/json", "accept": "application/json", "mc
 SETTINGS = {
     "D365FO_AUTH": "on_behalf_of",
     "D365FO_TENANT_ID": TENANT,
-    "D365FO_CLIENT_ID": APP,
+    "D365FO_CLIENT_ID": API,
     "D365FO_CLIENT_SECRET": "right",
     "MCP_AUTH": "jwt",
-    "MCP_CLIENT_ID": APP,
+    "MCP_CLIENT_ID": API,
     "MCP_PUBLIC_URL": "https://mcp.contoso.com",
     "MCP_READ_ONLY": "false",
 }
@@ -244,12 +244,12 @@ def test_a_secret_proves_which_app_asks(secured: Simulator) -> None:
 def test_a_certificate_proves_which_app_asks(secured: Simulator, key_pair: Any, written: Any) -> None:
     tokens = source(secured, D365FO_CLIENT_SECRET="", D365FO_CLIENT_CERTIFICATE=written(*key_pair))
     assert signed_in(tokens, operation(token(secured.base_url))) == USER
-    assert signed_in(tokens, None) == APP
+    assert signed_in(tokens, None) == API
     for form in exchanges(secured):
         proof = jwt.decode(
             form["client_assertion"], key_pair[0].public_key(), ["RS256", "PS256"], options={"verify_aud": False}
         )
-        assert proof["iss"] == APP
+        assert proof["iss"] == API
 
 
 def test_the_managed_identity_vouches_where_there_is_no_secret(
@@ -259,7 +259,7 @@ def test_the_managed_identity_vouches_where_there_is_no_secret(
         monkeypatch.setenv(name, value)
     tokens = source(secured, D365FO_CLIENT_SECRET="", AZURE_CLIENT_ID="the-identity")
     assert signed_in(tokens, operation(token(secured.base_url))) == USER
-    assert signed_in(tokens, None) == APP
+    assert signed_in(tokens, None) == API
     for form in exchanges(secured):
         vouched = jwt.decode(form["client_assertion"], options={"verify_signature": False})
         assert (vouched["appid"], vouched["aud"]) == ("the-identity", "api://AzureADTokenExchange")
@@ -267,9 +267,9 @@ def test_the_managed_identity_vouches_where_there_is_no_secret(
 
 def test_where_nobody_calls_the_app_signs_in_for_itself(secured: Simulator) -> None:
     tokens = source(secured)
-    assert signed_in(tokens, None) == APP
+    assert signed_in(tokens, None) == API
     own = Operation(Trace.continued(None), time.monotonic() + 60, on_own_behalf=True)
-    assert signed_in(tokens, own) == APP
+    assert signed_in(tokens, own) == API
 
 
 def test_a_request_without_the_callers_token_gets_none_of_the_apps(secured: Simulator) -> None:

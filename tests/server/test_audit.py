@@ -16,7 +16,7 @@ from d365mcp.server.messages import Reply
 from d365mcp.settings import read_settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
-from tests.signing import APP, TENANT, USER, publish, token
+from tests.signing import API, TENANT, USER, publish, token
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace
 
@@ -31,7 +31,7 @@ SETTINGS = {
     "D365FO_ALLOWED_ACTIONS": "*",
     "D365FO_ALLOWED_SERVICES": "UserSessionService/*",
     "MCP_AUTH": "jwt",
-    "MCP_CLIENT_ID": APP,
+    "MCP_CLIENT_ID": API,
     "MCP_ALLOWED_TENANTS": TENANT,
     "MCP_PUBLIC_URL": "https://mcp.contoso.com",
     "MCP_READ_ONLY": "false",

@@ -28,18 +28,18 @@ from d365mcp.server.tokens import TokenCheck
 from d365mcp.settings import Settings
 from d365mcp.tools import ALL_TOOLS
 from tests.served import Served, serving
-from tests.signing import APP, CLIENT, TENANT, USER, claims, private_key, public_key, publish, signed, token
+from tests.signing import API, PUBLIC_CLIENT, TENANT, USER, claims, private_key, public_key, publish, signed, token
 from tests.simulated import Simulator
 
 OTHER_TENANT = "aaaaaaaa-0000-4000-8000-00000000000f"
 STRANGE_TENANT = "aaaaaaaa-0000-4000-8000-0000000000ff"
 CUSTOM = "https://mcp.contoso.com/mcp"
-SCOPE = f"api://{APP}"
+SCOPE = f"api://{API}"
 METADATA = "https://mcp.contoso.com/.well-known/oauth-protected-resource/mcp"
 HEADERS = {"content-type": "application/json", "accept": "application/json", "mcp-protocol-version": "2025-11-25"}
 SETTINGS = {
     "MCP_AUTH": "jwt",
-    "MCP_CLIENT_ID": APP,
+    "MCP_CLIENT_ID": API,
     "MCP_ALLOWED_TENANTS": f"{TENANT},{OTHER_TENANT}",
     "MCP_AUDIENCES": f"{SCOPE},{CUSTOM}",
     "MCP_PUBLIC_URL": "https://mcp.contoso.com",
@@ -125,7 +125,7 @@ def test_a_token_in_the_url_counts_as_none(served: Served) -> None:
         pytest.param({"aud": SCOPE}, id="Application ID URI as audience"),
         pytest.param({"aud": CUSTOM}, id="our own URL as audience"),
         pytest.param(
-            {"iss": f"https://sts.windows.net/{TENANT}/", "azp": None, "appid": CLIENT, "ver": "1.0"}, id="v1.0"
+            {"iss": f"https://sts.windows.net/{TENANT}/", "azp": None, "appid": PUBLIC_CLIENT, "ver": "1.0"}, id="v1.0"
         ),
         pytest.param({"tid": OTHER_TENANT}, id="another tenant that is let in"),
         pytest.param({"exp": lambda: int(time.time()) - 30}, id="expired within the skew"),
@@ -149,7 +149,7 @@ BAD_CLAIMS = {
     "issued in the future": ({"iat": NOW + 1200}, "not valid yet"),
     "for Microsoft Graph": ({"aud": "00000003-0000-0000-c000-000000000000"}, "somebody else"),
     "for F&O": ({"aud": "https://contoso.operations.dynamics.com"}, "somebody else"),
-    "for a longer audience": ({"aud": f"{APP}0"}, "somebody else"),
+    "for a longer audience": ({"aud": f"{API}0"}, "somebody else"),
     "with an empty audience": ({"aud": ""}, "lacks one of the claims"),
     "from a tenant not let in": ({"tid": STRANGE_TENANT}, "tenant"),
     "from another issuer": ({"iss": "https://evil.example/v2.0"}, "not issued by Entra"),
@@ -425,7 +425,7 @@ def test_keys_are_fetched_once_and_again_when_a_new_one_signs(simulator: Simulat
 def test_without_entras_keys_nobody_is_let_in_and_it_is_told(simulator: Simulator, trouble: dict[str, Any]) -> None:
     publish(simulator, "one")
     simulator.fault(f"/{TENANT}/discovery", **trouble)
-    check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+    check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=API, allowed_tenants=(TENANT,)))
 
     async def refusal() -> Reply:
         with pytest.raises(Refused) as refused:
@@ -446,7 +446,7 @@ def test_a_token_seen_before_is_good_as_long_as_it_and_its_key_are(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(simulator, "one")
-    settings = Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,))
+    settings = Settings(authority=simulator.base_url, caller_client_id=API, allowed_tenants=(TENANT,))
 
     async def scenario() -> None:
         check = TokenCheck(settings)
@@ -475,7 +475,7 @@ def test_keys_are_renewed_while_nobody_waits_and_last_a_day_without_entra(
     shown, newer = token(simulator.base_url), token(simulator.base_url, key="two")
 
     async def scenario() -> None:
-        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=API, allowed_tenants=(TENANT,)))
         keys = check.keys[TENANT]
         async with check.http:
             await check.claims(shown)
@@ -506,7 +506,7 @@ def test_only_so_many_tokens_are_remembered(simulator: Simulator, monkeypatch: p
     monkeypatch.setattr(tokens, "MOST_SEEN", 3)
 
     async def scenario() -> int:
-        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=APP, allowed_tenants=(TENANT,)))
+        check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=API, allowed_tenants=(TENANT,)))
         async with check.http:
             for number in range(10):
                 await check.claims(token(simulator.base_url, oid=str(number)))
@@ -531,7 +531,7 @@ ODD = st.one_of(
 @given(ODD)
 def test_no_authorization_header_is_too_odd_for_a_401(authorization: str) -> None:
     callers = Callers(
-        Settings(mcp_auth="jwt", caller_client_id=APP, allowed_tenants=(TENANT,), authority="http://[::1]:9")
+        Settings(mcp_auth="jwt", caller_client_id=API, allowed_tenants=(TENANT,), authority="http://[::1]:9")
     )
     with pytest.raises(Refused) as refused:
         asyncio.run(callers.identify({"authorization": authorization}))

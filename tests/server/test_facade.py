@@ -22,7 +22,8 @@ from d365mcp.server.messages import Reply
 from d365mcp.settings import Settings, read_settings
 from tests import entra as stand_in
 from tests.dev_host import ROOT
-from tests.entra import API, PUBLIC_CLIENT, TENANT, Answer, challenge_of, json_answer
+from tests.entra import Answer, challenge_of, json_answer
+from tests.signing import API, PUBLIC_CLIENT, TENANT
 
 CALLBACK = "http://localhost:49152/callback"
 VERIFIER = "v" * 43

@@ -9,7 +9,7 @@ import pytest
 from d365mcp.server.signin import documents, well_known
 from d365mcp.settings import Settings
 from tests.dev_host import ROOT, DevHost
-from tests.entra import API, PUBLIC_CLIENT, TENANT
+from tests.signing import API, PUBLIC_CLIENT, TENANT
 
 SETTINGS = Settings(
     base_url="https://contoso.operations.dynamics.com",
