@@ -129,7 +129,7 @@ def call(tool: Tool) -> SearchStrategy[dict[str, Json]]:
     return st.fixed_dictionaries({"name": st.just(tool.name), "arguments": mostly(arguments(tool))})
 
 
-CALLS = st.sampled_from(ALL_TOOLS).flatmap(call).map(lambda params: ("tools/call", params))
+CALLS = st.one_of(*map(call, ALL_TOOLS)).map(lambda params: ("tools/call", params))
 OTHERS = st.tuples(
     st.sampled_from([*METHODS, "tools/call", "prompts/get", "resources/read", "completion/complete"]) | TEXTS,
     st.dictionaries(
