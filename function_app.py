@@ -5,11 +5,12 @@ from urllib.parse import urlsplit
 
 import azure.functions as func
 
-from d365mcp.app import application
+from d365mcp.app import application, warn_of_settings
 from d365mcp.health import MEDIA_TYPE
 from d365mcp.server.messages import Reply
 
 app = func.FunctionApp()
+warn_of_settings(application.settings)
 
 # function_key: the host checks the key. In the other modes we check the caller ourselves, or the platform has.
 CALLERS = func.AuthLevel.FUNCTION if application.settings.mcp_auth == "function_key" else func.AuthLevel.ANONYMOUS

@@ -17,7 +17,7 @@ def main() -> None:
     Examples:
       python -m d365mcp check
       python -m d365mcp tools
-      python -m d365mcp call d365fo_search_entities '{"pattern": "customers"}'
+      python -m d365mcp call d365fo_search_entities '{"query": "customers"}'
       python -m d365mcp catalog build
     """
 

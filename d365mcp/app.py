@@ -64,7 +64,6 @@ class Application:
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(OUTSPOKEN_LOGGER).setLevel(logging.ERROR)
-        warn_of_settings(settings)
         self.telemetry = exporter.start(settings)
         listener = self.telemetry if self.telemetry.enabled else None
         self.turn = threading.Lock()

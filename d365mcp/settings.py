@@ -443,7 +443,7 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
     """Read all settings. Nothing raises: what is wrong is in `problems`, one sentence each."""
     variables = os.environ if environ is None else environ  # noqa: TID251 - the one place that reads it
     values: dict[str, Any] = {}
-    problems: list[str] = []
+    wrong: dict[str, str] = {}
     for each in declared():
         raw = variables.get(each.metadata["name"], "").strip()
         if not raw:
@@ -451,11 +451,12 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
         try:
             values[each.name] = each.metadata["parse"](followed(raw))
         except ValueError as problem:
-            problems.append(f"{each.metadata['name']} {problem}.")
+            wrong[each.metadata["name"]] = str(problem)
+    problems = [f"{name} {problem}." for name, problem in wrong.items()]
     host = read_host_limits(variables, host_json, problems)
     draft = Settings(**values, host=host)
     missing = missing_settings(draft)
-    problems += [f"{name} is not set." for name in missing]
+    problems += [f"{name} is not set." for name in missing if name not in wrong]
     problems += contradictions(draft)
     return Settings(**values, host=host, problems=tuple(problems), missing=tuple(missing))
 

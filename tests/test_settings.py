@@ -57,6 +57,13 @@ def test_no_sign_in_is_refused_on_azure() -> None:
     assert settings(MCP_AUTH="none").problems == ()
 
 
+def test_what_is_wrong_is_not_called_missing_as_well() -> None:
+    read = settings(D365FO_BASE_URL="contoso")
+    assert read.missing == ("D365FO_BASE_URL",)
+    (problem,) = read.problems
+    assert problem.startswith("D365FO_BASE_URL must be an address like https://")
+
+
 def test_a_short_cursor_key_is_a_problem_that_does_not_show_it() -> None:
     (problem,) = settings(MCP_CURSOR_KEY="short").problems
     assert "32 bytes" in problem
