@@ -29,7 +29,7 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
             prop = writable(name, entity, creating=creating)
             taken = checked_value(value, prop, entity)
         except InvalidArgument as error:
-            problems.append(" ".join(filter(None, (error.message, error.hint))))
+            problems += [told for told in (error.message, error.hint) if told and told not in problems]
             continue
         if prop.name in body:
             problems.append(f"{prop.name} is given twice.")

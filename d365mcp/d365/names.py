@@ -7,6 +7,7 @@ from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, NavigationP
 from d365mcp.errors import InvalidArgument, UnknownName, close_names
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}", re.ASCII)
+MOST_LINKS = 15
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -38,9 +39,11 @@ def property_named(name: str, entity: DataEntity) -> EntityProperty:
     refuse_unwritable("A property's name", name)
     found = entity.names_by_folded.get(name.casefold())
     if found is None:
-        hint = None
+        hint = f"d365fo_get_entity_schema lists the properties of {entity.entity_set}."
         if name.casefold() == COMPANY.casefold():
             hint = f"{entity.entity_set} is shared by all companies: leave the company out."
+        if name == "*":
+            hint = "Name those you need. d365fo_get_entity_record without select shows all of one record."
         raise UnknownName("property", name, close_names(name, entity.properties), hint=hint)
     return entity.properties[found]
 
@@ -57,7 +60,7 @@ def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityPro
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
-        raise InvalidArgument(" ".join(error.message for error in unknown))
+        raise InvalidArgument(" ".join(error.message for error in unknown), hint=unknown[0].hint)
     return found
 
 
@@ -68,5 +71,12 @@ def navigation_named(name: str, entity: DataEntity) -> NavigationProperty:
     found = links.get(name.casefold())
     if found is None:
         names = [link.name for link in entity.navigation_properties]
-        raise UnknownName("navigation property", name, close_names(name, names))
+        raise UnknownName("navigation property", name, close_names(name, names), hint=offered_links(names, entity))
     return found
+
+
+def offered_links(names: list[str], entity: DataEntity) -> str:
+    if not names:
+        return f"{entity.entity_set} has none: query the other entity itself, or join them with d365fo_query_sql."
+    shown = ", ".join([*names[:MOST_LINKS], "…"] if len(names) > MOST_LINKS else names)
+    return f"{entity.entity_set} has {shown}."

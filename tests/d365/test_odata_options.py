@@ -1,5 +1,7 @@
 """Query options: names put right before a call, and written into a URL once."""
 
+from dataclasses import replace
+
 import pytest
 
 from d365mcp.d365.odata import (
@@ -71,6 +73,13 @@ def test_unknown_names_in_select_are_told_together() -> None:
     assert error.value.message == (
         'No property "CreditLimits". Did you mean CreditLimit? No property "Visit". Did you mean Visits?'
     )
+    assert error.value.hint == "d365fo_get_entity_schema lists the properties of CustomersV3."
+
+
+def test_a_star_in_select_is_answered_with_what_shows_everything() -> None:
+    with pytest.raises(UnknownName) as error:
+        check_select(["*"], CUSTOMERS)
+    assert "d365fo_get_entity_record" in (error.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +142,15 @@ def test_an_expand_is_one_level_with_select_only(item: str) -> None:
 def test_an_unknown_navigation_property_is_refused_with_the_close_ones() -> None:
     with pytest.raises(UnknownName, match='No navigation property "CustomerGroups". Did you mean CustomerGroup?'):
         check_expand(["CustomerGroups"], CUSTOMERS)
+
+
+def test_where_no_navigation_property_comes_close_all_are_named() -> None:
+    with pytest.raises(UnknownName) as error:
+        check_expand(["Orders"], CUSTOMERS)
+    assert error.value.hint == f"CustomersV3 has {', '.join(link.name for link in CUSTOMERS.navigation_properties)}."
+    with pytest.raises(UnknownName) as error:
+        check_expand(["Orders"], replace(CUSTOMERS, navigation_properties=()))
+    assert "d365fo_query_sql" in (error.value.hint or "")
 
 
 def after(*position: tuple[str, object], descending: tuple[str, ...] = ()) -> str | None:
