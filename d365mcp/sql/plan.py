@@ -16,7 +16,7 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from d365mcp.d365.models import DataEntity
-from d365mcp.errors import InvalidArgument, UnknownName, close_names
+from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.sql.pushdown import Constants, pushed
 from d365mcp.sql.types import column_type
 
@@ -25,6 +25,12 @@ MAX_SQL_CHARS = 20_000
 MAX_COLUMNS = 80
 READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
+)
+
+# What people write who come from F&O's own database.
+OTHER_DIALECTS = (
+    "This is DuckDB's SQL: LIMIT 5, not TOP 5; coalesce, not ISNULL; strftime(d, '%Y-%m'), not FORMAT; "
+    'd + INTERVAL 1 DAY, not DATEADD; "Name", not [Name].'
 )
 
 
@@ -61,7 +67,7 @@ def parse(sql: str) -> exp.Query:
     try:
         statements = [each for each in sqlglot.parse(sql, read=DIALECT) if each is not None]
     except (ParseError, TokenError, RecursionError) as problem:
-        raise InvalidArgument(f"This is not SQL that can be read: {first_line(problem)}") from None
+        raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
         raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
     refuse_side_doors(statements[0])
@@ -84,6 +90,15 @@ def refuse_odd_table(table: exp.Table) -> None:
         raise InvalidArgument(f"{table.sql(DIALECT)[:80]} is not an entity set: table functions are not run here.")
     if table.args.get("db") or table.args.get("catalog"):
         raise InvalidArgument(f"Write the entity set alone, without a schema: {table.name}.")
+
+
+def complaint(problem: Exception) -> str:
+    """Return a parser's complaint with its place, and without its own insides."""
+    if not isinstance(problem, ParseError) or not problem.errors:
+        return first_line(problem)
+    found = problem.errors[0]
+    reason = re.split(r" (?:for|but got) <", str(found["description"]))[0]
+    return f"{reason}, at {found['highlight']} in line {found['line']}, column {found['col']}."[:300]
 
 
 def first_line(problem: Exception) -> str:
@@ -149,7 +164,9 @@ def unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], c
     known = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
     for folded, name in columns.items():
         if folded not in known and re.search(rf"\b{re.escape(folded)}\b", complaint.casefold()):
-            return UnknownName("column", name, close_names(name, known.values()))
+            tables = or_list([entity.entity_set for entity in by_table.values()])
+            hint = f"d365fo_get_entity_schema lists the columns of {tables}."
+            return UnknownName("column", name, close_names(name, known.values()), hint=hint)
     return InvalidArgument(f"{complaint} Columns of tables joined need their table's alias before them.")
 
 

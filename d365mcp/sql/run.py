@@ -18,7 +18,7 @@ from d365mcp.d365.companies import CompanyBound, scope_read
 from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
 from d365mcp.errors import DeadlineExceeded, InvalidArgument, Unreachable
 from d365mcp.events import current_operation
-from d365mcp.sql.plan import Plan, Scan
+from d365mcp.sql.plan import OTHER_DIALECTS, Plan, Scan
 from d365mcp.sql.types import arriving_type, cast, column_type
 
 # Requests to F&O under way at once, over all tables of a statement.
@@ -155,7 +155,10 @@ def told(*, of_records: bool = True) -> Iterator[None]:
 
 
 def unanswerable(told: str) -> InvalidArgument:
-    return InvalidArgument(f"The statement cannot be answered: {told.splitlines()[0][:300]}")
+    first = told.splitlines()[0][:300]
+    return InvalidArgument(
+        f"The statement cannot be answered: {first}", hint=OTHER_DIALECTS if "unction" in first else None
+    )
 
 
 async def run(plan: Plan, database: Database, client: D365Client, limits: Limits) -> Answer:

@@ -16,7 +16,7 @@ from d365mcp.tools.tool import ToolContext
 
 MOST_SLOW_TOOLS = 3
 
-Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=6)]
+Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=100)]
 ToolName = Annotated[str | None, Field(description="One tool only", max_length=100)]
 
 

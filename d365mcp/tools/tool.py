@@ -128,13 +128,22 @@ class Tool:
     def explain_one(self, kind: str, place: list[str], message: str) -> str:
         known = list(self.arguments.model_fields)
         where = ".".join(place)[:100]
-        if kind == "extra_forbidden" and len(place) == 1:
+        if kind == "extra_forbidden":
             close = close_names(place[0], known)
-            mend = f"Did you mean {or_list(close)}?" if close else f"It takes {', '.join(known) or 'no arguments'}."
-            return f'No argument "{where}". {mend}'
+            mend = f" Did you mean {or_list(close)}?" if close else f" It takes {', '.join(known) or 'no arguments'}."
+            return f'No argument "{where}".' + (mend if len(place) == 1 else "")
         if kind == "missing":
             return f'The argument "{where}" is required.'
-        return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}.'
+        return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}{WRITTEN.get(kind, "")}.'
+
+
+# How JSON writes what a wrong type was given for.
+WRITTEN = {
+    "list_type": ', such as ["A", "B"]',
+    "dict_type": ', such as {"dataAreaId": "usmf"}',
+    "int_type": ", such as 5, without quotes",
+    "bool_type": ", true or false without quotes",
+}
 
 
 def refuse_half_pairs(arguments: Mapping[str, Any]) -> None:

@@ -1,0 +1,46 @@
+"""Mistakes people and models make: each answer names the mend."""
+
+from typing import Any
+
+import pytest
+
+from tests.served import Served
+
+CUSTOMERS = {"entity_name": "CustomersV3"}
+
+
+def told(error: dict[str, Any]) -> str:
+    return f"{error['message']} {error.get('hint', '')}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "mend"),
+    [
+        ("query_entities", {**CUSTOMERS, "select": "CustomerAccount"}, 'a valid list, such as ["A", "B"]'),
+        ("query_entities", {**CUSTOMERS, "top": "5"}, "a valid integer, such as 5, without quotes"),
+        ("query_entities", {**CUSTOMERS, "count": "yes"}, "true or false without quotes"),
+        ("query_entities", {**CUSTOMERS, "select": ["Foo"]}, "d365fo_get_entity_schema"),
+        ("query_entities", {**CUSTOMERS, "select": ["*"]}, "d365fo_get_entity_record without select"),
+        ("query_entities", {**CUSTOMERS, "filter": "Foo eq 1"}, "d365fo_get_entity_schema"),
+        ("query_entities", {**CUSTOMERS, "expand": ["Foo"]}, "CustomersV3 has "),
+        ("get_entity_record", {**CUSTOMERS, "key": "US-001"}, 'such as {"dataAreaId": "usmf"}'),
+        ("get_server_performance", {"window": "yesterday"}, "such as 30m, 1h or 7d"),
+        ("query_sql", {"sql": "SELECT TOP 5 CustomerAccount FROM CustomersV3"}, "LIMIT 5, not TOP 5"),
+        ("query_sql", {"sql": "SELECT [CustomerAccount] FROM [CustomersV3]"}, '"Name", not [Name]'),
+        ("query_sql", {"sql": "SELECT ISNULL(CustomerAccount, '') FROM CustomersV3"}, "coalesce, not ISNULL"),
+        ("query_sql", {"sql": "SELECT Foo FROM CustomersV3"}, "lists the columns of CustomersV3"),
+    ],
+)
+def test_a_mistake_is_answered_with_its_mend(reader: Served, tool: str, arguments: dict[str, Any], mend: str) -> None:
+    assert mend in told(reader.refuse(tool, **arguments))
+
+
+def test_an_unknown_part_of_an_operation_is_named(writer: Served) -> None:
+    message = writer.refuse("batch", operations=[{"kind": "create", **CUSTOMERS}])["message"]
+    assert 'The argument "operations.0.operation" is required. No argument "operations.0.kind".' in message
+
+
+def test_a_statement_that_cannot_be_read_is_told_where_and_without_the_parsers_insides(reader: Served) -> None:
+    message = reader.refuse("query_sql", sql="SELEC * FROM CustomersV3")["message"]
+    assert "at FROM in line 1, column 12" in message
+    assert "<" not in message
