@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 from typing_extensions import TypedDict
 
 import d365mcp
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.errors import D365McpError
+from d365mcp.errors import D365McpError, close_names, or_list
 from d365mcp.tools.tool import ToolContext
 
 MAX_COMPANIES = 500
@@ -83,6 +83,21 @@ async def list_companies(context: ToolContext) -> list[dict[str, Any]]:
     allowed = context.settings.companies
     rows = [{"company": str(row.get("LegalEntityId", "")).lower(), "name": row.get("Name", "")} for row in page.records]
     return [row for row in rows if not allowed or row["company"] in allowed]
+
+
+async def unknown_companies(context: ToolContext, named: Iterable[str]) -> list[str]:
+    """Return a note for each company that F&O does not list: it answers for one that is none as for an empty one."""
+    try:
+        known = [row["company"] for row in await list_companies(context)]
+    except D365McpError:  # not every user may read the list
+        return []
+    missing = [name for name in named if name.lower() not in known] if len(known) < MAX_COMPANIES else []
+    return [told_unknown(name, close_names(name, known)) for name in missing]
+
+
+def told_unknown(company: str, close: Sequence[str]) -> str:
+    mend = f"did you mean {or_list(close)}?" if close else "d365fo_get_environment_info lists them"
+    return f"F&O has no company {company}: {mend}"
 
 
 async def get_server_config(context: ToolContext) -> ServerConfigResult:

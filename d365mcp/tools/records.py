@@ -26,6 +26,7 @@ from d365mcp.d365.reading import Place, Position, Query, Reader, position_of, po
 from d365mcp.errors import DeadlineExceeded, InvalidArgument, InvalidCursor, NotFound, Unreachable
 from d365mcp.events import current_operation
 from d365mcp.tools.columns import default_columns
+from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
 from d365mcp.tools.results import ETAG, Record, chars, columns_of, csv_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
@@ -145,7 +146,8 @@ async def page_of(
         result["next_cursor"] = await context.cursors.seal({**state, "wanted": still}, context.caller.name)
     if page.trimmed:
         result["left_out"] = page.left_out
-    if notes := [*plan.notes, *page.notes]:
+    doubts = await unknown_companies(context, plan.companies) if plan.companies and not page.records else []
+    if notes := [*plan.notes, *page.notes, *doubts]:
         result["notes"] = notes
     return result
 
@@ -158,6 +160,7 @@ class Plan:
     shown: tuple[str, ...]
     countable: bool
     notes: tuple[str, ...]
+    companies: tuple[str, ...]  # those asked for by name
 
 
 async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Plan:
@@ -182,7 +185,9 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
     countable = len(filters) == 1 and query.exact is None
     if asked.count and not countable:
         notes.append("count left out: F&O cannot count this filter exactly")
-    return Plan(query, (*select, *(name.split("(")[0] for name in expand)) if select else (), countable, tuple(notes))
+    shown = (*select, *(name.split("(")[0] for name in expand)) if select else ()
+    named = [asked.company] if asked.company else sorted((translation.companies if translation else None) or ())
+    return Plan(query, shown, countable, tuple(notes), tuple(named) if entity.has_company else ())
 
 
 async def translated(context: ToolContext, entity: DataEntity, filter: str) -> Translation:

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
 from d365mcp.events import current_operation
+from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.records import with_enumerations
 from d365mcp.tools.results import chars, csv_chars, to_csv
@@ -60,6 +61,8 @@ async def query_sql(
     result = shaped(answer, runs.shown, format, context.settings.max_result_chars - ENVELOPE_CHARS)
     if answer.default_company:
         result["company"] = (await context.d365.session()).company
+    if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
+        result["notes"] = [*result.get("notes", ()), *notes]
     return result
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.served import Served
+from tests.simulated import Simulator
 
 CUSTOMERS = {"entity_name": "CustomersV3"}
 
@@ -33,6 +34,29 @@ def told(error: dict[str, Any]) -> str:
 )
 def test_a_mistake_is_answered_with_its_mend(reader: Served, tool: str, arguments: dict[str, Any], mend: str) -> None:
     assert mend in told(reader.refuse(tool, **arguments))
+
+
+@pytest.mark.parametrize("named", [{"company": "usfm"}, {"filter": "dataAreaId eq 'usfm'"}])
+def test_a_company_that_is_none_is_told_where_nothing_was_found(reader: Served, named: dict[str, str]) -> None:
+    result = reader.call("query_entities", **CUSTOMERS, select=["CustomerAccount"], **named)
+    assert result["records"] == []
+    assert any("F&O has no company usfm: did you mean usmf" in note for note in result["notes"])
+
+
+def test_a_company_that_is_none_is_told_by_a_statement(reader: Served) -> None:
+    result = reader.call("query_sql", sql="SELECT count(*) n FROM CustomersV3", company="usfm")
+    assert any("F&O has no company usfm" in note for note in result["notes"])
+
+
+def test_an_empty_company_is_no_mistake(reader: Served) -> None:
+    result = reader.call("query_entities", **CUSTOMERS, select=["CustomerAccount"], company="dat")
+    assert (result["records"], result.get("notes", [])) == ([], [])
+
+
+def test_who_may_not_list_companies_still_gets_the_empty_answer(reader: Served, simulator: Simulator) -> None:
+    simulator.fault("/data/LegalEntities", status=403, times=9)
+    result = reader.call("query_entities", **CUSTOMERS, select=["CustomerAccount"], company="usfm")
+    assert (result["records"], result.get("notes", [])) == ([], [])
 
 
 def test_an_unknown_part_of_an_operation_is_named(writer: Served) -> None:
