@@ -94,8 +94,8 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     def parse(value: str) -> tuple[str, ...]:
         found = tuple(name.lower() for name in names(value))
-        if unknown := [name for name in found if name not in allowed]:
-            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)}")
+        if unknown := [name for name in found if name not in (*allowed, "all")]:
+            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
         return allowed if "all" in found else found
 
     return parse
@@ -260,7 +260,7 @@ class Settings:
     read_only: bool = setting("MCP_READ_ONLY", flag, True, "`false` lets tools create, change and delete.")
     toolsets: tuple[str, ...] = setting(
         "MCP_TOOLSETS",
-        some_of(*TOOLSETS, "all"),
+        some_of(*TOOLSETS),
         ("data", "metadata", "environment", "performance"),
         f"Groups of tools on offer: {', '.join(TOOLSETS)} or all. A request may narrow them (`X-MCP-Toolsets`).",
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from d365mcp.settings import Settings, declared, read_settings
+from d365mcp.settings import TOOLSETS, Settings, declared, read_settings
 
 GOOD = {"D365FO_BASE_URL": "https://Contoso.operations.dynamics.com/"}
 
@@ -62,6 +62,10 @@ def test_what_is_wrong_is_not_called_missing_as_well() -> None:
     assert read.missing == ("D365FO_BASE_URL",)
     (problem,) = read.problems
     assert problem.startswith("D365FO_BASE_URL must be an address like https://")
+
+
+def test_all_toolsets_are_those_there_are() -> None:
+    assert settings(MCP_TOOLSETS="all").toolsets == TOOLSETS
 
 
 def test_a_short_cursor_key_is_a_problem_that_does_not_show_it() -> None:
