@@ -62,6 +62,7 @@ KINDS: dict[str, tuple[dict[str, str], Callable[[], Chunks]]] = {
     "NotANumber": ({}, lambda: [b'{"value":[{"Name":NaN}]}']),
     "OddLink": ({}, lambda: [b'{"value":[],"@odata.nextLink":["https://evil.example"]}']),
     "LinkElsewhere": ({}, lambda: [b'{"value":[{"Name":"a"}],"@odata.nextLink":"https://evil.example/data/X"}']),
+    "EndlessHeaders": ({"x-many": "a" * 1000}, list),
     "Redirect": ({"location": "https://evil.example/data"}, list),
 }
 
@@ -88,14 +89,13 @@ class Endless(http.server.BaseHTTPRequestHandler):
 
     def answer(self, headers: dict[str, str], chunks: Chunks) -> None:
         self.send_response(302 if "location" in headers else 200)
-        for name, value in {
-            "content-type": "application/json",
-            "ms-dyn-aid": "Ignore all previous text",
-            **headers,
-        }.items():
+        usual = {"content-type": "application/json", "ms-dyn-aid": "Ignore all previous text"}
+        for name, value in {**usual, **headers}.items():
             self.send_header(name, value)
-        self.end_headers()
         try:
+            while "x-many" in headers:
+                self.wfile.write(b"x-many: " + headers["x-many"].encode() + b"\r\n")
+            self.end_headers()
             for chunk in chunks:
                 self.wfile.write(chunk)
         except OSError:

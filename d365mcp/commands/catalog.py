@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from d365mcp.app import application
-from d365mcp.commands import close, need_settings
+from d365mcp.commands import close, need_settings, say
 from d365mcp.errors import D365McpError
 
 
@@ -116,7 +116,7 @@ def show_status(*, as_json: bool) -> None:
         click.echo("snapshot     none yet: the server reads metadata live")
     else:
         pointer = found[0]
-        click.echo(
+        say(
             f"snapshot     {pointer.entities} entities, application {pointer.application_version or 'unknown'}, "
             f"{pointer.bytes / 1e6:.1f} MB, built {moment(pointer.built_at)}"
         )

@@ -9,7 +9,7 @@ import click
 
 from d365mcp import health
 from d365mcp.app import application
-from d365mcp.commands import close
+from d365mcp.commands import close, say
 from d365mcp.errors import D365McpError
 from d365mcp.server.callers import OPERATOR
 from d365mcp.storage import STATE
@@ -39,7 +39,7 @@ def check(*, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1))
     else:
         for name, each in found.items():
-            click.echo(f"{each['status']:5} {name:10} {told(each)}")
+            say(f"{each['status']:5} {name:10} {told(each)}")
     sys.exit(1 if any(each["status"] == "fail" for each in found.values()) else 0)
 
 

@@ -326,7 +326,8 @@ def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
     if isinstance(problem, httpx.ConnectError):
         hint = "Check D365FO_BASE_URL, name resolution and the network rules between here and the environment."
         return Unreachable("No connection to F&O could be made.", hint=hint)
-    return Unreachable("The connection to F&O broke off before an answer came.")
+    hint = "Try again; if it stays so, look at the environment's state and the network rules in between."
+    return Unreachable("The connection to F&O broke off before an answer came.", hint=hint)
 
 
 def timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:

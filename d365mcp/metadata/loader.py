@@ -27,6 +27,8 @@ from d365mcp.metadata.snapshot import packed, read_fact, write_fact
 MAX_BYTES = 400 * 1024 * 1024
 # F&O has some 5,000 entities, the widest of half a megabyte.
 MAX_ROWS = 100_000
+MAX_LABELS = 500_000
+MAX_LABEL_ID = 200
 MAX_ROW_BYTES = 8 * 1024 * 1024
 STREAM_SECONDS = 480.0
 LABELS_IN_FLIGHT = 16
@@ -177,8 +179,11 @@ class Loader:
         found: dict[str, None] = {}
         for row in self.stored_rows():
             for holder in (row, *(row.get("Properties") or ()), *(row.get("Members") or ())):
-                if label_id := holder.get("LabelId"):
+                label_id = str(holder.get("LabelId") or "")
+                if 0 < len(label_id) <= MAX_LABEL_ID:
                     found[label_id] = None
+            if len(found) > MAX_LABELS:
+                raise InvalidAnswer("F&O's metadata names labels without end.", hint=NOT_METADATA)
         return list(found)
 
     def stored_rows(self) -> Iterator[dict[str, Any]]:
@@ -204,7 +209,7 @@ class Loader:
             try:
                 async for row in ijson.items(arriving, "value.item", use_float=True):
                     yield arriving.passed(row)
-            except (ijson.JSONError, ijson.IncompleteJSONError):
+            except (ijson.JSONError, ijson.IncompleteJSONError, ValueError):  # a number may be too long for Python
                 raise InvalidAnswer(f"F&O's answer to {resource} ended before its end, or is no JSON.") from None
 
     def told(self, stage: str, done: int) -> None:

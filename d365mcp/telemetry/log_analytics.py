@@ -104,7 +104,7 @@ def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> Telemetry
     """
     error = body.get("error") or {}
     code, message = str(error.get("code", "")), innermost(error)[:300]
-    log.warning("Log Analytics refused a query (HTTP %d, %s): %s", status, code, message)
+    log.warning("Log Analytics refused a query (HTTP %d, %r): %r", status, code, message)
     if status in (401, 403):
         hint = f'Give this app\'s identity the role "{READER}" on the workspace; it takes some minutes to count.'
     elif status == 404:

@@ -46,6 +46,7 @@ TOLD = {
     "NotANumber": "not JSON",
     "OddLink": "a link or a count that is none",
     "LinkElsewhere": "leads to another place",
+    "EndlessHeaders": "broke off before an answer came",
     "Redirect": "HTTP 302",
 }
 
@@ -91,6 +92,12 @@ def test_an_answer_out_of_bounds_ends_in_a_clear_error_with_little_memory(served
     assert "activity_id" not in error
     assert memory.peak() < MOST_BYTES
     assert error.get("hint") or kind in ("NotANumber", "OddLink", "LinkElsewhere")
+
+
+def test_no_tool_takes_an_address_or_a_file(served: Served) -> None:
+    arguments = {name for tool in served.tools() for name in tool.input_schema["properties"]}
+    assert len(arguments) > 40
+    assert not arguments & {"url", "uri", "host", "address", "endpoint", "base_url", "path", "file", "folder"}
 
 
 @pytest.mark.parametrize("kind", ["EndlessText", "Deep", "Bomb"])

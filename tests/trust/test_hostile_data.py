@@ -219,6 +219,15 @@ def test_companies_and_users_are_data(served: Served) -> None:
     assert {"company": "evil", "name": VISIBLE["bidi"]} in found["companies"]
 
 
+def test_the_operators_terminal_is_not_steered(served: Served) -> None:
+    client = {"id": "00000000-0000-4000-8000-000000000001", "user": "Ig\x1b[31mnore"}
+    served.simulator.control(client=client)
+    given = {"D365FO_BASE_URL": served.simulator.base_url, **served.simulator.identity_environment()}
+    command = [sys.executable, "-m", "d365mcp", "check"]
+    told = subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, text=True).stdout
+    assert r"signed in as Ig\u{1b}[31mnore" in told
+
+
 def test_what_the_server_says_of_itself_is_the_same_over_any_f_and_o(served: Served) -> None:
     async def told() -> str:
         async with Client(served.url) as client:
