@@ -18,6 +18,7 @@ exit; what it does wrong is done here:
 import gzip
 import json
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         self.paused_until = 0.0
         self.sent_at: float | None = None
         self.problem: str | None = None
+        self.complete = threading.Event()  # the constructor starts its thread before it has all that this needs
         super().__init__(
             connection_string=settings.application_insights,
             export_interval=pace.interval,
@@ -94,6 +96,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             minimum_retry_interval=pace.first_pause,
             timeout=pace.timeout,
         )
+        self.complete.set()
 
     @property
     def on_disk(self) -> int:
@@ -115,6 +118,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         return False
 
     def emit(self, batch: Sequence[Noted], event: QueueEvent | None = None) -> None:
+        self.complete.wait()
         while self.waiting:
             super().emit([self.waiting.popleft() for _ in range(min(len(self.waiting), self.pace.batch))])
         super().emit(batch, event)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opencensus.ext.azure import trace_exporter
 
 from d365mcp.events import Audit, CatalogRefreshed, D365Exchange, StatisticsReset
 from d365mcp.settings import Settings
@@ -232,6 +233,22 @@ def test_a_component_that_has_moved_is_followed(
 
     assert len(stored(workspace, telemetry)) == 2
     assert [entry["query"] for entry in simulator.log("/v2.1/track")] == ["", "moved", "moved"]
+
+
+def test_what_waits_at_the_start_is_sent_however_slowly_the_library_starts(
+    settings: Settings, workspace: Workspace, started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its constructor starts the thread that sends before it has finished itself."""
+    opened = trace_exporter.LocalFileStorage
+
+    def slowly(**options: Any) -> Any:
+        time.sleep(5 * QUICK.interval)
+        return opened(**options)
+
+    monkeypatch.setattr(trace_exporter, "LocalFileStorage", slowly)
+    telemetry = started(settings)
+    telemetry(call())
+    assert len(stored(workspace, telemetry)) == 1
 
 
 @pytest.mark.parametrize("there", ["https://evil.example/v2.1/track", "http://127.0.0.1:9/v2.1/track"])
