@@ -43,6 +43,8 @@ SETTINGS = {
     "MCP_READ_ONLY": "false",
 }
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -114,7 +116,6 @@ def exchanges(simulator: Simulator) -> list[dict[str, str]]:
     return [{name: values[0] for name, values in parse_qs(entry["body"]).items()} for entry in entries]
 
 
-@pytest.mark.once
 def test_every_call_of_fifty_interleaved_users_carries_their_own_token(served: Served) -> None:
     assertions = [token(served.simulator.base_url, oid=oid(number)) for number in range(USERS)]
 

@@ -41,6 +41,8 @@ SETTINGS = {
 CANARY = "canary"
 GROUPS = {"entity_name": "CustomerGroups"}
 
+pytestmark = pytest.mark.once
+
 
 @dataclass
 class Trail:
