@@ -141,12 +141,13 @@ def claim(port: int) -> int:
         raise StartError(f"Port {port} is in use. Choose another one: infra/local/run --port {port + 1}") from exc
 
 
-def welcome(port: int, base_url: str) -> str:
+def welcome(port: int, base_url: str, *, simulated: bool) -> str:
+    environment = f"simulated ({base_url}); set D365FO_BASE_URL for your own" if simulated else base_url
     url = f"http://localhost:{port}/mcp"
     configuration = json.dumps({"servers": {"d365fo": {"type": "http", "url": url}}}, indent=2)
     return f"""
 MCP endpoint: {url}
-F&O environment: {base_url}
+F&O environment: {environment}
 
 .vscode/mcp.json:
 {configuration}
@@ -169,10 +170,11 @@ async def run(options: argparse.Namespace) -> None:
     """Start what is needed, say how to reach it, and run until a program ends or this task is cancelled."""
     port, environ = claim(options.port), dict(os.environ)
     base_url = configured_base_url(environ)
+    simulated = not base_url
     # Left in this order: first nobody watches any more, then the programs end.
     async with contextlib.AsyncExitStack() as programs, asyncio.TaskGroup() as watchers:
         async with asyncio.timeout(START_SECONDS):
-            if not base_url:
+            if simulated:
                 command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet"]
                 simulator = await programs.enter_async_context(program(*command, environ=environ, output=PIPE))
                 found: asyncio.Future[str] = asyncio.Future()
@@ -183,7 +185,7 @@ async def run(options: argparse.Namespace) -> None:
             host = await programs.enter_async_context(program(*command, environ=host_environment(environ)))
             watchers.create_task(watch_host(host))
             await serving(port)
-        print(welcome(port, base_url), flush=True)
+        print(welcome(port, base_url, simulated=simulated), flush=True)
 
 
 def main() -> None:
