@@ -317,7 +317,10 @@ class Settings:
         "MCP_P95_THRESHOLD_MS", number(1, 600_000), 5_000.0, "p95 above it: the verdict is slow."
     )
     error_rate_threshold: float = setting(
-        "MCP_ERROR_RATE_THRESHOLD", number(0, 1), 0.05, "Share of failed calls above it: the verdict is failing."
+        "MCP_ERROR_RATE_THRESHOLD",
+        number(0, 1),
+        0.05,
+        "Share of failed calls, callers' own mistakes left aside, above it: the verdict is failing.",
     )
     application_insights: str = setting(
         "APPLICATIONINSIGHTS_CONNECTION_STRING", text, "", "Where telemetry goes; set by the platform.", secret=True

@@ -30,6 +30,7 @@ class Numbers:
 
     calls: int
     errors: int
+    mistakes: int  # those of the errors that the callers can mend
     p50_ms: float
     p90_ms: float
     p95_ms: float
@@ -43,7 +44,8 @@ class Numbers:
 
     @property
     def error_rate(self) -> float:
-        return self.errors / self.calls
+        """Return the share of calls that failed, callers' own mistakes left aside."""
+        return (self.errors - self.mistakes) / self.calls
 
     @property
     def avg_ms(self) -> float:

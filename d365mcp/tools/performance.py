@@ -86,6 +86,7 @@ def fleet(report: Report) -> PerformanceResult:
         stats = {
             "total_requests": total.calls,
             "total_errors": total.errors,
+            "callers_mistakes": total.mistakes,
             "error_rate": round(total.error_rate, 4),
             "avg_response_time_ms": round(total.avg_ms, 1),
             "max_response_time_ms": round(total.max_ms, 1),

@@ -74,9 +74,10 @@ def test_a_model_gets_the_true_numbers_of_the_server(served: Served, simulator: 
     found = performance(served, 7, tool="d365fo_query_entities", series=True)
 
     stats = found["request_stats"]
-    assert (stats["total_requests"], stats["total_errors"], stats["error_rate"]) == (7, 1, round(1 / 7, 4))
+    assert (stats["total_requests"], stats["total_errors"], stats["callers_mistakes"]) == (7, 1, 1)
     assert stats["instances"] == 1
-    assert found["verdict"] == "failing"
+    assert found["verdict"] != "failing"  # on a busy machine it may be slow
+    assert stats["error_rate"] == 0
     percentiles = found["response_time_percentiles_ms"]
     assert UPSTREAM_MS <= percentiles["p50"] <= percentiles["p90"] <= percentiles["p99"] <= longest
     assert stats["max_response_time_ms"] <= longest
@@ -205,7 +206,8 @@ def test_deep_health_warns_past_the_thresholds_and_goes_on(served: Served) -> No
     status, told = deep(served)
     assert (status, told["status"]) == (200, "pass")
     assert told["observedValue"] > 0
-    served.refuse("query_entities", entity_name="NoSuchEntity")
+    served.simulator.fault("/data/CustomersV3", status=403)
+    served.refuse("query_entities", entity_name="CustomersV3")
     performance(served, 2)
     status, told = deep(served)
     assert (status, told["status"]) == (200, "warn")
@@ -246,7 +248,7 @@ def test_each_request_is_one_line_of_json_without_arguments_or_secrets(served: S
     assert not re.search(r" (httpx|azure\S*): ", log)
 
 
-FAST = Numbers(100, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
+FAST = Numbers(100, 0, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,7 @@ FAST = Numbers(100, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
         (replace(FAST, p95_ms=5001), "slow"),
         (replace(FAST, errors=6), "failing"),
         (replace(FAST, errors=5), "healthy"),
+        (replace(FAST, errors=90, mistakes=85), "healthy"),
         (replace(FAST, errors=6, p95_ms=5001), "failing"),
     ],
 )
