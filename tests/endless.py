@@ -62,6 +62,7 @@ KINDS: dict[str, tuple[dict[str, str], Callable[[], Chunks]]] = {
     "NotANumber": ({}, lambda: [b'{"value":[{"Name":NaN}]}']),
     "OddLink": ({}, lambda: [b'{"value":[],"@odata.nextLink":["https://evil.example"]}']),
     "LinkElsewhere": ({}, lambda: [b'{"value":[{"Name":"a"}],"@odata.nextLink":"https://evil.example/data/X"}']),
+    "LinkToItself": ({}, lambda: [b'{"value":[],"@odata.nextLink":"http://HOST/data/LinkToItself"}']),
     "EndlessHeaders": ({"x-many": "a" * 1000}, list),
     "Redirect": ({"location": "https://evil.example/data"}, list),
 }
@@ -85,7 +86,8 @@ class Endless(http.server.BaseHTTPRequestHandler):
     def answer_of_kind(self) -> None:
         kind = next((part for part in self.path.replace("?", "/").split("/") if part in KINDS), "EndlessSpaces")
         headers, chunks = KINDS[kind]
-        self.answer(headers, chunks())
+        host = self.headers["host"].encode()
+        self.answer(headers, (chunk.replace(b"HOST", host) for chunk in chunks()))
 
     def answer(self, headers: dict[str, str], chunks: Chunks) -> None:
         self.send_response(302 if "location" in headers else 200)

@@ -88,7 +88,10 @@ class D365Client:
     async def next_page(self, link: str) -> Page:
         """Follow a link of F&O's, on the same environment only."""
         path, query = self.http.own_link(link)
-        return page_of(await self.http.send(Request("GET", path, query)))
+        page = page_of(await self.http.send(Request("GET", path, query)))
+        if page.next_link == link:
+            raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
+        return page
 
     async def count(self, entity_set: str, options: QueryOptions) -> int:
         """Count the records a query would read."""

@@ -46,6 +46,7 @@ TOLD = {
     "NotANumber": "not JSON",
     "OddLink": "a link or a count that is none",
     "LinkElsewhere": "leads to another place",
+    "LinkToItself": "leads to the same page",
     "EndlessHeaders": "broke off before an answer came",
     "Redirect": "HTTP 302",
 }
