@@ -85,6 +85,7 @@ FOREIGN_OPERATORS = {
     "gte": "write ge",
     "lte": "write le",
     "neq": "write ne",
+    "/": "a date is written 2026-07-14, a division div",
 }
 OLDER_LITERALS = frozenset(
     {"datetime", "datetimeoffset", "date", "time", "timeofday", "guid", "duration", "binary", "x"}

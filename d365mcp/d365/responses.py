@@ -201,7 +201,7 @@ def hint_for_400(messages: tuple[str, ...]) -> str | None:
         return "Look the property up with d365fo_get_entity_schema."
     if "not queryable" in text or "unknown function" in text:
         return "F&O has no such filter function."
-    return None
+    return "d365_messages, which are F&O's own words, say why." if messages else None
 
 
 def unavailable_hint(status: int) -> str | None:

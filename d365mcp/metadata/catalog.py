@@ -220,9 +220,7 @@ class MetadataCatalog:
         answers = dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
         texts = kept | {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         failures = {
-            name: answer.message if isinstance(answer, D365McpError) else f"has no text in {language}"
-            for name, answer in answers.items()
-            if not isinstance(answer, str)
+            name: label_failure(answer, language) for name, answer in answers.items() if not isinstance(answer, str)
         }
         return texts, failures
 
@@ -252,6 +250,12 @@ class MetadataCatalog:
         if self.keeper.snapshot is not None:
             return None
         return "no catalog snapshot yet: read live from F&O, searched by names only"
+
+
+def label_failure(answer: D365McpError | None, language: str) -> str:
+    if isinstance(answer, NotFound):
+        return f"F&O has no such label in {language}: ids are like @SYS1 or @File:Name, languages like en-US or de"
+    return answer.message if answer else f"has no text in {language}"
 
 
 def indexed(documents: Iterable[Document]) -> sqlite3.Connection:

@@ -28,7 +28,7 @@ from mcp.shared.inbound import (
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from d365mcp.errors import InvalidArgument
+from d365mcp.errors import InvalidArgument, UnknownName, close_names
 from d365mcp.events import Outcome
 from d365mcp.server.callers import Access
 from d365mcp.server.calls import Called, ToolCalls, embedded
@@ -220,7 +220,8 @@ class ToolHandlers:
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Call a tool."""
         if params.name not in self.calls.tools:
-            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name[:100]}")
+            unknown = UnknownName("tool", params.name, close_names(params.name, self.calls.tools))
+            raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
         call = current_call.get()
         called = await self.calls.call(params.name, params.arguments or {}, call.access, report(call.exchange))
         call.outcome, call.error_code = called.outcome, called.error_code

@@ -1,8 +1,8 @@
 """Creates, updates and deletes records, one at a time or as a batch. Everything is checked before anything is sent."""
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -14,10 +14,10 @@ from d365mcp.d365.bodies import check_body
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.errors import InvalidArgument, OutcomeUnknown
+from d365mcp.errors import InvalidArgument, NotFound, OutcomeUnknown
 from d365mcp.tools.parameters import Company, EntityName, Key
 from d365mcp.tools.policy import DONE, audited, check_record_company, check_writable, check_writes_allowed
-from d365mcp.tools.records import key_company, with_company, with_enumerations
+from d365mcp.tools.records import key_company, no_record, with_company, with_enumerations
 from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
 
@@ -129,7 +129,7 @@ async def update_entity_record(
     if dry_run:
         return rehearsed(change)
     async with audited(context, "d365fo_update_entity_record", entity.entity_set, change.key):
-        try:
+        with explained(entity, "Read the record with d365fo_get_entity_record and compare before trying again."):
             await context.d365.update(
                 entity.entity_set,
                 change.predicate,
@@ -137,14 +137,24 @@ async def update_entity_record(
                 if_match=if_match,
                 cross_company=change.cross_company,
             )
-        except OutcomeUnknown as unknown:
-            unknown.hint = "Read the record with d365fo_get_entity_record and compare before trying again."
-            raise
     result = ChangeResult(entity_set=entity.entity_set, outcome="updated", key=dict(change.key or {}))
     if return_record:
         options = QueryOptions(cross_company=change.cross_company)
         result["record"] = tidy(await context.d365.get_record(entity.entity_set, change.predicate, options))
     return with_notes(result, change.notes)
+
+
+@contextmanager
+def explained(entity: DataEntity, if_unknown: str) -> Iterator[None]:
+    """Say of a failed write what it means for its record."""
+    try:
+        yield
+    except OutcomeUnknown as unknown:
+        unknown.hint = if_unknown
+        raise
+    except NotFound as missing:
+        missing.message = no_record(entity)
+        raise
 
 
 async def delete_entity_record(
@@ -165,13 +175,10 @@ async def delete_entity_record(
         parts = ", ".join(f"{name} {value}" for name, value in (change.key or {}).items())
         raise InvalidArgument(f"This deletes {entity.entity_set} with {parts} for good: repeat it with confirm true.")
     async with audited(context, "d365fo_delete_entity_record", entity.entity_set, change.key):
-        try:
+        with explained(entity, "Look for the record with d365fo_get_entity_record: not found means it was deleted."):
             await context.d365.delete(
                 entity.entity_set, change.predicate, if_match=if_match, cross_company=change.cross_company
             )
-        except OutcomeUnknown as unknown:
-            unknown.hint = "Look for the record with d365fo_get_entity_record: not found means it was deleted."
-            raise
     return with_notes(
         ChangeResult(entity_set=entity.entity_set, outcome="deleted", key=dict(change.key or {})), change.notes
     )

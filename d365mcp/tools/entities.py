@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.models import DataEntity, EntityProperty, Enumeration
 from d365mcp.metadata.search import Hit
 from d365mcp.tools.columns import words_match
+from d365mcp.tools.enumerations import NOTHING_FITS
 from d365mcp.tools.parameters import EntityName, Language
 from d365mcp.tools.results import chars
 from d365mcp.tools.tool import ToolContext
@@ -63,7 +64,7 @@ async def search_entities(
     result = SearchEntitiesResult(entities=[shown_hit(hit) for hit in found.hits], total=found.total)
     notes = [context.catalog.note() or ""]
     if not found.hits:
-        notes.append("nothing fits: try other or fewer words, singular, or the English name")
+        notes.append(NOTHING_FITS)
     if any(notes):
         result["notes"] = [note for note in notes if note]
     return result

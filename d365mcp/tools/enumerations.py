@@ -9,6 +9,8 @@ from d365mcp.metadata.search import Found
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
+NOTHING_FITS = "nothing fits: try other or fewer words, singular, or the English name"
+
 
 class EnumerationResult(TypedDict, total=False):
     name: str
@@ -36,13 +38,18 @@ async def search_actions(
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
     """Find OData actions by words."""
-    return shown(await context.catalog.search_others(query, "action", limit), context.catalog.note())
+    note = context.catalog.note()
+    if note:
+        note = (
+            "actions are searched in a catalog, and there is none yet: d365fo_get_entity_schema lists an entity's own"
+        )
+    return shown(await context.catalog.search_others(query, "action", limit), note)
 
 
 def shown(found: list[Found], note: str | None) -> FoundResult:
     result = FoundResult(found=[{"name": each.shown, "why": each.why} for each in found])
-    if note:
-        result["notes"] = [note]
+    if notes := [each for each in (note, None if found else NOTHING_FITS) if each]:
+        result["notes"] = notes
     return result
 
 

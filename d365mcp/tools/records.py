@@ -345,11 +345,15 @@ async def get_entity_record(
     return result
 
 
+def no_record(entity: DataEntity) -> str:
+    return f"No {entity.entity_set} record has this key."
+
+
 async def record_by_key(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], predicate: str, options: QueryOptions
 ) -> Record:
     """Read one record by its URL, or by a filter where F&O does not find by URL what is there. Raises NotFound."""
-    missing = f"No {entity.entity_set} record has this key."
+    missing = no_record(entity)
     if not is_delicate(entity, key):
         try:
             return await context.d365.get_record(entity.entity_set, predicate, options)

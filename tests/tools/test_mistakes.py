@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.served import Served
@@ -30,10 +31,44 @@ def told(error: dict[str, Any]) -> str:
         ("query_sql", {"sql": "SELECT [CustomerAccount] FROM [CustomersV3]"}, '"Name", not [Name]'),
         ("query_sql", {"sql": "SELECT ISNULL(CustomerAccount, '') FROM CustomersV3"}, "coalesce, not ISNULL"),
         ("query_sql", {"sql": "SELECT Foo FROM CustomersV3"}, "lists the columns of CustomersV3"),
+        ("query_entities", {**CUSTOMERS, "filter": "CreditLimit gt 01/31/2026"}, "a date is written 2026-07-14"),
     ],
 )
 def test_a_mistake_is_answered_with_its_mend(reader: Served, tool: str, arguments: dict[str, Any], mend: str) -> None:
     assert mend in told(reader.refuse(tool, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("update_entity_record", {"data": {"NameAlias": "x"}}), ("delete_entity_record", {"confirm": True})],
+)
+def test_a_record_that_is_not_there_is_said_to_be_missing(writer: Served, tool: str, arguments: dict[str, Any]) -> None:
+    error = writer.refuse(tool, **CUSTOMERS, key={"dataAreaId": "usmf", "CustomerAccount": "NONE"}, **arguments)
+    assert (error["code"], error["message"]) == ("not_found", "No CustomersV3 record has this key.")
+
+
+def test_where_fo_refuses_the_reader_is_led_to_its_own_words(writer: Served) -> None:
+    error = writer.refuse("create_entity_record", **CUSTOMERS, data={"OrganizationName": "Acme"})
+    assert error["code"] == "bad_request"
+    assert "d365_messages" in error["hint"] and error["d365_messages"]
+
+
+def test_a_tool_that_is_none_is_answered_with_the_close_one(reader: Served) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "d365fo_query_entity"}}
+    error = httpx.post(reader.url, json=call, trust_env=False).json()["error"]
+    assert error["code"] == -32602
+    assert error["message"].startswith('No tool "d365fo_query_entity". Did you mean d365fo_query_entities')
+
+
+def test_a_label_that_is_none_is_told_with_how_ids_look(reader: Served) -> None:
+    found = reader.call("get_labels", label_ids=["SYS1", "@SYS1"])
+    assert list(found["labels"]) == ["@SYS1"]
+    assert "ids are like @SYS1" in found["failures"]["SYS1"]
+
+
+def test_a_search_that_finds_nothing_says_what_else_to_try(reader: Served) -> None:
+    assert any("nothing fits" in note for note in reader.call("search_enumerations", query="qqqqzzzz")["notes"])
+    assert any("d365fo_get_entity_schema" in note for note in reader.call("search_actions", query="version")["notes"])
 
 
 @pytest.mark.parametrize("named", [{"company": "usfm"}, {"filter": "dataAreaId eq 'usfm'"}])
