@@ -1,5 +1,7 @@
 """Invokes F&O's operations: OData actions, and JSON services."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
@@ -8,7 +10,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import Action, DataEntity
 from d365mcp.d365.names import identifier
-from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
+from d365mcp.errors import InvalidArgument, NotFound, UnknownName, close_names, or_list
 from d365mcp.tools.parameters import EntityName, Key
 from d365mcp.tools.policy import audited, bound_of, check_action, check_service, check_writes_allowed
 from d365mcp.tools.records import with_company
@@ -17,6 +19,9 @@ from d365mcp.tools.tool import ToolContext
 
 # Left of the budget for names and notes.
 ENVELOPE_CHARS = 1_500
+
+NO_UNBOUND = "Most actions belong to an entity: give entity_name. d365fo_get_entity_schema lists an entity's actions."
+NO_SERVICE = "Leave names out from the right, and what there is comes back instead."
 
 Parameters = Annotated[dict[str, Any] | None, Field(description="By name; an action's often start with _")]
 
@@ -69,8 +74,19 @@ async def call_action(
     if dry_run:
         return ActionResult(action=name, request=described(entity_set, predicate, name, given))
     async with audited(context, "d365fo_call_action", f"{entity_set or ''}.{name}", key):
-        result = await context.d365.invoke(name, given, entity_set=entity_set, key_predicate=predicate)
+        with if_missing(None if entity_set else NO_UNBOUND):
+            result = await context.d365.invoke(name, given, entity_set=entity_set, key_predicate=predicate)
     return fitted(ActionResult(action=name), result, context)
+
+
+@contextmanager
+def if_missing(mend: str | None) -> Iterator[None]:
+    """Say what to do about an operation that F&O does not have."""
+    try:
+        yield
+    except NotFound as missing:
+        missing.hint = mend or missing.hint
+        raise
 
 
 def action_of(entity: DataEntity, name: str) -> Action:
@@ -120,12 +136,14 @@ async def call_json_service(
     if any(path[place] for place in range(len(given), 3)):
         raise InvalidArgument("Give service_group before service_name, and both before operation_name.")
     if len(given) < 3:
-        return ServiceResult(service="/".join(given), offers=await context.d365.services(*given))
+        with if_missing(NO_SERVICE):
+            return ServiceResult(service="/".join(given), offers=await context.d365.services(*given))
     group, service, operation = given
     check_service(context, group, service, operation)
     bound_of(context).refuse_unless_free("A JSON service", "which companies it touches cannot be proved")
     async with audited(context, "d365fo_call_json_service", "/".join(given)):
-        result = await context.d365.call_service(group, service, operation, parameters or {})
+        with if_missing(NO_SERVICE):
+            result = await context.d365.call_service(group, service, operation, parameters or {})
     return fitted(ServiceResult(service="/".join(given)), result, context)
 
 

@@ -47,6 +47,26 @@ def test_a_record_that_is_not_there_is_said_to_be_missing(writer: Served, tool: 
     assert (error["code"], error["message"]) == ("not_found", "No CustomersV3 record has this key.")
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "mend"),
+    [
+        ("call_action", {"action": "GetApplicationVersion"}, "give entity_name"),
+        ("call_json_service", {"service_group": "UserSessionServices"}, "Leave names out from the right"),
+        (
+            "call_json_service",
+            {"service_group": "ContosoServices", "service_name": "None", "operation_name": "Such"},
+            "Leave names out from the right",
+        ),
+    ],
+)
+def test_an_operation_that_is_none_is_answered_with_where_to_look(
+    writer: Served, tool: str, arguments: dict[str, Any], mend: str
+) -> None:
+    error = writer.refuse(tool, **arguments)
+    assert error["code"] == "not_found"
+    assert mend in error["hint"]
+
+
 def test_where_fo_refuses_the_reader_is_led_to_its_own_words(writer: Served) -> None:
     error = writer.refuse("create_entity_record", **CUSTOMERS, data={"OrganizationName": "Acme"})
     assert error["code"] == "bad_request"
