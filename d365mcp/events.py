@@ -146,11 +146,26 @@ class Operation:
     on_own_behalf: bool = False  # nobody called: the operator's command
     d365_ms: float = 0.0
     d365_calls: int = 0
+    d365_asking: int = 0  # exchanges under way
+    d365_since: float = 0.0
     retries: int = 0
     throttles: int = 0
     activity_id: str | None = None  # by which F&O's support finds the exchange that ended last
     rows: int = 0
     companies: set[str] = field(default_factory=set)
+
+    def asks_d365(self) -> None:
+        """Begin an exchange with F&O: the time that several take side by side counts once."""
+        if not self.d365_asking:
+            self.d365_since = time.perf_counter()
+        self.d365_asking += 1
+
+    def has_asked_d365(self) -> None:
+        """End an exchange with F&O."""
+        self.d365_calls += 1
+        self.d365_asking -= 1
+        if not self.d365_asking:
+            self.d365_ms += (time.perf_counter() - self.d365_since) * 1000
 
     def remaining(self) -> float:
         """Return the seconds left, never below zero."""

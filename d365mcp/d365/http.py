@@ -150,6 +150,8 @@ class D365Http:
                 token = await self.tokens.token(operation, fresh=fresh)
                 client = await self.client()
                 meter.start()
+                if operation:
+                    operation.asks_d365()
                 self.facts.acquired += 1
                 async with client.stream(
                     request.method,
@@ -180,8 +182,7 @@ class D365Http:
             return
         event = meter.event(urlsplit(self.base_url).netloc)
         if operation:
-            operation.d365_ms += event.duration_ms
-            operation.d365_calls += 1
+            operation.has_asked_d365()
             operation.throttles += event.status == 429
             operation.activity_id = event.activity_id
         self.emit(event)

@@ -53,7 +53,7 @@ class Numbers:
 
     @property
     def d365_share(self) -> float:
-        """Return which part of the time was spent waiting for F&O; above 1 when calls ask it in parallel."""
+        """Return which part of the time was spent waiting for F&O."""
         return self.d365_ms / self.total_ms if self.total_ms else 0.0
 
 

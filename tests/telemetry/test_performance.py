@@ -89,6 +89,17 @@ def test_a_model_gets_the_true_numbers_of_the_server(served: Served, simulator: 
     assert found["since"] < found["data_through"]
 
 
+def test_the_time_of_exchanges_side_by_side_counts_once(served: Served, simulator: Simulator) -> None:
+    simulator.control(latency_ms=UPSTREAM_MS)
+    served.call("get_entity_schema", entity_name="CustomersV3")  # asks for its enumerations all at once
+    simulator.control(latency_ms=0)
+    query(served, 1)  # arrives after it
+    rows = {row["tool"]: row for row in performance(served, 1)["tools"]}
+    schema = rows["d365fo_get_entity_schema"]
+    assert schema["d365_calls"] > 10
+    assert 0 < schema["d365_share"] <= 1
+
+
 def test_exchanges_with_fo_stand_below_their_call(served: Served, workspace: Workspace) -> None:
     query(served, 1)
     performance(served, 1)
