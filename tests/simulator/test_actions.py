@@ -11,6 +11,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 NAMESPACE = "Microsoft.Dynamics.DataEntities"
 JOURNAL = "LedgerJournalHeaders(dataAreaId='usmf',JournalBatchNumber='00475')"
 SESSION = "/api/services/UserSessionService/AifUserSessionService/GetUserSessionInfo"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 GROUP = "CustomerGroups(dataAreaId='usmf',CustomerGroupId='91')"
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 IN_DEMF = "/data/CustomersV3(dataAreaId='demf',CustomerAccount='DE-010')"
 
 

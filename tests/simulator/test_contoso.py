@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.once
 
 ENUM = "Microsoft.Dynamics.DataEntities"
 CATALOGUE = [

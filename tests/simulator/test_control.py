@@ -11,6 +11,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 URL = "/data/Currencies?$top=1&$select=CurrencyCode"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
+pytestmark = pytest.mark.once
+
 ENUM = "Microsoft.Dynamics.DataEntities"
 
 

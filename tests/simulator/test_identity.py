@@ -15,6 +15,8 @@ from azure.identity import ClientSecretCredential, CredentialUnavailableError, M
 from tests.certificates import loopback_certificate
 from tests.simulated import IDENTITY_HEADER, Simulator
 
+pytestmark = pytest.mark.once
+
 WORLD = {
     "default_company": "usmf",
     "entities": [

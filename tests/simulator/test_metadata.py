@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.once
+
 
 def names(fo: httpx.Client, url: str) -> list[str]:
     reply = fo.get(url)

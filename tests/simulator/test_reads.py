@@ -11,6 +11,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 US_001 = "/data/CustomersV3(dataAreaId='usmf',CustomerAccount='US-001')"
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.simulated import ROOT, Simulator
 
+pytestmark = pytest.mark.once
+
 ITEMS: dict[str, Any] = {
     "entitySet": "Items",
     "publicEntityName": "Item",

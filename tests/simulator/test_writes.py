@@ -10,6 +10,8 @@ import pytest
 
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 CUSTOMER = {
     "dataAreaId": "usmf",
     "OrganizationName": "Tailspin Toys",

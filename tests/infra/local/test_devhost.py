@@ -20,6 +20,8 @@ import pytest
 from infra.local.devhost import is_due
 from tests.dev_host import SCRIPT, DevHost
 
+pytestmark = pytest.mark.once
+
 SAMPLE = Path(__file__).parent / "apps" / "sample"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
