@@ -18,6 +18,8 @@ from tests.dev_host import ROOT
 from tests.signing import API, TENANT, publish
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.once
+
 
 def command(
     simulator: Simulator | None, folder: Path, *arguments: str, given_input: str | None = None

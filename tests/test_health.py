@@ -4,10 +4,13 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.dev_host import ROOT, DevHost
 from tests.served import Served, serving
 from tests.simulated import Simulator
+
+pytestmark = pytest.mark.once
 
 
 def get(served: Served, path: str) -> tuple[int, dict[str, Any]]:

@@ -146,10 +146,12 @@ class Hanging(FolderStorage):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.gate = threading.Event()
+        self.hangs = threading.Event()
         self.asked = 0
 
     def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
         self.asked += 1
+        self.hangs.set()
         self.gate.wait(20)
         return super().get(container, name, unless=unless)
 
@@ -162,6 +164,7 @@ def test_while_the_storage_hangs_those_who_want_the_cursor_key_take_one_thread(t
         application.storage = hanging = Hanging(tmp_path)
         waiting = [asyncio.create_task(application.cursor_keys()) for _ in range(100)]
         async with asyncio.timeout(10):
+            await asyncio.to_thread(hanging.hangs.wait)
             await asyncio.gather(*(asyncio.to_thread(int) for _ in range(10)))
             assert hanging.asked == 1
             hanging.gate.set()

@@ -83,6 +83,7 @@ def test_a_first_build_serves_all_that_the_metadata_service_does(place: Place) -
     assert event.outcome == "built"
 
 
+@pytest.mark.once
 def test_an_unchanged_environment_is_not_built_again_unless_asked(place: Place) -> None:
     assert place.build() == "built"
     assert place.build() == "idle"
@@ -94,6 +95,7 @@ def test_an_unchanged_environment_is_not_built_again_unless_asked(place: Place) 
     assert place.build() == "built"
 
 
+@pytest.mark.once
 def test_a_build_that_runs_out_of_time_goes_on_at_the_next_tick(place: Place) -> None:
     assert place.build(seconds=0.0) == "waiting"
     assert place.store().pointer() is None
@@ -103,6 +105,7 @@ def test_a_build_that_runs_out_of_time_goes_on_at_the_next_tick(place: Place) ->
     assert place.store().progress() is not None
 
 
+@pytest.mark.once
 def test_an_f_and_o_that_fails_leaves_the_old_catalog_and_an_honest_record(place: Place) -> None:
     assert place.build() == "built"
     before = place.store().pointer()
@@ -120,6 +123,7 @@ def test_of_two_builders_one_works(place: Place) -> None:
     assert place.build() == "busy"
 
 
+@pytest.mark.once
 def test_a_killed_builders_claim_runs_out(place: Place) -> None:
     dead = place.store()
     dead.claim()
@@ -128,6 +132,7 @@ def test_a_killed_builders_claim_runs_out(place: Place) -> None:
     assert place.build() == "built"
 
 
+@pytest.mark.once
 def test_a_damaged_download_is_fetched_again_and_a_damaged_blob_is_refused(place: Place, tmp_path: Path) -> None:
     place.build()
     store = place.store()

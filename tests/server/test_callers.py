@@ -385,6 +385,7 @@ def fetches(simulator: Simulator) -> int:
     return len(simulator.log(f"/{TENANT}/discovery"))
 
 
+@pytest.mark.once
 def test_keys_are_fetched_once_and_again_when_a_new_one_signs(simulator: Simulator) -> None:
     publish(simulator, "one")
     with serving(simulator, **SETTINGS, AZURE_AUTHORITY_HOST=simulator.base_url) as served:

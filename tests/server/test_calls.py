@@ -23,6 +23,7 @@ async def answered(there: Tried, body: bytes, headers: dict[str, str]) -> Reply:
     return await there.endpoint.handle("POST", {**base, **headers}, body)
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_mutated_calls_get_the_same_answer_both_ways(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL")

@@ -51,6 +51,7 @@ def meaning(reply: Reply) -> Any:
     return reply.status, dict(reply.headers), json.loads(reply.body) if reply.body else None
 
 
+@pytest.mark.once
 def test_mutated_requests_get_the_same_answer_both_ways() -> None:
     async def compare() -> float:
         prepared = Counting()

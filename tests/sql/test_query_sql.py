@@ -155,6 +155,7 @@ def test_a_limit_without_order_fetches_no_more_than_it_needs(server: Served) -> 
     assert "$top=5" in server.requests()[-1]["query"]
 
 
+@pytest.mark.once
 def test_a_statement_that_never_ends_is_ended(simulator: Simulator) -> None:
     with serving(simulator, MCP_REQUEST_TIMEOUT="4") as hasty:
         sql = "SELECT count(*) FROM SalesOrderLinesV3 a, SalesOrderLinesV3 b, SalesOrderLinesV3 c WHERE a.LineAmount + b.LineAmount > c.LineAmount"

@@ -139,6 +139,7 @@ def test_a_call_is_stored_with_what_it_was_and_what_it_took(
     assert all(each["ms-dyn-aid"] for each in kept)
 
 
+@pytest.mark.once
 def test_a_reset_lets_the_numbers_count_anew_and_changes_nothing_in_fo(served: Served) -> None:
     query(served, 3)
     performance(served, 3)
@@ -191,6 +192,7 @@ def test_a_server_without_workspace_says_which_setting_gives_it(simulator: Simul
     assert found["this_instance"]["telemetry"]["state"] == "off"
 
 
+@pytest.mark.once
 def test_a_wrong_connection_string_is_told_and_calls_go_on(simulator: Simulator, tmp_path: Path) -> None:
     wrong = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "nonsense", "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE}
     with serving(simulator, **wrong, MCP_LOG_ANALYTICS_URL="http://127.0.0.1:9", TMPDIR=str(tmp_path)) as served:
@@ -211,6 +213,7 @@ def deep(served: Served) -> tuple[int, dict[str, Any]]:
     return reply.status_code, reply.json()["checks"]["tools:last_hour"][0]
 
 
+@pytest.mark.once
 def test_deep_health_warns_past_the_thresholds_and_goes_on(served: Served) -> None:
     query(served, 1)
     performance(served, 1)

@@ -161,6 +161,7 @@ def test_a_batch_that_deletes_needs_confirmation(writer: Served) -> None:
     assert "confirm" in writer.refuse("batch", operations=[delete])["message"]
 
 
+@pytest.mark.once
 def test_only_writable_entities_are_written(simulator: Simulator) -> None:
     with serving(simulator, MCP_READ_ONLY="false", D365FO_WRITABLE_ENTITIES="CustomerGroups") as narrow:
         error = narrow.refuse("update_entity_record", entity_name="CustomersV3", key=US_001, data={"CreditLimit": 1})
@@ -176,6 +177,7 @@ def test_an_action_is_invoked_and_its_parameters_are_checked(writer: Served) -> 
     assert "GetApplicationVersion" in close["message"]
 
 
+@pytest.mark.once
 def test_an_action_needs_to_be_allowed(simulator: Simulator) -> None:
     with serving(simulator, MCP_READ_ONLY="false", D365FO_ALLOWED_ACTIONS="DataManagementEntities.Get*Version") as some:
         asked = {"entity_name": "DataManagementEntities"}
@@ -216,6 +218,7 @@ def test_a_document_comes_as_an_embedded_pdf(writer: Served) -> None:
     assert missing["code"] == "not_found"
 
 
+@pytest.mark.once
 def test_a_document_above_the_limit_is_a_clear_error(simulator: Simulator) -> None:
     from base64 import b64encode
 
@@ -235,6 +238,7 @@ BOUND = {
 }
 
 
+@pytest.mark.once
 def test_outside_the_bound_of_companies_nothing_is_read_or_written(simulator: Simulator) -> None:
     with serving(simulator, **BOUND) as bound:
         customers = {"entity_name": "CustomersV3", "select": ["dataAreaId"]}
@@ -259,6 +263,7 @@ def test_outside_the_bound_of_companies_nothing_is_read_or_written(simulator: Si
         assert bound.call("query_entities", entity_name="Currencies", top=1)["records"]
 
 
+@pytest.mark.once
 def test_a_default_company_outside_the_bound_is_refused(simulator: Simulator) -> None:
     with serving(simulator, D365FO_COMPANIES="ussi") as bound:
         error = bound.refuse("query_entities", entity_name="CustomersV3")

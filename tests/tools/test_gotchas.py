@@ -158,6 +158,7 @@ def warm(hasty: Served) -> None:
     assert any(not hasty.send("query_entities", asked).is_error for _ in range(20))
 
 
+@pytest.mark.once
 def test_gotcha_30_a_slow_environment_is_waited_for_within_the_requests_time(simulator: Simulator) -> None:
     with serving(simulator, MCP_REQUEST_TIMEOUT="3") as hasty:
         warm(hasty)
@@ -168,6 +169,7 @@ def test_gotcha_30_a_slow_environment_is_waited_for_within_the_requests_time(sim
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.once
 def test_gotcha_30_a_query_out_of_time_gives_the_rows_it_has_and_a_cursor(simulator: Simulator) -> None:
     with serving(simulator, MCP_REQUEST_TIMEOUT="3") as hasty:
         warm(hasty)

@@ -112,6 +112,7 @@ def test_without_top_a_cursor_goes_on_after_fifty(reader: Served) -> None:
     assert len(rows) == len(set(rows)) == 100
 
 
+@pytest.mark.once
 def test_a_page_trimmed_to_the_budget_resumes_exactly(simulator: Simulator) -> None:
     with serving(simulator, MCP_MAX_RESULT_CHARS="6000") as small:
         asked = {"entity_name": "SalesOrderLinesV3", "select": ["InventoryLotId"], "top": 900}
@@ -159,6 +160,7 @@ def test_a_cursor_goes_on_with_its_own_query_only(reader: Served) -> None:
     assert "nothing else" in changed["message"]
 
 
+@pytest.mark.once
 def test_a_cursor_of_another_process_opens_with_the_same_key(simulator: Simulator) -> None:
     key = {"MCP_CURSOR_KEY": "k" * 32}
     with serving(simulator, **key) as one, serving(simulator, **key) as two:
