@@ -190,4 +190,4 @@ def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[st
 
 def or_list(names: Sequence[str]) -> str:
     """Join names as a sentence does: `a`, `a or b`, `a, b or c`."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+    return ", ".join(names[:-1]) + " or " + names[-1] if len(names) > 1 else "".join(names)

@@ -161,6 +161,8 @@ def qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.
 
 def unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
     """Return the error for a column that no table has, naming the close ones."""
+    if not by_table:
+        return InvalidArgument("The statement reads no entity set: name one after FROM.")
     known = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
     for folded, name in columns.items():
         if folded not in known and re.search(rf"\b{re.escape(folded)}\b", complaint.casefold()):

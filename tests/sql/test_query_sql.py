@@ -118,6 +118,10 @@ def test_anything_but_one_select_over_entity_sets_is_refused(server: Served, sql
     assert not [request for request in server.requests() if request["method"] != "GET"]
 
 
+def test_a_column_of_nothing_asks_for_an_entity_set(server: Served) -> None:
+    assert "after FROM" in server.refuse("query_sql", sql="SELECT CustomersV3")["message"]
+
+
 def test_unknown_columns_and_members_name_the_close_ones(server: Served) -> None:
     assert "CreditLimit" in server.refuse("query_sql", sql="SELECT CreditLimt FROM CustomersV3")["message"]
     assert "CreditLimit" in server.refuse("query_sql", sql="SELECT c.CreditLimt FROM CustomersV3 c")["message"]
