@@ -28,7 +28,7 @@ from d365mcp.events import current_operation
 from d365mcp.tools.columns import default_columns
 from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
-from d365mcp.tools.results import ETAG, Record, chars, columns_of, csv_chars, tidy, to_csv
+from d365mcp.tools.results import ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
 
 DEFAULT_ROWS = 50
@@ -271,7 +271,7 @@ class Page:
         if len(self.records) == self.wanted:
             return False
         record = tidy(selected(raw, shown, keep_etag=keep_etag), keep_etag=keep_etag)
-        cost = self.cost(record)
+        cost = row_chars(record, self.format)
         if cost > self.budget:
             if not self.records:
                 check_fits(cost, self.budget)
@@ -286,11 +286,6 @@ class Page:
         if company := raw.get(COMPANY):
             self.companies.add(str(company).lower())
         return True
-
-    def cost(self, record: Record) -> int:
-        if self.format == "csv":
-            return csv_chars(record)
-        return chars(record) + 1
 
     def cut_by_time(self) -> None:
         self.more = self.trimmed = True

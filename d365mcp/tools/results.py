@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from d365mcp.tools.parameters import Format
+
 Record = dict[str, Any]
 
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
@@ -104,9 +106,11 @@ def csv_cell(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def csv_chars(record: Mapping[str, Any]) -> int:
-    """Return what a record costs as a line of CSV, in characters of the result's JSON."""
-    return chars(",".join(str(csv_cell(value)) for value in record.values())) - 1
+def row_chars(record: Mapping[str, Any], format: Format) -> int:
+    """Return what a record costs, as a line of CSV or with its comma, in characters of the result's JSON."""
+    if format == "csv":
+        return chars(",".join(str(csv_cell(value)) for value in record.values())) - 1
+    return chars(record) + 1
 
 
 def columns_of(records: Iterable[Mapping[str, Any]]) -> list[str]:

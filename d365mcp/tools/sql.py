@@ -15,7 +15,7 @@ from d365mcp.events import current_operation
 from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.records import with_enumerations
-from d365mcp.tools.results import chars, csv_chars, to_csv
+from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget
     kept = []
     for row in answer.rows:
         record = dict(zip(names, map(shown, row), strict=True))
-        budget -= row_cost(record, format)
+        budget -= row_chars(record, format)
         if budget < 0:
             break
         kept.append(record)
@@ -100,10 +100,6 @@ def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget
     if notes:
         result["notes"] = notes
     return result
-
-
-def row_cost(record: dict[str, Any], format: Format) -> int:
-    return csv_chars(record) if format == "csv" else chars(record) + 1
 
 
 def unique(names: tuple[str, ...]) -> list[str]:
