@@ -28,6 +28,7 @@ from d365mcp.server.messages import (
     Reply,
     dumped,
     error,
+    media_type,
     read_message,
 )
 from d365mcp.settings import LOOPBACK, Settings
@@ -159,7 +160,7 @@ class Endpoint:
         if len(body) > MAX_BODY_BYTES or int_of(headers.get("content-length")) > MAX_BODY_BYTES:
             told = f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."
             raise Refused(error(413, INVALID_REQUEST, told))
-        if not is_json(headers.get("content-type", "")):
+        if media_type(headers.get("content-type", "")) != "application/json":
             raise Refused(error(415, INVALID_REQUEST, "Content-Type must be application/json."))
         if not takes_json(headers.get("accept", "*/*")):
             raise Refused(error(406, INVALID_REQUEST, "Accept must include application/json (and text/event-stream)."))
@@ -304,12 +305,6 @@ class Job:
             rows=operation.rows,
             bytes=len(reply.body),
         )
-
-
-# Clients send the same few headers over and over.
-@lru_cache(maxsize=100)
-def is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 @lru_cache(maxsize=100)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.server.late import Late, UnavailableError
-from d365mcp.server.messages import DECODER, JSON_HEADERS, Reply, dumped
+from d365mcp.server.messages import DECODER, JSON_HEADERS, Reply, dumped, media_type
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Facade:
 
     def token_request(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Return what Entra is asked: the fields of the grant, and who we are."""
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        if media_type(headers.get("content-type", "")) != FORM:
             raise Declined("invalid_request", f"Content-Type must be {FORM}.")
         fields = read_fields(text_of(body))
         self.check_client(fields)

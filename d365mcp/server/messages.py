@@ -5,6 +5,7 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,13 @@ class Reply:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+
+
+# Clients send the same few headers over and over.
+@lru_cache(maxsize=100)
+def media_type(content_type: str) -> str:
+    """Return what a Content-Type names, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 class Refused(Exception):
