@@ -74,12 +74,14 @@ if application.settings.has_shared_storage:  # without it a bare `func start` ha
 
 
 def headers_of(req: func.HttpRequest) -> dict[str, str]:
-    return dict(req.headers)  # the library has their names in lower case
+    headers = req.headers  # whose names the library has in lower case
+    return {name: headers[name] for name in headers}  # dict() takes twice as long over a Mapping
 
 
 def sent(reply: Reply) -> func.HttpResponse:
+    headers = {name: value for name, value in reply.headers.items() if name != "content-type"}
     return func.HttpResponse(
-        reply.body, status_code=reply.status, headers=dict(reply.headers), mimetype=reply.headers.get("content-type")
+        reply.body, status_code=reply.status, headers=headers, mimetype=reply.headers.get("content-type")
     )
 
 

@@ -201,7 +201,7 @@ class Application:
 
         return shared_cursor_key(self.storage)
 
-    async def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
+    def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
         """Return what one tool call may use."""
         from d365mcp.tools.tool import ToolContext
 

@@ -14,6 +14,7 @@ from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_nam
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.server.callers import OPERATOR, access_of
 from d365mcp.server.calls import Called
+from d365mcp.server.messages import parsed
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
@@ -81,7 +82,7 @@ def call(tool: str, arguments: str) -> None:
 def read_arguments(text: str) -> dict[str, Any]:
     """Return a call's arguments. Raises InvalidArgument for what is not a JSON object."""
     try:
-        given = json.loads(text)
+        given = parsed(text.encode())
     except ValueError as problem:
         raise InvalidArgument(f"The arguments are not JSON: {problem}.") from None
     if not isinstance(given, dict):

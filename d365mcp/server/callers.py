@@ -15,8 +15,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import Caller
@@ -45,8 +44,7 @@ CLAIM_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """What one request may use: the operator's settings and the caller's roles, narrowed by its own headers."""
 
     caller: Caller
@@ -74,6 +72,8 @@ class Callers:
 
     def __init__(self, settings: Settings, turn: "threading.Lock | None" = None) -> None:
         self.settings = settings
+        # Who calls, where nobody has to be asked.
+        self.known = {"function_key": KEY_HOLDER, "none": ANYONE}.get(settings.mcp_auth)
         self.tokens = Late(self.load, turn)
 
     def load(self) -> "TokenCheck":
@@ -92,11 +92,8 @@ class Callers:
 
     async def identify(self, headers: Mapping[str, str]) -> Caller:
         """Return the caller. Raises Refused; NotAdmitted where they tried, with something that does not do."""
-        match self.settings.mcp_auth:
-            case "function_key":
-                return KEY_HOLDER
-            case "none":
-                return ANYONE
+        if self.known:
+            return self.known
         try:
             caller = await self.signed_in(headers)
         except InvalidToken as problem:

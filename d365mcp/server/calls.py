@@ -6,9 +6,11 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import to_json
 
 import d365mcp
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidArgument, NotAllowed, SettingsError
@@ -30,7 +32,7 @@ from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolC
 
 log = logging.getLogger(__name__)
 
-MakeContext = Callable[[Access, ReportProgress], Awaitable[ToolContext]]
+MakeContext = Callable[[Access, ReportProgress], ToolContext]
 
 # Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
@@ -94,7 +96,7 @@ class ToolCalls:
         operation = current_operation()
         try:
             async with asyncio.timeout(operation.remaining() if operation else None):
-                context = await self.make_context(access, report_progress)
+                context = self.make_context(access, report_progress)
                 return await tool.function(context, **checked)
         except TimeoutError:
             raise out_of_time(self.settings) from None
@@ -132,7 +134,7 @@ def plain_version(message: Message, headers: Mapping[str, str]) -> str | None:
 def body_of(id: Any, called: Called, version: str) -> bytes:
     """Return the JSON-RPC answer; the structured content is the text itself, made once."""
     files = [b"," + dumped(embedded(file)) for file in called.files]
-    parts = [head(id), b'{"content":[{"type":"text","text":', dumped(called.text), b"}", *files, b"]"]
+    parts = [head(id), b'{"content":[{"type":"text","text":', to_json(called.text), b"}", *files, b"]"]
     if called.succeeded:
         parts += [b',"structuredContent":', called.text.encode()]
     parts += [b',"isError":', b"false" if called.succeeded else b"true"]

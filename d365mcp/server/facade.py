@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.server.late import Late, UnavailableError
-from d365mcp.server.messages import DECODER, JSON_HEADERS, Reply, dumped, media_type
+from d365mcp.server.messages import JSON_HEADERS, Reply, dumped, media_type, parsed
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class Facade:
     def registered_redirects(self, body: str) -> list[str]:
         """Return those of a client's redirects it may use; some name several and use what they get."""
         try:
-            wanted = DECODER.decode(body)["redirect_uris"]
+            wanted = parsed(body.encode())["redirect_uris"]
             allowed = [uri for uri in wanted if self.is_allowed(uri)]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise Declined("invalid_client_metadata", "The body must be a JSON object with redirect_uris.") from None
         if not allowed:
             raise Declined("invalid_redirect_uri", unknown_redirect(", ".join(map(str, wanted))))

@@ -4,10 +4,12 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from jiter import from_json
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
@@ -27,12 +29,11 @@ Id = str | int | None
 Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """One HTTP answer."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
 
 
@@ -72,12 +73,14 @@ def error(
 
 def result(id: Id, prepared: bytes) -> Reply:
     """Return an HTTP answer with a result that is JSON already."""
-    return Reply(200, JSON_HEADERS, b"".join([head(id), prepared, b"}"]))
+    return Reply(200, JSON_HEADERS, b"%b%b}" % (head(id), prepared))
 
 
 def head(id: Id) -> bytes:
     """Return how an answer begins, up to its result."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":' % (b"%d" % id if isinstance(id, int) else dumped(id))
+    if isinstance(id, int):
+        return b'{"jsonrpc":"2.0","id":%d,"result":' % id
+    return b'{"jsonrpc":"2.0","id":%b,"result":' % dumped(id)
 
 
 def read_message(body: bytes) -> Message:
@@ -90,12 +93,10 @@ def read_message(body: bytes) -> Message:
     if is_crowded(body):
         raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))
     try:
-        message = DECODER.decode(body.removeprefix(BOM_UTF8).decode())
-    except RecursionError:
-        raise Refused(error(400, PARSE_ERROR, "The JSON is nested too deeply.")) from None
+        message = parsed(body)
     except ValueError as problem:
-        reason = str(problem) if isinstance(problem, Odd) else "The body is not JSON in UTF-8."
-        raise Refused(error(400, PARSE_ERROR, reason)) from None
+        told = f"The body is not JSON in UTF-8: {str(problem)[:200]}."
+        raise Refused(error(400, PARSE_ERROR, told)) from None
     if isinstance(message, list):
         raise Refused(error(400, INVALID_REQUEST, "Send one JSON-RPC message at a time: batches are not supported."))
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
@@ -114,31 +115,20 @@ def check_shape(message: Message) -> Message:
         raise Refused(error(400, INVALID_REQUEST, "The message has neither a method nor a result."))
     if not isinstance(method, str):
         raise Refused(error(400, INVALID_REQUEST, "The method must be text."))
-    if "id" in message and (isinstance(id, bool) or not isinstance(id, str | int)):
+    if "id" in message and (isinstance(id, bool) or not isinstance(id, (str, int))):
         raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
     if "params" in message and not isinstance(params, dict):
-        told = id if isinstance(id, str | int) else None
-        raise Refused(error(400, INVALID_PARAMS, "params must be an object.", told))
+        raise Refused(error(400, INVALID_PARAMS, "params must be an object.", id))
     return message
 
 
-class Odd(ValueError):
-    """JSON that parsers disagree on."""
+def parsed(document: bytes) -> Any:
+    """Return the value of JSON in UTF-8. Raises ValueError, saying what is wrong and where.
 
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; a name given twice would mean one thing to us and another to whoever checked before us."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Odd("The JSON has the same name twice in one object.")
-    return found
-
-
-def refuse_constant(name: str) -> Any:
-    raise Odd(f"{name} is not JSON.")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=unique, parse_constant=refuse_constant)
+    Wrong is, too, what parsers disagree on, for it might mean another thing to whoever looked at it before us: the same
+    name twice in one object, NaN, half of a surrogate pair. Texts are not kept: they are the caller's.
+    """
+    return from_json(document.removeprefix(BOM_UTF8), allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
 
 
 # A text, whose inner marks do not count, or a mark that makes room for one more value.

@@ -22,7 +22,6 @@ DEFAULT_VERSION = "2025-03-26"
 
 META = "io.modelcontextprotocol/"
 META_NAMES = {f"{META}protocolVersion", f"{META}clientCapabilities", f"{META}clientInfo"}
-REQUEST_NAMES = {"jsonrpc", "id", "method", "params"}
 LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 HANDSHAKE_METHODS = frozenset({"initialize", "ping", *LISTS})
 MODERN_METHODS = frozenset({"server/discover", *LISTS})
@@ -82,7 +81,7 @@ class Prepared:
 
 def prepared_version(message: Message, headers: Mapping[str, str]) -> str | None:
     """Return the protocol version whose prepared answer fits a request exactly, or None."""
-    if not message.keys() <= REQUEST_NAMES or not plain_id(message["id"]):
+    if len(message) != 3 + ("params" in message) or not plain_id(message["id"]):  # jsonrpc, id and method it has
         return None
     version = headers.get("mcp-protocol-version")
     if version == MODERN_VERSION:
@@ -102,7 +101,7 @@ def plain_id(id: Any) -> bool:
 
 def is_bare(params: Any) -> bool:
     """Return whether params say nothing: left out, empty, or with an empty `_meta`."""
-    return params is None or params in ({}, {"_meta": {}})
+    return not params or params == {"_meta": {}}
 
 
 def handshake_version(message: Message) -> str | None:

@@ -1,11 +1,13 @@
 """Schemas as resources: templates for entities and enumerations, and completion of their names. Knows no SDK."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from d365mcp.metadata.catalog import MetadataCatalog
 
 MAX_COMPLETIONS = 50
 
@@ -55,12 +57,11 @@ def resolve(uri: str) -> tuple[str, Mapping[str, Any]]:
     raise InvalidArgument(f"No such resource: there are {', '.join(template.uri for template in TEMPLATES)}.")
 
 
-async def complete(uri: str, typed: str, context: Callable[[], Awaitable[ToolContext]]) -> list[str]:
+async def complete(uri: str, typed: str, catalog: "MetadataCatalog") -> list[str]:
     """Return names that go on from what was typed, the likeliest first."""
     template = next((each for each in TEMPLATES if each.uri == uri), None)
     if template is None or not typed.strip():
         return []
-    catalog = (await context()).catalog
     if template.kind == "entity":
         result = await catalog.search_entities(typed, limit=MAX_COMPLETIONS)
         names = [hit.summary.entity_set for hit in result.hits]

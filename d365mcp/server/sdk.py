@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import anyio
@@ -270,8 +269,8 @@ class TextHandlers:
         uri = str(getattr(params.ref, "uri", ""))
         found: list[str] = []
         if not self.calls.settings.problems:
-            make = partial(self.calls.make_context, call.access, report(call.exchange))
-            found = await complete(uri, params.argument.value[:200], make)
+            catalog = self.calls.make_context(call.access, report(call.exchange)).catalog
+            found = await complete(uri, params.argument.value[:200], catalog)
         return types.CompleteResult(completion=types.Completion(values=found, total=len(found), has_more=False))
 
 

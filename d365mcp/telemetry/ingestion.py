@@ -16,7 +16,6 @@ exit; what it does wrong is done here:
 """
 
 import gzip
-import json
 import logging
 import threading
 import time
@@ -33,6 +32,7 @@ from opencensus.common.schedule import QueueEvent
 from opencensus.ext.azure.common import Options, utils
 from opencensus.ext.azure.common.transport import RETRYABLE_STATUS_CODES, TransportStatusCode
 from opencensus.ext.azure.trace_exporter import AzureExporter
+from pydantic_core import to_json
 
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
@@ -40,8 +40,6 @@ from d365mcp.telemetry.exporter import Noted, Pace
 
 log = logging.getLogger(__name__)
 
-# Envelopes hold no circles; looking for them is a fifth of the work.
-COMPACT = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 # The double slash is part of the audience: opencensus.ext.azure.common.transport._MONITOR_OAUTH_SCOPE
 SCOPE = "https://monitor.azure.com//.default"
 MOST_REDIRECTS = 3
@@ -146,7 +144,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             return self.failed(reason(exc))
 
     def posted(self, batch: Sequence[Envelope]) -> httpx.Response:
-        content = gzip.compress(COMPACT.encode(batch).encode(), compresslevel=1)
+        content = gzip.compress(to_json(batch), compresslevel=1)
         answer = self.post(content)
         for _ in range(MOST_REDIRECTS):
             if answer.status_code not in (307, 308):

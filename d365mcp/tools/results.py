@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from d365mcp.tools.parameters import Format
 
 Record = dict[str, Any]
@@ -65,8 +67,8 @@ def chars(value: Any) -> int:
 def compact(value: Any) -> str:
     """Return a value as compact JSON, what cannot be seen in its texts as `\\u{202e}`, numbers without end as text."""
     try:
-        text = COMPACT.encode(value)
-    except ValueError:
+        text = to_json(value, inf_nan_mode="strings").decode()
+    except ValueError:  # half of a surrogate pair, or nested deeper than it follows
         text = COMPACT.encode(finite(value))
     escaped = "\\" in text and any(escape in text for escape in SUSPECT_ESCAPES)
     suspect = escaped or ("\x7f" in text if text.isascii() else SUSPECT.search(text))

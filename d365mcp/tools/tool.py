@@ -1,11 +1,10 @@
 """What a tool is: a plain async function with typed, described parameters, and what it may use. No protocol types."""
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
@@ -24,8 +23,7 @@ Toolset = Literal["data", "metadata", "environment", "performance", "services", 
 ReportProgress = Callable[[float, float | None, str], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class ToolContext:
+class ToolContext(NamedTuple):
     """What a tool may use while it answers one call."""
 
     settings: Settings
@@ -111,7 +109,6 @@ class Tool:
 
         Raises InvalidArgument: names each argument that is unknown, missing or wrong, and what would do.
         """
-        refuse_half_pairs(arguments)
         try:
             checked = self.arguments.model_validate(dict(arguments))
         except ValidationError as problems:
@@ -144,17 +141,6 @@ WRITTEN = {
     "int_type": ", such as 5, without quotes",
     "bool_type": ", true or false without quotes",
 }
-
-
-def refuse_half_pairs(arguments: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument for text that JSON can escape and nothing else can carry: no URL, no database, no log."""
-    if "\\ud" not in repr(arguments):  # where halves are escaped: hardly any arguments need a closer look
-        return
-    try:
-        json.dumps([*arguments.items()], ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        told = "An argument contains half of a surrogate pair, which cannot be sent: write the whole character."
-        raise InvalidArgument(told) from None
 
 
 # Limits are checked, and told when they are passed: in every list they would be read for nothing.

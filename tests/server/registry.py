@@ -97,7 +97,7 @@ TOOLS = (
 
 
 def calls_for(settings: Settings, emit: Listener) -> ToolCalls:
-    async def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
+    def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
         missing: Any = None
         caller, read_only = access.caller, access.read_only
         return ToolContext(

@@ -460,7 +460,7 @@ BAD_REGISTRATIONS: dict[str, tuple[bytes, int, str]] = {
     "redirects that are no text": (b'{"redirect_uris": [{}]}', 400, "invalid_client_metadata"),
     "redirects twice": (b'{"redirect_uris": [], "redirect_uris": []}', 400, "invalid_client_metadata"),
     "an empty list": (b'{"redirect_uris": []}', 400, "invalid_redirect_uri"),
-    "half a surrogate pair": (b'{"redirect_uris": ["\\ud800"]}', 400, "invalid_redirect_uri"),
+    "half a surrogate pair": (b'{"redirect_uris": ["\\ud800"]}', 400, "invalid_client_metadata"),
     "too deep": (b'{"redirect_uris":' + b"[" * 60_000, 400, "invalid_client_metadata"),
     "not UTF-8": (b"\xff", 400, "invalid_request"),
     "a large body": (LONGEST.encode(), 413, "invalid_request"),
