@@ -1,4 +1,4 @@
-"""What happened, as frozen records, and the request they belong to. Performs no I/O and knows no listener.
+"""What happened, as records that do not change, and the request they belong to. Performs no I/O and knows no listener.
 
 Core code emits; `telemetry/` listens. An `Operation` is the MCP request under way: it travels with the task (a context
 variable), so that an exchange with F&O finds its parent, its deadline and its caller without passing them by hand.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "tool_error", "protocol_error", "timeout", "refused"]
 
@@ -20,8 +20,7 @@ def random_hex(count: int) -> str:
     return random.randbytes(count).hex()  # noqa: S311 - an id, no secret
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """Where an event stands in a W3C trace: 32 and 16 hexadecimal digits."""
 
     trace_id: str
@@ -44,8 +43,7 @@ class Trace:
         return cls(random_hex(16), random_hex(8))
 
 
-@dataclass(frozen=True, slots=True)
-class McpRequest:
+class McpRequest(NamedTuple):
     """One MCP request answered. `name` is the tool's name, or the method's where no tool was called."""
 
     name: str
@@ -71,8 +69,7 @@ class McpRequest:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class D365Exchange:
+class D365Exchange(NamedTuple):
     """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came."""
 
     method: str
@@ -89,8 +86,7 @@ class D365Exchange:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogRefreshed:
+class CatalogRefreshed(NamedTuple):
     """A catalog snapshot was built, skipped or failed to build."""
 
     environment: str
@@ -100,8 +96,7 @@ class CatalogRefreshed:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(NamedTuple):
     """A write, or a call refused: who, what, on which record (only a hash of its key), how it ended."""
 
     caller: str
@@ -113,8 +108,7 @@ class Audit:
     activity_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatisticsReset:
+class StatisticsReset(NamedTuple):
     """Someone let the performance statistics count from now on."""
 
     caller: str

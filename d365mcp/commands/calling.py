@@ -12,7 +12,7 @@ from d365mcp.app import application
 from d365mcp.commands import close
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names
 from d365mcp.events import Operation, Trace, working_on
-from d365mcp.server.callers import OPERATOR, access_of
+from d365mcp.server.callers import OPERATOR, usual_access
 from d365mcp.server.calls import Called
 from d365mcp.server.messages import parsed
 from d365mcp.tools import ALL_TOOLS
@@ -45,7 +45,7 @@ def row(tool: Tool) -> dict[str, Any]:
         "inputSchema": tool.input_schema,
         "outputSchema": tool.output_schema,
     }
-    access = access_of({}, application.settings, OPERATOR)
+    access = usual_access(application.settings, OPERATOR)
     return {
         "name": tool.name,
         "toolset": tool.toolset,
@@ -98,7 +98,7 @@ async def call_now(name: str, arguments: dict[str, Any]) -> Called:
     deadline = time.monotonic() + application.settings.deadline_seconds
     try:
         with working_on(Operation(Trace.continued(None), deadline, OPERATOR.name, on_own_behalf=True)):
-            return await calls.call(name, arguments, access_of({}, application.settings, OPERATOR), report)
+            return await calls.call(name, arguments, usual_access(application.settings, OPERATOR), report)
     finally:
         await close()
 

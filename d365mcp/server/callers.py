@@ -72,8 +72,9 @@ class Callers:
 
     def __init__(self, settings: Settings, turn: "threading.Lock | None" = None) -> None:
         self.settings = settings
-        # Who calls, where nobody has to be asked.
-        self.known = {"function_key": KEY_HOLDER, "none": ANYONE}.get(settings.mcp_auth)
+        known = {"function_key": KEY_HOLDER, "none": ANYONE}.get(settings.mcp_auth)
+        # What every caller may use, where nobody has to be asked who they are.
+        self.usual = usual_access(settings, known) if known else None
         self.tokens = Late(self.load, turn)
 
     def load(self) -> "TokenCheck":
@@ -92,8 +93,8 @@ class Callers:
 
     async def identify(self, headers: Mapping[str, str]) -> Caller:
         """Return the caller. Raises Refused; NotAdmitted where they tried, with something that does not do."""
-        if self.known:
-            return self.known
+        if self.usual:
+            return self.usual.caller
         try:
             caller = await self.signed_in(headers)
         except InvalidToken as problem:
@@ -193,22 +194,25 @@ def ranks(names: Iterable[Any]) -> list[int]:
     return [ROLES.index(name) + 1 for name in names if name in ROLES]
 
 
-def access_of(headers: Mapping[str, str], settings: Settings, caller: Caller) -> Access:
-    """Return what a request may use. Raises InvalidArgument for toolsets that do not exist."""
-    personal = settings.mcp_auth in SIGNING_IN
+def usual_access(settings: Settings, caller: Caller) -> Access:
+    """Return what a caller may use, where their request does not narrow it."""
+    return Access(caller, settings.offered_toolsets, settings.read_only, settings.mcp_auth in SIGNING_IN)
+
+
+def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
+    """Return what is left of a caller's access in one request. Raises InvalidArgument for unknown toolsets."""
     if TOOLSETS_HEADER not in headers and READ_ONLY_HEADER not in headers:
-        return Access(caller, settings.offered_toolsets, settings.read_only, personal)
+        return access
     wanted = [name.strip().lower() for name in headers.get(TOOLSETS_HEADER, "").split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in (*TOOLSETS, "all")]:
         raise InvalidArgument(
             f"{TOOLSETS_HEADER} does not know {', '.join(unknown)[:100]}: there are {', '.join(TOOLSETS)}."
         )
     narrowing = bool(wanted) and "all" not in wanted
-    offered = settings.offered_toolsets
     only_reading = headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
     return Access(
-        caller=caller,
-        toolsets=offered & frozenset(wanted) if narrowing else offered,
-        read_only=settings.read_only or only_reading,
-        private=personal or narrowing or (only_reading and not settings.read_only),
+        caller=access.caller,
+        toolsets=access.toolsets & frozenset(wanted) if narrowing else access.toolsets,
+        read_only=access.read_only or only_reading,
+        private=access.private or narrowing or (only_reading and not access.read_only),
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Trace, working_on
-from d365mcp.server.callers import Access, Callers, access_of
+from d365mcp.server.callers import Access, Callers, narrowed, usual_access
 from d365mcp.server.challenges import NotAdmitted, forbidden
 from d365mcp.server.late import Arming, Late, UnavailableError
 from d365mcp.server.messages import (
@@ -89,13 +89,13 @@ class Endpoint:
         """Answer one HTTP request; header names come in lower case. Never raises."""
         try:
             self.check_place(headers)
-            caller = self.callers.known or await self.admit(headers, traceparent)
+            access = self.callers.usual or usual_access(self.settings, await self.admit(headers, traceparent))
             if method != "POST":
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
             self.check_form(headers, body)
             message = read_message(body)
-            access = access_of(headers, self.settings, caller)
+            access = narrowed(access, headers)
         except Refused as refused:
             return refused.reply
         except InvalidArgument as problem:

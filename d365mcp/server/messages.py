@@ -108,17 +108,17 @@ def read_message(body: bytes) -> Message:
 
 def check_shape(message: Message) -> Message:
     """Return a request, notification or response whose outer members have the right types."""
-    id, method, params = message.get("id"), message.get("method"), message.get("params")
     if "method" not in message:
         if "id" in message and ("result" in message or "error" in message):
             return message
         raise Refused(error(400, INVALID_REQUEST, "The message has neither a method nor a result."))
-    if not isinstance(method, str):
+    if not isinstance(message["method"], str):
         raise Refused(error(400, INVALID_REQUEST, "The method must be text."))
-    if "id" in message and (isinstance(id, bool) or not isinstance(id, (str, int))):
+    id = message.get("id", "")  # a notification has none
+    if isinstance(id, bool) or not isinstance(id, (str, int)):
         raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
-    if "params" in message and not isinstance(params, dict):
-        raise Refused(error(400, INVALID_PARAMS, "params must be an object.", id))
+    if not isinstance(message.get("params", {}), dict):
+        raise Refused(error(400, INVALID_PARAMS, "params must be an object.", message.get("id")))
     return message
 
 

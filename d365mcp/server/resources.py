@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d365mcp.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    from d365mcp.metadata.catalog import MetadataCatalog
+from d365mcp.tools.tool import ToolContext
 
 MAX_COMPLETIONS = 50
 
@@ -57,15 +55,15 @@ def resolve(uri: str) -> tuple[str, Mapping[str, Any]]:
     raise InvalidArgument(f"No such resource: there are {', '.join(template.uri for template in TEMPLATES)}.")
 
 
-async def complete(uri: str, typed: str, catalog: "MetadataCatalog") -> list[str]:
+async def complete(uri: str, typed: str, context: ToolContext) -> list[str]:
     """Return names that go on from what was typed, the likeliest first."""
     template = next((each for each in TEMPLATES if each.uri == uri), None)
     if template is None or not typed.strip():
         return []
     if template.kind == "entity":
-        result = await catalog.search_entities(typed, limit=MAX_COMPLETIONS)
+        result = await context.catalog.search_entities(typed, limit=MAX_COMPLETIONS)
         names = [hit.summary.entity_set for hit in result.hits]
     else:
-        names = [found.shown for found in await catalog.search_others(typed, "enumeration", MAX_COMPLETIONS)]
+        names = [found.shown for found in await context.catalog.search_others(typed, "enumeration", MAX_COMPLETIONS)]
     folded = typed.casefold()
     return sorted(names, key=lambda name: not name.casefold().startswith(folded))

@@ -269,8 +269,8 @@ class TextHandlers:
         uri = str(getattr(params.ref, "uri", ""))
         found: list[str] = []
         if not self.calls.settings.problems:
-            catalog = self.calls.make_context(call.access, report(call.exchange)).catalog
-            found = await complete(uri, params.argument.value[:200], catalog)
+            context = self.calls.make_context(call.access, report(call.exchange))
+            found = await complete(uri, params.argument.value[:200], context)
         return types.CompleteResult(completion=types.Completion(values=found, total=len(found), has_more=False))
 
 

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,4 +116,4 @@ def call(tool: str = "d365fo_query_entities", **facts: Any) -> McpRequest:
         client_name="claude-ai",
         invocation_id=secrets.token_hex(8),
     )
-    return replace(usual, **facts)
+    return usual._replace(**facts)
