@@ -86,9 +86,9 @@ def test_what_callers_can_mend_is_no_failure_of_the_server(settings: Settings, t
     assert (total.calls, total.errors, total.mistakes, total.error_rate) == (17, 10, 8, 2 / 17)
 
 
-def test_the_alert_leaves_the_same_mistakes_aside() -> None:
-    alert = (ROOT / "infra" / "app" / "alerts" / "failing.kql").read_text()
-    assert f"error_code in ({MISTAKEN_CODES})" in alert
+@pytest.mark.parametrize("name", ["alerts/failing.kql", "workbook/summary.kql", "workbook/tools.kql"])
+def test_alert_and_workbook_leave_the_same_mistakes_aside(name: str) -> None:
+    assert f"error_code in ({MISTAKEN_CODES})" in (ROOT / "infra" / "app" / name).read_text()
 
 
 def test_each_tool_has_its_own_row_the_busiest_first(settings: Settings, telemetry: Telemetry) -> None:

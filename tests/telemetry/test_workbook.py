@@ -80,6 +80,17 @@ def test_one_server_or_all_are_shown(
     assert (calls("func-contoso"), calls("*")) == (1, 2)
 
 
+def test_mistakes_of_callers_are_no_errors_of_the_server(telemetry: Telemetry, workspace: Workspace) -> None:
+    telemetry(tool_call("d365fo_query_sql"))
+    telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name"))
+    assert telemetry.flush()
+
+    [summary], [tool] = (workspace.rows(queries()[name]) for name in ("summary", "tools"))
+
+    assert (summary["calls"], summary["error_percent"], summary["mistakes_percent"]) == (2, 0, 50)
+    assert (tool["calls"], tool["errors"], tool["mistakes"]) == (2, 0, 1)
+
+
 def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: Workspace) -> None:
     within = time.time() // 300 * 300 - 150  # all in one point of the charts
     call = partial(tool_call, started_at=within)
