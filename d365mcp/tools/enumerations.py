@@ -16,6 +16,7 @@ class EnumerationResult(TypedDict, total=False):
     name: str
     label: str
     members: list[dict[str, Any]]
+    notes: list[str]
 
 
 class FoundResult(TypedDict, total=False):
@@ -61,7 +62,8 @@ async def get_enumeration_fields(
     """List an enumeration's members with value and label."""
     found = await context.catalog.enumeration(enumeration_name)
     ids = [found.label_id, *(member.label_id for member in found.members)]
-    texts, _ = await context.catalog.labels([each for each in ids if each], language or context.settings.languages[0])
+    wanted = [each for each in ids if each]
+    texts, missing = await context.catalog.labels(wanted, language or context.settings.languages[0])
     result = EnumerationResult(name=found.name)
     if label := texts.get(found.label_id):
         result["label"] = label
@@ -70,4 +72,6 @@ async def get_enumeration_fields(
         | ({"label": texts[member.label_id]} if member.label_id in texts else {})
         for member in found.members
     ]
+    if missing:
+        result["notes"] = [f"{len(missing)} of {len(wanted)} labels are left out: {next(iter(missing.values()))}"]
     return result

@@ -22,7 +22,7 @@ param identityName string
 param vaultName string
 
 @description('The F&O environment, such as https://contoso.operations.dynamics.com.')
-param d365Url string
+param d365BaseUrl string
 
 @description('Blob service that keeps the metadata catalog, a storage account\'s primaryEndpoints.blob; none: no catalog.')
 param blobServiceUri string = ''
@@ -62,7 +62,7 @@ var hostName = '${name}.${environment.properties.defaultDomain}'
 var probe = { path: '/health', port: port }
 
 var settings = [
-  { name: 'D365FO_BASE_URL', value: d365Url }
+  { name: 'D365FO_BASE_URL', value: d365BaseUrl }
   { name: 'D365FO_AUTH', value: 'managed_identity' }
   { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
   { name: 'MCP_AUTH', value: 'function_key' }

@@ -165,7 +165,7 @@ def container_app() -> Deployment:
         image="contoso.azurecr.io/d365mcp:1.0.0",
         identityName="id-test",
         vaultName="kv-test",
-        d365Url="https://contoso.operations.dynamics.com",
+        d365BaseUrl="https://contoso.operations.dynamics.com",
         blobServiceUri="https://contoso.blob.core.windows.net",
         applicationInsightsConnectionString="InstrumentationKey=00000000-0000-0000-0000-000000000000",
     )

@@ -15,6 +15,13 @@ def told(error: dict[str, Any]) -> str:
     return f"{error['message']} {error.get('hint', '')}"
 
 
+def test_a_language_there_is_not_is_told(reader: Served) -> None:
+    members = reader.call("get_enumeration_fields", enumeration_name="NoYes", language="german")
+    assert members["members"] == [{"name": "No", "value": 0}, {"name": "Yes", "value": 1}]
+    assert members["notes"][0].startswith("3 of 3 labels are left out: ")
+    assert "languages like en-US or de" in members["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "mend"),
     [

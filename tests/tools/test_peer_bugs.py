@@ -50,6 +50,7 @@ def test_7_the_schema_honours_its_parameters(reader: Served) -> None:
     english = reader.call("get_enumeration_fields", enumeration_name="NoYes", language="en-US")
     german = reader.call("get_enumeration_fields", enumeration_name="NoYes", language="de")
     assert english["members"][1]["label"] != german["members"][1].get("label")
+    assert "notes" not in english
 
 
 def test_8_search_filters_are_honoured(reader: Served) -> None:
