@@ -111,15 +111,15 @@ def test_pages_of_a_small_budget_lose_nothing(live_process: Served) -> None:
 
 
 def test_half_of_a_surrogate_pair_is_shown(served: Served) -> None:
-    served.simulator.fault("/data/Remarks", status=200, body=r'{"value":[{"RemarkId":"\ud800a"}]}')
-    page = served.call("query_entities", entity_name="Remarks", select=["RemarkId"])
-    assert page["records"] == [{"RemarkId": r"\u{d800}a"}]
+    served.simulator.fault("/data/Remarks", status=200, body=r'{"value":[{"RemarkId":"\ud800a","Text":1e999}]}')
+    page = served.call("query_entities", entity_name="Remarks", select=["RemarkId", "Text"])
+    assert page["records"] == [{"RemarkId": r"\u{d800}a", "Text": "Infinity"}]
 
 
 def test_numbers_without_end_are_text(served: Served) -> None:
     served.simulator.fault("/data/Remarks", status=200, body='{"value":[{"RemarkId":1e999}]}')
     page = served.call("query_entities", entity_name="Remarks", select=["RemarkId"])
-    assert page["records"] == [{"RemarkId": "inf"}]
+    assert page["records"] == [{"RemarkId": "Infinity"}]
 
 
 @pytest.mark.parametrize("source", ["served", "cataloged"])
