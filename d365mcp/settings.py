@@ -174,7 +174,7 @@ class HostLimits:
     max_outstanding_requests: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # nobody compares them, and making it possible costs each cold start a millisecond
 class Settings:
     """All settings. `problems` lists what has to be mended; the server starts all the same and says so."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from d365mcp.server.callers import Access
-from d365mcp.server.messages import Message, Reply, dumped, result
+from d365mcp.server.messages import Message, Reply, dumped, parsed, result
 
 FRAGMENTS = Path(__file__).with_name("prepared.json")
 
@@ -41,7 +41,7 @@ class Prepared:
     @cached_property
     def fragments(self) -> dict[str, Any]:
         """Return {"answers": {version: {method: result}}, "tools": {version: [{toolset, read_only, tool}]}}."""
-        found: dict[str, Any] = json.loads(self.path.read_text())
+        found: dict[str, Any] = parsed(self.path.read_bytes())
         return found
 
     @cached_property
