@@ -95,7 +95,7 @@ def read_message(body: bytes) -> Message:
     try:
         message = parsed(body)
     except ValueError as problem:
-        told = f"The body is not JSON in UTF-8: {str(problem)[:200]}."
+        told = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
         raise Refused(error(400, PARSE_ERROR, told)) from None
     if isinstance(message, list):
         raise Refused(error(400, INVALID_REQUEST, "Send one JSON-RPC message at a time: batches are not supported."))
