@@ -16,6 +16,7 @@ exit; what it does wrong is done here:
 """
 
 import gzip
+import json
 import logging
 import threading
 import time
@@ -144,7 +145,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             return self.failed(reason(exc))
 
     def posted(self, batch: Sequence[Envelope]) -> httpx.Response:
-        content = gzip.compress(to_json(batch), compresslevel=1)
+        content = gzip.compress(written(batch), compresslevel=1)
         answer = self.post(content)
         for _ in range(MOST_REDIRECTS):
             if answer.status_code not in (307, 308):
@@ -211,6 +212,13 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
 SUCCESS: int = TransportStatusCode.SUCCESS
 RETRY: int = TransportStatusCode.RETRY
 DROP: int = TransportStatusCode.DROP
+
+
+def written(batch: Sequence[Envelope]) -> bytes:
+    try:
+        return to_json(batch)
+    except ValueError:  # half of a surrogate pair, out of an error of F&O's
+        return json.dumps(batch, ensure_ascii=False).encode(errors="replace")
 
 
 def reason(problem: Exception) -> str:

@@ -74,6 +74,14 @@ def test_an_item_says_which_app_and_which_instance_it_comes_from(telemetry: Tele
     assert (row["AppRoleName"], row["AppRoleInstance"], row["instance"]) == ("func-contoso", "instance-a", "instance-a")
 
 
+def test_half_a_character_does_not_cost_the_batch(telemetry: Telemetry, workspace: Workspace) -> None:
+    telemetry(call())
+    telemetry(CatalogRefreshed("contoso", "failed", 4.2, error="F&O said \ud83d."))
+    assert telemetry.flush()
+    assert [row["Name"] for row in workspace.rows("AppDependencies")] == ["d365fo_query_entities"]
+    assert [row["Name"] for row in workspace.rows("AppEvents")] == ["mcp.catalog.refreshed"]
+
+
 def test_an_exchange_with_fo_is_a_child_of_its_call(telemetry: Telemetry, workspace: Workspace) -> None:
     event = call()
     host, path = "contoso.operations.dynamics.com", "/data/CustomersV3"
