@@ -29,7 +29,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self.active += 1
         try:
             response = await connection.handle_async_request(request)
-        except BaseException:
+        except BaseException:  # a cancellation too has to give the connection back
             await self.release(connection)
             raise
         stream = response.stream

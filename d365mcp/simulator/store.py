@@ -84,7 +84,7 @@ class Store:
         mark = len(self._undo)
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever ends the block, a cancellation too, takes its writes back
             self._take_back(mark)
             raise
 
