@@ -34,30 +34,27 @@ param d365ClientSecret string = ''
 @allowed(['functionKey', 'jwt', 'easyAuth'])
 param authentication string = 'functionKey'
 
-@description('Client id of the app registration callers sign in to, where there is one; not needed with createAppRegistration.')
+@description('Client id of the app registration callers sign in to; infra/entra/entra.bicep makes one.')
 param authClientId string = ''
 
 @description('Its Application ID URIs, beside api://CLIENT-ID; the first names the scopes.')
 param authAudiences array = []
 
-@description('Makes the app registration; needs rights in Microsoft Graph, in the public cloud only.')
-param createAppRegistration bool = false
-
-@description('Client ids that may call with easyAuth, and that the made registration trusts without consent. The default is VS Code\'s.')
+@description('Client ids that may call with easyAuth. The default is VS Code\'s.')
 @minLength(1)
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
 @description('Lets clients sign in that cannot talk to Entra themselves (Claude, ChatGPT, mcp-remote), by MCP_OAUTH_FACADE; with jwt only.')
 param oauthFacade bool = false
 
-@description('Client id of the public client all of them sign in as; not needed with createAppRegistration.')
+@description('Client id of the public client all of them sign in as; infra/entra/entra.bicep makes that, too.')
 param facadeClientId string = ''
 
 @description('Where their sign-ins may return to; on loopback any port will do.')
 @minLength(1)
 param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
-@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com. With createAppRegistration and no façade its domain must be verified in the tenant.')
+@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com.')
 param publicUrl string = ''
 
 @description('Origins of browser clients, e.g. https://inspector.contoso.com.')
@@ -192,7 +189,6 @@ module resources 'resources.bicep' = {
     authentication: authentication
     authClientId: authClientId
     authAudiences: authAudiences
-    createAppRegistration: createAppRegistration
     clientIds: clientIds
     oauthFacade: oauthFacade
     facadeClientId: facadeClientId
@@ -229,25 +225,25 @@ module resources 'resources.bicep' = {
 }
 
 @description('The resource group.')
-output RESOURCE_GROUP string = group.name
+output resourceGroup string = group.name
 
 @description('The MCP endpoint.')
-output MCP_ENDPOINT string = resources.outputs.MCP_ENDPOINT
+output mcpEndpoint string = resources.outputs.mcpEndpoint
 
 @description('Name of the function app, for func azure functionapp publish.')
-output FUNCTION_APP_NAME string = resources.outputs.FUNCTION_APP_NAME
+output functionAppName string = resources.outputs.functionAppName
 
 @description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
-output ENTRA_APPLICATION string = resources.outputs.ENTRA_APPLICATION
+output entraApplication string = resources.outputs.entraApplication
 
-@description('Client id callers sign in to; empty with function keys.')
-output AUTH_CLIENT_ID string = resources.outputs.AUTH_CLIENT_ID
+@description('Object id of the app\'s identity, which infra/entra/entra.bicep takes with on_behalf_of.')
+output identityPrincipalId string = resources.outputs.identityPrincipalId
 
 @description('Where Consumption looks for its package.')
-output PACKAGE_URL string = resources.outputs.PACKAGE_URL
+output packageUrl string = resources.outputs.packageUrl
 
 @description('The vault, where there is one.')
-output KEY_VAULT_NAME string = resources.outputs.KEY_VAULT_NAME
+output keyVaultName string = resources.outputs.keyVaultName
 
 @description('The workspace the tables of infra/README.md are in.')
-output WORKSPACE_NAME string = resources.outputs.WORKSPACE_NAME
+output workspaceName string = resources.outputs.workspaceName

@@ -15,7 +15,6 @@ param d365ClientId = readEnvironmentVariable('D365FO_CLIENT_ID', '')
 param d365ClientSecret = readEnvironmentVariable('D365FO_CLIENT_SECRET', '')
 
 param authentication = readEnvironmentVariable('AUTHENTICATION', 'functionKey')
-param createAppRegistration = bool(readEnvironmentVariable('CREATE_APP_REGISTRATION', 'false'))
 param authClientId = readEnvironmentVariable('MCP_CLIENT_ID', '')
 param authAudiences = filter(split(readEnvironmentVariable('MCP_AUDIENCES', ''), ','), each => !empty(each))
 param clientIds = split(readEnvironmentVariable('CLIENT_IDS', 'aebc6443-996d-45c2-90f0-388ff96faa56'), ',')
@@ -47,7 +46,8 @@ param cursorKeyFromVault = bool(readEnvironmentVariable('CURSOR_KEY_FROM_VAULT',
 param cursorKey = readEnvironmentVariable('MCP_CURSOR_KEY', '')
 
 param hostingPlan = readEnvironmentVariable('HOSTING_PLAN', 'FlexConsumption')
-param instanceMemoryMB = int(readEnvironmentVariable('INSTANCE_MEMORY_MB', '2048'))
+// any(): the compiler knows 512, 2048 and 4096, and of int() only that it makes some number; a wrong one is refused later.
+param instanceMemoryMB = any(int(readEnvironmentVariable('INSTANCE_MEMORY_MB', '2048')))
 param maximumInstances = int(readEnvironmentVariable('MAXIMUM_INSTANCES', '20'))
 param alwaysReadyInstances = int(readEnvironmentVariable('ALWAYS_READY_INSTANCES', '0'))
 param networking = readEnvironmentVariable('NETWORKING', 'public')

@@ -32,30 +32,27 @@ param d365ClientSecret string = ''
 @allowed(['functionKey', 'jwt', 'easyAuth'])
 param authentication string = 'functionKey'
 
-@description('Client id of the app registration callers sign in to, where there is one; not needed with createAppRegistration.')
+@description('Client id of the app registration callers sign in to; infra/entra/entra.bicep makes one.')
 param authClientId string = ''
 
 @description('Its Application ID URIs, beside api://CLIENT-ID; the first names the scopes.')
 param authAudiences array = []
 
-@description('Makes the app registration; needs rights in Microsoft Graph, in the public cloud only.')
-param createAppRegistration bool = false
-
-@description('Client ids that may call with easyAuth, and that the made registration trusts without consent. The default is VS Code\'s.')
+@description('Client ids that may call with easyAuth. The default is VS Code\'s.')
 @minLength(1)
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
 @description('Lets clients sign in that cannot talk to Entra themselves (Claude, ChatGPT, mcp-remote), by MCP_OAUTH_FACADE; with jwt only.')
 param oauthFacade bool = false
 
-@description('Client id of the public client all of them sign in as; not needed with createAppRegistration.')
+@description('Client id of the public client all of them sign in as; infra/entra/entra.bicep makes that, too.')
 param facadeClientId string = ''
 
 @description('Where their sign-ins may return to; on loopback any port will do.')
 @minLength(1)
 param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
-@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com. With createAppRegistration and no façade its domain must be verified in the tenant.')
+@description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com.')
 param publicUrl string = ''
 
 @description('Origins of browser clients, e.g. https://inspector.contoso.com.')
@@ -184,11 +181,9 @@ var problems = filter(
     d365Auth == 'client_secret' && empty(d365ClientId) ? 'd365Auth is client_secret: set d365ClientId.' : ''
     d365Auth == 'on_behalf_of' && !signsIn ? 'd365Auth is on_behalf_of, but function keys name no caller: set authentication to jwt or easyAuth.' : ''
     d365Auth != 'client_secret' && !empty(d365ClientSecret) ? 'd365ClientSecret is given but not used: set d365Auth to client_secret.' : ''
-    signsIn && !createAppRegistration && empty(authClientId) ? 'authentication is ${authentication}: set authClientId, or createAppRegistration.' : ''
-    createAppRegistration && !empty(authClientId) ? 'createAppRegistration makes a registration, authClientId names one: set only one of them.' : ''
-    createAppRegistration && !signsIn ? 'createAppRegistration is of no use with function keys: set authentication to jwt or easyAuth.' : ''
+    signsIn && empty(authClientId) ? 'authentication is ${authentication}: set authClientId; infra/entra/entra.bicep makes a registration.' : ''
     oauthFacade && authentication != 'jwt' ? 'oauthFacade brings tokens that this server checks itself: set authentication to jwt.' : ''
-    oauthFacade && !createAppRegistration && empty(facadeClientId) ? 'oauthFacade is on: set facadeClientId, or createAppRegistration.' : ''
+    oauthFacade && empty(facadeClientId) ? 'oauthFacade is on: set facadeClientId; infra/entra/entra.bicep makes that client.' : ''
     !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
     !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
     hasNetwork && hostingPlan == 'Consumption' ? 'Consumption has no networks: set networking to public, or hostingPlan to FlexConsumption.' : ''
@@ -291,8 +286,8 @@ module storageEndpoint 'app/endpoint.bicep' = if (hasNetwork) {
     targetId: storage.outputs.id
     part: 'blob'
     zoneName: 'privatelink.blob.${environment().suffixes.storage}'
-    networkId: network.outputs.id
-    subnetId: network.outputs.endpointSubnetId
+    networkId: network!.outputs.id
+    subnetId: network!.outputs.endpointSubnetId
   }
 }
 
@@ -302,11 +297,11 @@ module vaultEndpoint 'app/endpoint.bicep' = if (hasVault && privateVault) {
     location: location
     tags: tags
     name: '${abbreviations.privateEndpoints}vault-${token}'
-    targetId: vault.outputs.id
+    targetId: vault!.outputs.id
     part: 'vault'
     zoneName: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
-    networkId: network.outputs.id
-    subnetId: network.outputs.endpointSubnetId
+    networkId: network!.outputs.id
+    subnetId: network!.outputs.endpointSubnetId
   }
 }
 
@@ -319,27 +314,12 @@ module appEndpoint 'app/endpoint.bicep' = if (networking == 'private') {
     targetId: functionApp.outputs.id
     part: 'sites'
     zoneName: 'privatelink.azurewebsites.net'
-    networkId: network.outputs.id
-    subnetId: network.outputs.endpointSubnetId
+    networkId: network!.outputs.id
+    subnetId: network!.outputs.endpointSubnetId
   }
 }
 
-module registration 'app/entra.bicep' = if (createAppRegistration) {
-  name: 'registration-${token}'
-  params: {
-    uniqueName: appName
-    displayName: 'd365mcp ${environmentName}'
-    publicUrl: oauthFacade ? '' : publicUrl
-    clientIds: clientIds
-    facade: oauthFacade
-    redirectUris: redirectUris
-    identityPrincipalId: d365Auth == 'on_behalf_of' ? identity.properties.principalId : ''
-  }
-}
-
-var callersClientId = createAppRegistration ? registration.outputs.clientId : authClientId
-var ownAudiences = createAppRegistration ? registration.outputs.identifierUris : authAudiences
-var firstAudience = empty(ownAudiences) ? 'api://${callersClientId}' : ownAudiences[0]
+var firstAudience = empty(authAudiences) ? 'api://${authClientId}' : authAudiences[0]
 var scopes = ['${firstAudience}/D365.Read', '${firstAudience}/D365.Write']
 var authModes = {
   functionKey: 'function_key'
@@ -366,7 +346,7 @@ module functionApp 'app/function.bicep' = {
     alwaysReadyInstances: alwaysReadyInstances
     instanceConcurrency: instanceConcurrency
     allowedOrigins: allowedOrigins
-    subnetId: hasNetwork ? network.outputs.appSubnetId : ''
+    subnetId: hasNetwork ? network!.outputs.appSubnetId : ''
     publicAccess: networking != 'private'
     diagnostics: diagnostics
     hostLog: hostLog
@@ -376,16 +356,16 @@ module functionApp 'app/function.bicep' = {
       D365FO_BASE_URL: d365BaseUrl
       D365FO_AUTH: d365Auth
       D365FO_TENANT_ID: d365Auth == 'managed_identity' ? '' : d365Auth == 'client_secret' && !empty(d365TenantId) ? d365TenantId : tenant().tenantId
-      D365FO_CLIENT_ID: d365Auth == 'on_behalf_of' ? callersClientId : d365ClientId
+      D365FO_CLIENT_ID: d365Auth == 'on_behalf_of' ? authClientId : d365ClientId
       D365FO_CLIENT_SECRET: d365Auth == 'client_secret' ? '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=d365fo-client-secret)' : ''
       MCP_CURSOR_KEY: cursorKeyFromVault ? '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=cursor-key)' : ''
       MCP_AUTH: authModes[authentication]
-      MCP_CLIENT_ID: signsIn ? callersClientId : ''
+      MCP_CLIENT_ID: signsIn ? authClientId : ''
       MCP_ALLOWED_TENANTS: signsIn ? tenant().tenantId : ''
-      MCP_AUDIENCES: signsIn ? join(ownAudiences, ',') : ''
+      MCP_AUDIENCES: signsIn ? join(authAudiences, ',') : ''
       MCP_PUBLIC_URL: publicUrl
       MCP_OAUTH_FACADE: oauthFacade ? 'true' : ''
-      MCP_OAUTH_CLIENT_ID: oauthFacade ? (createAppRegistration ? registration.outputs.facadeClientId : facadeClientId) : ''
+      MCP_OAUTH_CLIENT_ID: oauthFacade ? facadeClientId : ''
       MCP_OAUTH_REDIRECT_URIS: oauthFacade ? join(redirectUris, ',') : ''
       MCP_ALLOWED_ORIGINS: join(allowedOrigins, ',')
       MCP_READ_ONLY: readOnly ? 'true' : 'false'
@@ -402,9 +382,9 @@ module signin 'app/signin.bicep' = {
   params: {
     appName: functionApp.outputs.name
     enabled: authentication == 'easyAuth'
-    clientId: callersClientId
-    audiences: ownAudiences
-    clientIds: union(clientIds, [callersClientId])
+    clientId: authClientId
+    audiences: authAudiences
+    clientIds: union(clientIds, [authClientId])
   }
 }
 
@@ -435,22 +415,22 @@ module workbook 'app/workbook.bicep' = {
 }
 
 @description('The MCP endpoint.')
-output MCP_ENDPOINT string = '${empty(publicUrl) ? 'https://${functionApp.outputs.hostName}' : publicUrl}/mcp'
+output mcpEndpoint string = '${empty(publicUrl) ? 'https://${functionApp.outputs.hostName}' : publicUrl}/mcp'
 
 @description('Name of the function app, for func azure functionapp publish.')
-output FUNCTION_APP_NAME string = functionApp.outputs.name
+output functionAppName string = functionApp.outputs.name
 
 @description('Client id to enter in F&O under System administration › Setup › Microsoft Entra applications; empty with on_behalf_of.')
-output ENTRA_APPLICATION string = d365Auth == 'managed_identity' ? identity.properties.clientId : d365ClientId
+output entraApplication string = d365Auth == 'managed_identity' ? identity.properties.clientId : d365ClientId
 
-@description('Client id callers sign in to; empty with function keys.')
-output AUTH_CLIENT_ID string = signsIn ? callersClientId : ''
+@description('Object id of the app\'s identity, which infra/entra/entra.bicep takes with on_behalf_of.')
+output identityPrincipalId string = identity.properties.principalId
 
 @description('Where Consumption looks for its package.')
-output PACKAGE_URL string = functionApp.outputs.packageUrl
+output packageUrl string = functionApp.outputs.packageUrl
 
 @description('The vault, where there is one.')
-output KEY_VAULT_NAME string = hasVault ? vaultName : ''
+output keyVaultName string = hasVault ? vaultName : ''
 
 @description('The workspace the tables of infra/README.md are in.')
-output WORKSPACE_NAME string = monitoring.outputs.workspaceName
+output workspaceName string = monitoring.outputs.workspaceName

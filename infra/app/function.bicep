@@ -225,18 +225,24 @@ resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
   properties: toObject(filter(items(given), each => !empty(string(each.value))), each => each.key, each => string(each.value))
 }
 
-// One after the other: the platform refuses changes while another is under way.
-@batchSize(1)
-resource publishingPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = [
-  for kind in ['ftp', 'scm']: {
-    parent: app
-    name: kind
-    properties: {
-      allow: false
-    }
-    dependsOn: [appSettings]
+resource ftpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
   }
-]
+  dependsOn: [appSettings]
+}
+
+// One after the other: the platform refuses changes while another is under way.
+resource scmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+  dependsOn: [ftpPassword]
+}
 
 // Website Contributor, on this app alone: to publish the code and read its function keys.
 var websiteContributor = 'de139f84-1756-47ae-9be6-808fbbe84772'

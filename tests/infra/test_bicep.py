@@ -14,7 +14,7 @@ from d365mcp.settings import read_settings
 from tests.dev_host import ROOT
 from tests.infra.bicep.check import bicep_files, problems
 from tests.infra.bicep.evaluate import Deployment, Refused, deploy
-from tests.infra.bicep.policy import SECRET, SETTINGS, SITE, at, complaints, environment, source_problems
+from tests.infra.bicep.policy import SECRET, SETTINGS, SITE, at, complaints, environment, of_the_host, source_problems
 from tests.infra.bicep.syntax import BicepFile, text
 from tests.infra.bicep.values import misfits
 
@@ -29,6 +29,7 @@ BASICS = {
 }
 SECRETS = ("canary-client-secret", "canary-cursor-key-of-32-characters")
 CLIENT = "aebc6443-996d-45c2-90f0-388ff96faa56"
+PUBLIC_CLIENT = "11111111-2222-3333-4444-555555555555"
 SECRETIVE = {
     "d365Auth": "client_secret",
     "d365ClientId": CLIENT,
@@ -58,15 +59,24 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "alerts": {"alertEmails": ["a@contoso.com", "b@contoso.com"], "diagnostics": False},
     "jwt": {"authentication": "jwt", "authClientId": CLIENT},
     "easyAuth": {"authentication": "easyAuth", "authClientId": CLIENT, "readOnly": False},
-    "own registration": {"authentication": "easyAuth", "createAppRegistration": True},
-    "façade": {"authentication": "jwt", "createAppRegistration": True, "oauthFacade": True},
-    "on behalf of": {"authentication": "jwt", "createAppRegistration": True, "d365Auth": "on_behalf_of"},
+    "named audiences": {
+        "authentication": "easyAuth",
+        "authClientId": CLIENT,
+        "authAudiences": ["api://tenant/d365mcp"],
+    },
+    "façade": {"authentication": "jwt", "authClientId": CLIENT, "oauthFacade": True, "facadeClientId": PUBLIC_CLIENT},
+    "on behalf of": {"authentication": "jwt", "authClientId": CLIENT, "d365Auth": "on_behalf_of"},
 }
 each_configuration = pytest.mark.parametrize("given", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 
 
 def deployed(folder: Path = INFRA, **given: Any) -> Deployment:
     return deploy(folder / "main.bicep", **{**BASICS, **given})
+
+
+def registered(**given: Any) -> Deployment:
+    """Deploy the app registration; its outputs are called like the parameters of main.bicep they are for."""
+    return deploy(INFRA / "entra" / "entra.bicep", environmentName=BASICS["environmentName"], **given)
 
 
 def wrong(folder: Path, given: dict[str, Any]) -> list[str]:
@@ -142,27 +152,45 @@ def test_azd_finds_the_files_the_code_and_the_app() -> None:
     assert site.body["tags"] == {"azd-env-name": BASICS["environmentName"], "azd-service-name": service[2]}
 
 
-def test_the_registration_fits_what_the_server_looks_for() -> None:
-    made = deployed(**CONFIGURATIONS["façade"], publicUrl="https://mcp.contoso.com")
-    server, clients = made.of("Microsoft.Graph/applications")
-    settings = read_settings(environment(made))
+@pytest.mark.parametrize("public_url", ["", "https://mcp.contoso.com"])
+@pytest.mark.parametrize("facade", [False, True])
+def test_the_registration_fits_what_the_server_looks_for(facade: bool, public_url: str) -> None:
+    made = registered(oauthFacade=facade, publicUrl=public_url)
+    server, *clients = made.of("Microsoft.Graph/applications")
+    app = deployed(authentication="jwt", oauthFacade=facade, publicUrl=public_url, **made.outputs[-1])
+    settings = read_settings({**environment(app), **of_the_host(app)})
+    assert settings.problems == ()
     assert [each["value"] for each in server.body["appRoles"]] == list(ROLES)
     assert [each["value"] for each in server.body["api"]["oauth2PermissionScopes"]] == list(ROLES)
     assert settings.own_audiences == tuple(server.body["identifierUris"])
-    assert settings.public_url == "https://mcp.contoso.com"
-    assert settings.redirect_uris == tuple(clients.body["publicClient"]["redirectUris"])
     assert settings.redirect_uris == read_settings({}).redirect_uris
-    assert settings.problems == ()
+    told = [settings.redirect_uris] if facade else []
+    assert [tuple(each.body["publicClient"]["redirectUris"]) for each in clients] == told
+
+
+def test_a_registration_may_exchange_tokens_once_it_knows_the_app_s_identity() -> None:
+    identity = deployed(**CONFIGURATIONS["on behalf of"]).outputs[-1]["identityPrincipalId"]
+    trusted = registered(identityPrincipalId=identity).of("Microsoft.Graph/applications/federatedIdentityCredentials")
+    assert [each.body["subject"] for each in trusted] == [identity]
+    assert registered().of("Microsoft.Graph/applications/federatedIdentityCredentials") == []
 
 
 @pytest.mark.parametrize(("read_only", "names"), [(True, ROLES[:1]), (False, ROLES[:2])])
 def test_the_platform_tells_clients_the_scopes_the_server_would(read_only: bool, names: tuple[str, ...]) -> None:
-    made = deployed(**CONFIGURATIONS["own registration"], readOnly=read_only)
-    variables = environment(made)
+    registration = registered().outputs[-1]
+    variables = environment(deployed(authentication="easyAuth", readOnly=read_only, **registration))
     uri = read_settings(variables).application_id_uri
     assert variables["WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES"].split(",") == [f"{uri}/{name}" for name in names]
-    [registration] = made.of("Microsoft.Graph/applications")
-    assert registration.body["identifierUris"] == [uri]
+    assert registration["authAudiences"] == [uri]
+
+
+def test_nothing_but_the_registration_needs_a_registry() -> None:
+    """Who wants no registration needs neither a newer Bicep nor the way to its extension."""
+    needing = {each.parent for each in bicep_files(INFRA) if "\nextension " in each.read_text()}
+    assert needing == {INFRA / "entra"}
+    assert "extensions" not in json.loads((INFRA / "bicepconfig.json").read_text())
+    used = {each.reference for path in bicep_files(INFRA) for each in BicepFile(path).of("module").values()}
+    assert used and [each for each in used if "entra" in each or ":" in each] == []
 
 
 def test_app_service_authentication_is_turned_off_again() -> None:
@@ -238,7 +266,7 @@ REGRESSIONS = [
     ),
     ("app/function.bicep", "  ftpsState: 'Disabled'\n", "", CONSUMPTION, "Consumption needs ftpsState"),
     ("app/function.bicep", "isFlex ? siteConfig :", "!isFlex ? siteConfig :", {}, "Flex Consumption refuses ftpsState"),
-    ("app/function.bicep", "['ftp', 'scm']", "['ftp']", {}, "publishing by password (scm)"),
+    ("app/function.bicep", "  name: 'scm'", "  name: 'ftp'", {}, "publishing by password (scm)"),
     ("app/function.bicep", "allow: false", "allow: true", {}, "properties.allow is True"),
     ("app/function.bicep", "perInstanceConcurrency: instanceConcurrency", "", {}, "perInstanceConcurrency is None"),
     ("app/function.bicep", "perInstanceConcurrency: inst", "perInstanceConcurrency: 4 * inst", {}, "is 200, not from"),
@@ -290,8 +318,8 @@ REGRESSIONS = [
     ("resources.bicep", "'0.${padLeft", "'5.${padLeft", {}, "MCP_ERROR_RATE_THRESHOLD must"),
     (
         "resources.bicep",
-        "output KEY_VAULT_NAME string = hasVault",
-        "output KEY_VAULT_NAME string = hasVault ? d365ClientSecret : !hasVault",
+        "output keyVaultName string = hasVault",
+        "output keyVaultName string = hasVault ? d365ClientSecret : !hasVault",
         SECRETIVE,
         "shows the secret",
     ),

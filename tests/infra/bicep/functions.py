@@ -81,6 +81,7 @@ AZURE = {
     "suffixes": {"storage": "core.windows.net", "keyvaultDns": ".vault.azure.net"},
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "any": lambda value: value,
     "array": lambda value: value if isinstance(value, list) else [value],
     "bool": to_bool,
     "cidrSubnet": cidr_subnet,

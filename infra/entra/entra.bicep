@@ -1,33 +1,39 @@
-// The Entra app registration callers sign in to. The one file that speaks to Microsoft Graph: who deploys it needs
-// Application.ReadWrite.All there, and DelegatedPermissionGrant.ReadWrite.All for a façade or on_behalf_of. It may be
-// deployed alone, by somebody else; its outputs are then parameters of resources.bicep.
+// The Entra app registration callers sign in to: a deployment of its own, whose outputs are parameters of ../main.bicep.
+//   az deployment sub create --location REGION --parameters infra/entra/entra.bicepparam
+// Needs Bicep 0.36.1 or newer, which fetches the types of Microsoft Graph from a registry, and the rights there of
+// Application.ReadWrite.All, for a façade or on_behalf_of DelegatedPermissionGrant.ReadWrite.All as well.
+targetScope = 'subscription'
+
 extension microsoftGraphV1
 
-@description('Name of the registration, which never changes; its scopes are called api://TENANT/NAME/….')
-@minLength(3)
-@maxLength(60)
-param uniqueName string
+@description('Name of the deployment it is for, the same as in ../main.bicep.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
 
-@description('Name people see when they sign in.')
-param displayName string
-
-@description('Address of the MCP server on a domain the tenant has verified, e.g. https://mcp.contoso.com: becomes a name of the registration too, for clients that send `resource`. Empty where there is none, such as azurewebsites.net.')
+@description('Where clients find the server when not at the app\'s own name, e.g. https://mcp.contoso.com. Without a façade its domain must be verified in the tenant: it becomes a name of the registration, for clients that send `resource`.')
 param publicUrl string = ''
 
 @description('Client ids that may ask for tokens without anybody\'s consent. The default is VS Code\'s.')
+@minLength(1)
 param clientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
-@description('Whether to make, beside it, the public client that all sign in as with the façade (MCP_OAUTH_FACADE).')
-param facade bool = false
+@description('Makes, beside it, the public client that all sign in as with the façade (MCP_OAUTH_FACADE).')
+param oauthFacade bool = false
 
 @description('Where the façade\'s sign-ins may return to.')
-param redirectUris array = []
+@minLength(1)
+param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
 
-@description('Object id of the app\'s managed identity, which may then exchange callers\' tokens (on_behalf_of); empty for none.')
+@description('Output identityPrincipalId of ../main.bicep: that identity may then exchange callers\' tokens (on_behalf_of); empty for none.')
 param identityPrincipalId string = ''
 
+// Of the whole tenant, and never changed.
+var uniqueName = 'd365mcp-${uniqueString(subscription().id, environmentName)}'
+var displayName = 'd365mcp ${environmentName}'
+
 var ownUri = 'api://${tenant().tenantId}/${uniqueName}'
-var identifierUris = empty(publicUrl) ? [ownUri] : ['${publicUrl}/mcp', ownUri]
+var identifierUris = empty(publicUrl) || oauthFacade ? [ownUri] : ['${publicUrl}/mcp', ownUri]
 
 var actsForCallers = !empty(identityPrincipalId)
 
@@ -120,7 +126,7 @@ resource enterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appRoleAssignmentRequired: true
 }
 
-resource publicClient 'Microsoft.Graph/applications@v1.0' = if (facade) {
+resource publicClient 'Microsoft.Graph/applications@v1.0' = if (oauthFacade) {
   uniqueName: '${uniqueName}-clients'
   displayName: '${displayName}, clients'
   signInAudience: 'AzureADMyOrg'
@@ -130,26 +136,26 @@ resource publicClient 'Microsoft.Graph/applications@v1.0' = if (facade) {
   }
 }
 
-resource publicEnterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = if (facade) {
-  appId: publicClient.appId
+resource publicEnterpriseApplication 'Microsoft.Graph/servicePrincipals@v1.0' = if (oauthFacade) {
+  appId: publicClient!.appId
 }
 
 // Nobody is asked for consent: what people may do is decided by the roles they are given.
-resource granted 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (facade) {
-  clientId: publicEnterpriseApplication.id
+resource granted 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (oauthFacade) {
+  clientId: publicEnterpriseApplication!.id
   consentType: 'AllPrincipals'
   resourceId: enterpriseApplication.id
   scope: join(map(roles, role => role.name), ' ')
 }
 
-resource microsoftGraph 'Microsoft.Graph/servicePrincipals@v1.0' existing = if (facade) {
+resource microsoftGraph 'Microsoft.Graph/servicePrincipals@v1.0' existing = if (oauthFacade) {
   appId: '00000003-0000-0000-c000-000000000000'
 }
 
-resource staySignedIn 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (facade) {
-  clientId: publicEnterpriseApplication.id
+resource staySignedIn 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (oauthFacade) {
+  clientId: publicEnterpriseApplication!.id
   consentType: 'AllPrincipals'
-  resourceId: microsoftGraph.id
+  resourceId: microsoftGraph!.id
   scope: 'offline_access openid profile'
 }
 
@@ -160,15 +166,15 @@ resource dynamicsErpApplication 'Microsoft.Graph/servicePrincipals@v1.0' existin
 resource actForCallers 'Microsoft.Graph/oauth2PermissionGrants@v1.0' = if (actsForCallers) {
   clientId: enterpriseApplication.id
   consentType: 'AllPrincipals'
-  resourceId: dynamicsErpApplication.id
+  resourceId: dynamicsErpApplication!.id
   scope: 'Odata.FullAccess CustomService.FullAccess AX.FullAccess'
 }
 
-@description('Client id callers sign in to: authClientId of resources.bicep.')
-output clientId string = registration.appId
+@description('Client id callers sign in to: parameter authClientId.')
+output authClientId string = registration.appId
 
-@description('Its names in Entra, the first for its scopes: authAudiences.')
-output identifierUris array = identifierUris
+@description('Its names in Entra, the first for its scopes: parameter authAudiences.')
+output authAudiences array = identifierUris
 
-@description('Client id of the façade\'s public client: facadeClientId.')
-output facadeClientId string = facade ? publicClient.appId : ''
+@description('Client id of the façade\'s public client: parameter facadeClientId.')
+output facadeClientId string = oauthFacade ? publicClient!.appId : ''
