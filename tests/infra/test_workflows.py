@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.dev_host import ROOT
+from tests.infra.azure import KEY, Azure
 from tests.infra.linters import complaints, documents
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
@@ -73,6 +74,39 @@ def test_scripts_are_sound(path: Path) -> None:
     for script in scripts(path):
         plain = re.sub(r"\$\{\{.*?\}\}", "value", script)
         assert complaints("shellcheck", "--shell", "bash", "-", given_input=plain) == "", script
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Azure:
+    return Azure(tmp_path / "azure", {})
+
+
+def script(workflow: str, step: str) -> str:
+    [found] = (
+        each["run"] for path in WORKFLOWS if path.name == workflow for each in steps(path) if each.get("name") == step
+    )
+    return found
+
+
+@pytest.mark.parametrize("plan", ["FlexConsumption", "Consumption"])
+@pytest.mark.parametrize(
+    ("audience", "header"), [("", f"x-functions-key: {KEY}"), ("api://tenant/d365mcp", "authorization: Bearer a-token")]
+)
+def test_a_deployment_ends_with_asking_the_app_that_was_deployed(
+    plan: str, audience: str, header: str, azure: Azure
+) -> None:
+    """The CLI answers in two shapes: Azure Resource Manager's own for Flex Consumption, a flat one for other plans."""
+    azure.remember(groups=["rg-d365mcp"], apps={"func-d365mcp": plan})
+    pasted = 'python() { echo "asked: ${SMOKE_HEADER-}, $*"; }\n' + script("deploy.yml", "Smoke test")
+    done = azure.paste(ROOT, pasted, GROUP="rg-d365mcp", APP="func-d365mcp", AUDIENCE=audience)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"asked: {header}, infra/smoke.py https://func-d365mcp.azurewebsites.net\n")
+
+
+def test_what_a_deployment_would_change_is_asked_with_parameters_that_compile(azure: Azure) -> None:
+    variables = {"AZURE_ENV_NAME": "d365mcp", "AZURE_LOCATION": "westeurope", "D365FO_BASE_URL": "https://x.example"}
+    done = azure.paste(ROOT, script("bicep.yml", "What a deployment would change"), **variables)
+    assert done.returncode == 0, done.stderr
 
 
 @each_workflow

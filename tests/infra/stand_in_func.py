@@ -1,0 +1,68 @@
+"""Stands in for Core Tools' `func azure functionapp publish`: checks what would be published, and serves that.
+
+The folder `AZURE` says which app there is, where it answers and with which settings.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+HERE = Path(os.environ["AZURE"])
+AZURE = json.loads((HERE / "azure.json").read_text())
+PUBLISHED = HERE / "published"
+READY = "Functions dev host ready on "
+
+
+def publish(name: str, folder: Path) -> None:
+    if name not in AZURE["apps"]:
+        sys.exit(f"func: there is no function app {name!r}, but {list(AZURE['apps'])}")
+    if not (folder / "host.json").exists():
+        sys.exit(f"func: {folder} has no host.json")
+    ignored = folder / ".funcignore"
+    spec = GitIgnoreSpec.from_lines(ignored.read_text().splitlines() if ignored.exists() else [])
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    stop()
+    shutil.rmtree(PUBLISHED, ignore_errors=True)
+    for path in files:
+        if not spec.match_file(path):
+            (PUBLISHED / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / path, PUBLISHED / path)
+    serve()
+
+
+def serve() -> None:
+    """Start the app as it was published; it goes on when we end."""
+    port = AZURE["address"].rpartition(":")[2]
+    command = [sys.executable, AZURE["host"], "--app", str(PUBLISHED), "--port", port]
+    environ = {**os.environ, "PYTHONPATH": str(PUBLISHED), **AZURE["settings"]}
+    log = (HERE / "host.log").open("w")
+    host = subprocess.Popen(
+        command, cwd=PUBLISHED, env=environ, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+    )
+    assert host.stdout is not None
+    (HERE / "host.pid").write_text(str(host.pid))
+    if not host.stdout.readline().startswith(READY):
+        sys.exit(f"func: the app does not start: {(HERE / 'host.log').read_text()}")
+
+
+def stop() -> None:
+    pid = HERE / "host.pid"
+    if pid.exists():
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        pid.unlink()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["azure", "functionapp", "publish", name, "--python"]:
+            publish(name, Path.cwd())
+        case ["stop"]:  # for the test
+            stop()
+        case _:
+            sys.exit(f"func: {sys.argv[1:]} is not known here")
