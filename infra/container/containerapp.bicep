@@ -132,7 +132,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
         maxReplicas: maxReplicas
         rules: [{ name: 'requests', http: { metadata: { concurrentRequests: string(requestsPerReplica) } } }]
       }
-      // The Functions host reads its keys from these files, each function's own besides the app's.
+      // The Functions host reads its keys from these files; the second opens every function that asks for one.
       volumes: [
         {
           name: 'functions-keys'
@@ -140,8 +140,6 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           secrets: [
             { secretRef: 'master-key', path: 'host.master' }
             { secretRef: 'function-key', path: 'host.function.default' }
-            { secretRef: 'function-key', path: 'functions.mcp.default' }
-            { secretRef: 'function-key', path: 'functions.health_deep.default' }
           ]
         }
       ]

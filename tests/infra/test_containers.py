@@ -1,10 +1,8 @@
 """The image and what runs it fit together and fit the function: ports, probes, keys, settings. Nothing is built here."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,6 @@ CONTAINER = ROOT / "infra" / "container"
 DOCKERFILE = (CONTAINER / "Dockerfile").read_text()
 APP = (CONTAINER / "containerapp.bicep").read_text()
 MANIFESTS = sorted((ROOT / "infra" / "kubernetes").glob("*.yaml"))
-LIST = """
-import json, function_app
-for each in function_app.app.get_functions():
-    print(each.get_function_name(), json.loads(each.get_raw_bindings()[0]).get("authLevel"))
-"""
 PLATFORM = ("AzureWebJobsStorage__", "AzureFunctionsJobHost__")
 
 pytestmark = pytest.mark.once
@@ -45,23 +38,9 @@ def container(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return kinds["Deployment"]["spec"]["template"]["spec"]["containers"][0]
 
 
-@pytest.fixture(scope="module")
-def keyed_functions() -> set[str]:
-    """The functions that ask for a key."""
-    environ = {**os.environ, "MCP_AUTH": "function_key"}
-    command = [sys.executable, "-c", LIST]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True)
-    levels = dict(line.split() for line in done.stdout.splitlines())
-    return {name for name, level in levels.items() if level == "FUNCTION"}
-
-
-def key_files(named: set[str]) -> set[str]:
-    """The files the Functions host needs so that one key opens these functions.
-
-    Each function's own as well: where one is missing the host would write it, and these files are read-only.
-    https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.WebHost/Security/KeyManagement/SecretManager.cs
-    """
-    return {"host.master", "host.function.default"} | {f"functions.{name}.default" for name in named}
+# What the Functions host reads as keys, by its name; the second opens every function that asks for one.
+# https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.WebHost/Security/KeyManagement/ContainerAppsSecretsRepository.cs
+KEY_FILES = {"host.master", "host.function.default"}
 
 
 def port() -> str:
@@ -98,15 +77,25 @@ def test_the_image_runs_without_rights_on_one_port(container: dict[str, Any]) ->
     assert str(container["ports"][0]["containerPort"]) == port()
 
 
-def test_one_key_opens_every_function_that_asks_for_one(
-    kinds: dict[str, dict[str, Any]], container: dict[str, Any], keyed_functions: set[str]
-) -> None:
-    assert keyed_functions == {"mcp", "health_deep"}
-    assert set(re.findall(r"path: '([a-z_.]+)'", APP)) == key_files(keyed_functions)
+def test_the_host_is_given_the_keys_it_reads(kinds: dict[str, dict[str, Any]], container: dict[str, Any]) -> None:
     objects = kinds["SecretProviderClass"]["spec"]["parameters"]["objects"]
-    assert set(re.findall(r"objectAlias: (\S+)", objects)) == key_files(keyed_functions) | {"cursor-key"}
+    assert set(re.findall(r"objectAlias: (\S+)", objects)) == KEY_FILES | {"cursor-key"}
+    assert set(re.findall(r"path: '([a-z_.]+)'", APP)) == KEY_FILES
+    assert set(re.findall(r"host\.\w+[.\w]*", (CONTAINER / "try").read_text())) == KEY_FILES
     assert container["volumeMounts"][0]["mountPath"] == "/run/secrets/functions-keys"
     assert "mountPath: '/run/secrets/functions-keys'" in APP
+
+
+def test_the_host_s_key_storage_is_the_one_that_rests(kinds: dict[str, dict[str, Any]]) -> None:
+    """With `kubernetes` one anonymous request that brings any key starts a loop without a pause.
+
+    https://github.com/Azure/azure-functions-host/issues/11554
+    """
+    assert re.findall(r"AzureWebJobsSecretStorageType=(\w+)", DOCKERFILE) == ["containerapps"]
+    overriding = [
+        path.name for path in (*MANIFESTS, CONTAINER / "containerapp.bicep") if "SecretStorage" in path.read_text()
+    ]
+    assert overriding == []
 
 
 @each_manifest

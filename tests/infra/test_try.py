@@ -50,13 +50,20 @@ def variable(process: psutil.Process, name: str) -> str | None:
 def test_an_image_that_works_is_said_to_work(tmp_path: Path) -> None:
     done = try_it(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "lets in nobody without its key" in done.stdout
+    assert "lets in nobody without its key, and rests" in done.stdout
 
 
 def test_an_image_that_lets_everybody_in_is_found(tmp_path: Path) -> None:
     done = try_it(tmp_path, OTHER_KEY="")
     assert done.returncode == 1
     assert "a wrong key is let in" in done.stderr
+
+
+@pytest.mark.parametrize("busy", ["99.87%", "100%", "201.40%"])
+def test_an_image_that_never_rests_is_found(busy: str, tmp_path: Path) -> None:
+    done = try_it(tmp_path, BUSY=busy)
+    assert done.returncode == 1
+    assert f"a processor is busy ({busy})" in done.stderr
 
 
 def test_an_image_that_does_not_work_shows_its_log(tmp_path: Path) -> None:
