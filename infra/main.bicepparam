@@ -9,7 +9,8 @@ param operatorType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 param resourceGroupName = readEnvironmentVariable('AZURE_RESOURCE_GROUP', '')
 
 param d365BaseUrl = readEnvironmentVariable('D365FO_BASE_URL')
-param d365Auth = readEnvironmentVariable('D365FO_AUTH', 'managed_identity')
+// azure_cli is how a laptop signs in, where somebody tried the server first; an app has its identity.
+param d365Auth = replace(readEnvironmentVariable('D365FO_AUTH', 'managed_identity'), 'azure_cli', 'managed_identity')
 param d365TenantId = readEnvironmentVariable('D365FO_TENANT_ID', '')
 param d365ClientId = readEnvironmentVariable('D365FO_CLIENT_ID', '')
 param d365ClientSecret = readEnvironmentVariable('D365FO_CLIENT_SECRET', '')

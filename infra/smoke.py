@@ -84,8 +84,8 @@ def innermost(problem: BaseException) -> BaseException:
 @click.option("--header", envvar="SMOKE_HEADER", default="", help='Such as "x-functions-key: KEY"; or SMOKE_HEADER.')
 @click.option("--patience", default=180.0, show_default=True, help="Seconds to wait until the app answers.")
 def main(base_url: str, header: str, patience: float) -> None:
-    """Check the app at BASE_URL, such as https://func-d365mcp.azurewebsites.net; ends with 1 when something fails."""
-    base_url = base_url.rstrip("/")
+    """Check the app at BASE_URL, such as https://func-d365mcp.azurewebsites.net, or its MCP endpoint; ends with 1 when something fails."""
+    base_url = base_url.rstrip("/").removesuffix("/mcp")
     name, _, value = header.partition(":")
     headers = {name.strip(): value.strip()} if value else {}
     try:

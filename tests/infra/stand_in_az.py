@@ -55,8 +55,8 @@ def one(options: Options, name: str) -> str:
     return options[name][0]
 
 
-def deploy(azure: Azure, options: Options, group: str = "") -> Any:
-    """Check template and parameters as the CLI and Azure Resource Manager do, and note the outputs."""
+def template_of(options: Options) -> Path:
+    """Check template and parameters as the CLI and Azure Resource Manager do, and return the template."""
     given, template = set[str](), Path(options["--template-file"][0]) if "--template-file" in options else None
     for each in options.get("--parameters", []):
         if re.match(r"\w+=", each):
@@ -67,15 +67,25 @@ def deploy(azure: Azure, options: Options, group: str = "") -> Any:
             raise Mistake(f"{each!r} is no parameter")
     if template is None:
         raise Mistake("there is no template")
-    source = template.read_text()
-    found = PARAMETER.findall(source)
+    found = PARAMETER.findall(template.read_text())
     known, required = {name for name, *_ in found}, {name for name, _, default in found if not default}
     if not required <= given <= known:
         raise Mistake(f"{template} has no parameters {given - known} and lacks {required - given}")
+    return template
+
+
+def what_if(azure: Azure, options: Options) -> Any:
+    template_of(options)
+    return {"status": "Succeeded", "changes": []}
+
+
+def deploy(azure: Azure, options: Options) -> Any:
+    template = template_of(options)
     name = one(options, "--name") if "--name" in options else template.stem
-    outputs = {each: output(azure, each, name) for each in re.findall(r"^output (\w+)", source, re.MULTILINE)}
+    declared = re.findall(r"^output (\w+)", template.read_text(), re.MULTILINE)
+    outputs = {each: output(azure, each, name) for each in declared}
     azure.known["deployments"][name] = outputs
-    if not group and "functionAppName" in outputs:
+    if "functionAppName" in outputs:
         azure.known["groups"].append(outputs["resourceGroup"])
         azure.known["apps"][outputs["functionAppName"]] = os.environ.get("HOSTING_PLAN", "FlexConsumption")
     return answered(name, outputs)
@@ -131,7 +141,8 @@ def show_deployment(azure: Azure, options: Options) -> Any:
 
 
 def deploy_to_group(azure: Azure, options: Options) -> Any:
-    return deploy(azure, options, one(options, "--resource-group"))
+    azure.need("groups", one(options, "--resource-group"))
+    return deploy(azure, options)
 
 
 def show_app(azure: Azure, options: Options) -> Any:
@@ -197,7 +208,7 @@ COMMANDS: dict[str, Command] = {
     "ad signed-in-user show": (lambda azure, options: {"id": ID}, "", ""),
     "deployment group create": (deploy_to_group, "--resource-group", "--name --template-file --parameters"),
     "deployment sub create": (deploy, "--location", "--name --template-file --parameters"),
-    "deployment sub what-if": (deploy, "--location", "--name --template-file --parameters"),
+    "deployment sub what-if": (what_if, "--location", "--name --template-file --parameters"),
     "deployment sub show": (show_deployment, "--name", ""),
     "functionapp keys delete": (delete_key, "--resource-group --name --key-type --key-name", ""),
     "functionapp keys list": (list_keys, "--resource-group --name", ""),

@@ -129,6 +129,16 @@ def test_the_parameters_file_takes_settings_from_the_environment() -> None:
     assert (settings.companies, settings.toolsets) == (("usmf",), ("data", "services"))
 
 
+@pytest.mark.parametrize(
+    ("on_the_laptop", "deployed_with"), [("azure_cli", "managed_identity"), ("on_behalf_of", "on_behalf_of")]
+)
+def test_how_a_laptop_signs_in_is_no_way_for_an_app(on_the_laptop: str, deployed_with: str) -> None:
+    variables = {"D365FO_BASE_URL": BASICS["d365BaseUrl"], "D365FO_AUTH": on_the_laptop}
+    signing_in = {"AUTHENTICATION": "jwt", "MCP_CLIENT_ID": CLIENT}
+    given = environment(deploy(INFRA / "main.bicepparam", {**variables, **signing_in}))
+    assert given["D365FO_AUTH"] == deployed_with
+
+
 def test_resources_can_be_deployed_alone_into_a_group_that_exists() -> None:
     alone = deploy(INFRA / "resources.bicep", environmentName="test", d365BaseUrl=BASICS["d365BaseUrl"])
     kinds = Counter(each.type for each in deployed().resources)
@@ -164,8 +174,8 @@ def test_the_registration_fits_what_the_server_looks_for(facade: bool, public_ur
     assert [each["value"] for each in server.body["api"]["oauth2PermissionScopes"]] == list(ROLES)
     assert settings.own_audiences == tuple(server.body["identifierUris"])
     assert settings.redirect_uris == read_settings({}).redirect_uris
-    told = [settings.redirect_uris] if facade else []
-    assert [tuple(each.body["publicClient"]["redirectUris"]) for each in clients] == told
+    returning_to = [tuple(each.body["publicClient"]["redirectUris"]) for each in clients]
+    assert returning_to == ([settings.redirect_uris] if facade else [])
 
 
 def test_a_registration_may_exchange_tokens_once_it_knows_the_app_s_identity() -> None:

@@ -86,7 +86,7 @@ def test_the_host_is_given_the_keys_it_reads(kinds: dict[str, dict[str, Any]], c
     assert "mountPath: '/run/secrets/functions-keys'" in APP
 
 
-def test_the_host_s_key_storage_is_the_one_that_rests(kinds: dict[str, dict[str, Any]]) -> None:
+def test_the_host_s_key_storage_is_the_one_that_rests() -> None:
     """With `kubernetes` one anonymous request that brings any key starts a loop without a pause.
 
     https://github.com/Azure/azure-functions-host/issues/11554

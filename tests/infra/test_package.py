@@ -34,8 +34,10 @@ def test_the_package_holds_the_function_and_nothing_else(packaged: Path) -> None
         "host.json",
         "requirements.txt",
     }
-    ours = {path.relative_to(ROOT) for path in (ROOT / "d365mcp").rglob("*.py") if "simulator" not in path.parts}
-    assert {path.relative_to(packaged) for path in packaged.rglob("d365mcp/**/*.py")} == ours
+    listed = subprocess.run(["git", "ls-files", "d365mcp"], cwd=ROOT, capture_output=True, text=True, check=True)
+    kept = {path for path in listed.stdout.splitlines() if not path.startswith("d365mcp/simulator/")}
+    found = (path for path in (packaged / "d365mcp").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    assert {str(path.relative_to(packaged)) for path in found} == kept
 
 
 @pytest.mark.once
@@ -56,10 +58,34 @@ def test_the_package_answers(packaged: Path) -> None:
 
 
 @pytest.mark.once
-def test_a_folder_that_holds_something_is_left_alone(packaged: Path) -> None:
-    done = package(packaged)
+def test_an_earlier_package_is_replaced(tmp_path: Path) -> None:
+    assert package(tmp_path).returncode == 0
+    old = tmp_path / "d365mcp" / "removed_since.py"
+    old.touch()
+    done = package(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not old.exists() and (tmp_path / "d365mcp" / "app.py").exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "held",
+    [
+        ["notes.txt"],
+        ["d365mcp/__init__.py", "host.json", ".git/config"],
+        ["d365mcp/__init__.py", "function_app.py", "host.json", "infra/package"],
+        ["function_app.py", "host.json", "requirements.txt"],
+    ],
+    ids=str,
+)
+def test_a_folder_of_something_else_is_left_alone(held: list[str], tmp_path: Path) -> None:
+    for name in held:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = package(tmp_path)
     assert done.returncode == 1
-    assert "name a new folder" in done.stderr
+    assert "name another folder" in done.stderr
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(held)
 
 
 def test_bytecode_is_used_whatever_the_sources_times_are(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+# Microsoft Graph's types as a file, so that no registry is asked: `bicep publish-extension` made it of
+# https://github.com/microsoft/msgraph-bicep-types (MIT).
+GRAPH, VERSION = Path(__file__).with_name("microsoftgraph-v1.0-1.0.0.tgz"), "microsoftgraph/v1.0:1.0.0"
+
 
 class NotFoundError(Exception):
     """There is no compiler here, or it does not start; the message says where it was looked for."""
@@ -28,6 +32,15 @@ def program() -> str:
     except (OSError, subprocess.SubprocessError) as exc:
         raise NotFoundError(f"{found} does not start: {getattr(exc, 'stderr', '') or exc}") from exc
     return found
+
+
+def bring_graph(infra: Path) -> None:
+    """Let a copy of infra/ find Microsoft Graph's types beside it."""
+    settings = infra / "entra" / "bicepconfig.json"
+    wanted = json.loads(settings.read_text())["extensions"]["microsoftGraphV1"]
+    assert wanted.endswith(VERSION), f"make {GRAPH.name} anew"
+    settings.write_text(settings.read_text().replace(wanted, f"./{GRAPH.name}"))
+    shutil.copy(GRAPH, infra / "entra")
 
 
 class Compiler:

@@ -1,6 +1,5 @@
 """The real compiler and its linter have nothing to say about the files of infra/."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,25 +7,17 @@ import pytest
 
 from tests.dev_host import ROOT
 from tests.infra.bicep.check import bicep_files
-from tests.infra.bicep.compiler import Compiler, NotFoundError, program
+from tests.infra.bicep.compiler import Compiler, NotFoundError, bring_graph, program
 
 pytestmark = pytest.mark.once
 
 INFRA = ROOT / "infra"
-# Microsoft Graph's types as a file, so that no registry is asked: `bicep publish-extension` made it of
-# https://github.com/microsoft/msgraph-bicep-types (MIT).
-GRAPH, VERSION = Path(__file__).with_name("microsoftgraph-v1.0-1.0.0.tgz"), "microsoftgraph/v1.0:1.0.0"
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of infra/ that finds Microsoft Graph's types beside it."""
     folder = shutil.copytree(INFRA, tmp_path_factory.mktemp("compiled") / "infra")
-    settings = folder / "entra" / "bicepconfig.json"
-    wanted = json.loads(settings.read_text())["extensions"]["microsoftGraphV1"]
-    assert wanted.endswith(VERSION), f"make {GRAPH.name} anew"
-    settings.write_text(settings.read_text().replace(wanted, f"./{GRAPH.name}"))
-    shutil.copy(GRAPH, folder / "entra")
+    bring_graph(folder)
     return folder
 
 
