@@ -24,7 +24,7 @@ from d365mcp.d365.filters import (
 )
 from d365mcp.d365.literals import INTEGERS, Value, any_moment, day_of, decimal_of, empty, kind_of, typed
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntityProperty
-from d365mcp.d365.moments import at_noon, in_months, in_time, in_year
+from d365mcp.d365.moments import at_noon, in_months, in_time, in_year, midnight_advice
 from d365mcp.d365.names import identifier, navigation_named, property_named, shown
 from d365mcp.d365.rendering import fo_text, has_wildcard
 from d365mcp.errors import InvalidArgument, UnknownName, close_names
@@ -262,7 +262,11 @@ class Checker:
         if value is None:
             return Comparison(operator, column, Literal(empty(prop)))
         when = any_moment(value, prop)
-        return at_noon(operator, column, when) if prop.data_type == "Date" else in_time(operator, column, when)
+        if prop.data_type != "Date":
+            return in_time(operator, column, when)
+        if advice := midnight_advice(operator, column, when):
+            self.advice[advice] = None
+        return at_noon(operator, column, when)
 
     def by_function(self, operator: str, call: Call, right: Expression) -> Expression:
         """Compare what date() or year() of a property is; F&O has no functions."""

@@ -259,7 +259,17 @@ def day_of(when: date | datetime) -> date | None:
     """Return the day that a date, midnight or noon stands for; None for another time of day."""
     if not isinstance(when, datetime):
         return when
-    return when.date() if when.time() in (time(0), time(12)) else None
+    local = on_calendar(when)
+    return local.date() if local.time() in (time(0), time(12)) else None
+
+
+def on_calendar(when: datetime) -> datetime:
+    """Return a time as the calendar of its author shows it, written as UTC, to be compared with days at their noon.
+
+    Converted, a zone east of UTC+12 would move the day. F&O's own noon remains noon in whatever zone it is written.
+    """
+    noon = when.tzinfo is not None and when.astimezone(UTC) == datetime.combine(when.date(), NOON)
+    return datetime.combine(when.date(), NOON) if noon else when.replace(tzinfo=UTC)
 
 
 def in_utc(when: datetime) -> datetime:

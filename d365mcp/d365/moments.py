@@ -9,20 +9,29 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from d365mcp.d365.filters import And, Call, Comparison, Expression, Literal, Or, Property
-from d365mcp.d365.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, in_utc, next_day
+from d365mcp.d365.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, in_utc, next_day, on_calendar
 from d365mcp.errors import InvalidArgument
 
 ONE_DAY = timedelta(days=1)
 
 
 def at_noon(operator: str, column: Property, when: date | datetime) -> Expression:
-    """Compare a date with a day, or order it by a time. A midnight literal means its day."""
+    """Compare a date with a day, or order it by a time: its noon is after that day's midnight and before its evening."""
+    if isinstance(when, datetime) and operator not in ("eq", "ne"):
+        return Comparison(operator, column, Literal(on_calendar(when)))
     day = day_of(when)
-    if day is not None:
-        return Comparison(operator, column, Literal(datetime.combine(day, NOON)))
-    if operator in ("eq", "ne") or not isinstance(when, datetime):
+    if day is None:
         raise InvalidArgument(f"{column.path} is a date without a time: write {when:%Y-%m-%d} instead of {when}.")
-    return Comparison(operator, column, Literal(in_utc(when)))
+    return Comparison(operator, column, Literal(datetime.combine(day, NOON)))
+
+
+def midnight_advice(operator: str, column: Property, when: date | datetime) -> str | None:
+    """Return what a midnight does that was perhaps meant as its whole day."""
+    if operator not in ("gt", "le") or not isinstance(when, datetime) or on_calendar(when).timetz() != MIDNIGHT:
+        return None
+    effect, way_out = ("leaves that day out", "keep") if operator == "le" else ("keeps that day", "leave out")
+    comparison = f"{column.path} {operator} {when:%Y-%m-%d}"
+    return f"{comparison} at midnight {effect}, which F&O has at noon: write {comparison} to {way_out} the whole day"
 
 
 def in_time(operator: str, column: Property, when: date | datetime) -> Expression:

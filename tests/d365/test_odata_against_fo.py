@@ -176,9 +176,12 @@ ORDERS: dict[str, Rule] = {
     "RequestedShippingDate gt 2021-09-30 and RequestedShippingDate le 2021-10-31": lambda r: day(
         r, "RequestedShippingDate"
     ).startswith("2021-10"),
-    "RequestedShippingDate gt 2021-09-30T00:00:00Z and RequestedShippingDate le 2021-10-31T23:59:59Z": lambda r: day(
+    "RequestedShippingDate ge 2021-10-01T00:00:00Z and RequestedShippingDate le 2021-10-31T23:59:59Z": lambda r: day(
         r, "RequestedShippingDate"
     ).startswith("2021-10"),
+    "RequestedShippingDate gt 2021-09-30T00:00:00Z and RequestedShippingDate le 2021-10-31T00:00:00Z": lambda r: (
+        "2021-09-30" <= day(r, "RequestedShippingDate") < "2021-10-31"
+    ),
     "year(RequestedShippingDate) eq 2021 and month(RequestedShippingDate) eq 10": lambda r: day(
         r, "RequestedShippingDate"
     ).startswith("2021-10"),
