@@ -11,6 +11,8 @@ once, and how many requests each kind of fault met;
 | `end_faults` | true | no fault meets a request any more; their count stays |
 | `latency_ms` | number | every request to F&O waits that long first |
 | `page_size` | number | rows per page, 10,000 at the start |
+| `shuffle` | true or false | rows that are asked for without an order come in another order on every page |
+| `refuse_order` | `["SequenceV2Tables"]` | these entity sets answer `$orderby` with 400 |
 | `throttle` | `{"requests", "seconds", "retry_after"}` or null | 429 once so many requests were made in so many seconds |
 | `client` | `{"id", "company", "user", "language", "allowed", "read_only", "companies", "denied"}` | how F&O maps an application |
 | `default_company` | text | the company of every client not mapped otherwise |
@@ -38,6 +40,7 @@ from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.faults import BUSY, Faults, fault
 from d365mcp.simulator.identity import Tokens
 from d365mcp.simulator.model import Client, World
+from d365mcp.simulator.queries import Paging
 from d365mcp.simulator.shapes import Shape
 from d365mcp.simulator.world import client
 
@@ -91,6 +94,8 @@ class Control:
         self._commands: dict[str, Callable[[Shape], None]] = {
             "fault": lambda shape: self.faults.waiting.append(fault(shape.part("fault"))),
             "end_faults": lambda _: self.faults.waiting.clear(),
+            "shuffle": self._set_shuffle,
+            "refuse_order": self._set_refuse_order,
             "throttle": self._set_throttle,
             "client": self._set_client,
             "default_company": self._set_default_company,
@@ -102,6 +107,9 @@ class Control:
     def _start(self) -> None:
         self.numbers = dict(NUMBERS)
         self.throttle: Throttle | None = None
+        self.shuffle = False
+        self.refuse_order: tuple[str, ...] = ()
+        self._pages = 0
         self.faults = Faults()
         self.log: deque[dict[str, object]] = deque(maxlen=LOG_LENGTH)
         self.most_in_flight = self._in_flight
@@ -133,6 +141,11 @@ class Control:
         if client_id in self._clients:
             return self._clients[client_id]
         return None if self.world.clients else self._anyone
+
+    def paging(self) -> Paging:
+        """How the next page is cut."""
+        self._pages += 1
+        return Paging(self.numbers["page_size"], self._pages if self.shuffle else 0)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -172,6 +185,12 @@ class Control:
     def _set_throttle(self, shape: Shape) -> None:
         found = shape.member("throttle")
         self.throttle = None if found is None else _throttle(found)
+
+    def _set_shuffle(self, shape: Shape) -> None:
+        self.shuffle = shape.flag("shuffle")
+
+    def _set_refuse_order(self, shape: Shape) -> None:
+        self.refuse_order = shape.texts("refuse_order")
 
     def _set_signing_keys(self, shape: Shape) -> None:
         self._tokens.signing_keys = [each.as_object() for each in shape.items("signing_keys")]

@@ -19,6 +19,7 @@ from d365mcp.simulator.model import NAMESPACE, Entity, Enumeration, Navigation, 
 from d365mcp.simulator.queries import (
     EntityScope,
     Expansion,
+    Paging,
     conjunction,
     counted,
     expanded,
@@ -57,7 +58,7 @@ class Reader:
         sets = [{"name": name, "kind": "EntitySet", "url": name} for name in sorted(self.entities)]
         return json_reply({"@odata.context": f"{call.base}/data/$metadata", "value": sets})
 
-    def collection(self, call: Call, entity: Entity, page_size: int, *also: Condition) -> Reply:
+    def collection(self, call: Call, entity: Entity, paging: Paging, *also: Condition) -> Reply:
         """One page of an entity set."""
         columns = selected(entity, call.options.get("$select"))
         expansions = expanded(entity, call.options.get("$expand", ""), self.entities)
@@ -65,7 +66,7 @@ class Reader:
         answer: dict[str, object] = {"@odata.context": _context(call, entity)}
         if counted(call):
             answer["@odata.count"] = self._count(entity, where)
-        rows, link = self._page(call, entity, where, page_size, _needed(columns, expansions))
+        rows, link = self._page(call, entity, where, paging, _needed(columns, expansions))
         answer["value"] = [self._shown(call, entity, row, columns, expansions) for row in rows]
         if link:
             answer["@odata.nextLink"] = link
@@ -84,7 +85,7 @@ class Reader:
         context = _entity_context(call, entity)
         return json_reply(context | self._shown(call, entity, found, columns, expansions))
 
-    def related(self, call: Call, entity: Entity, key: Mapping[str, object], name: str, page_size: int) -> Reply:
+    def related(self, call: Call, entity: Entity, key: Mapping[str, object], name: str, paging: Paging) -> Reply:
         """What a navigation property of one record leads to."""
         found = self.find(call, entity, key)
         navigation = entity.navigations.get(name)
@@ -93,7 +94,7 @@ class Reader:
         target = self.entities[navigation.related_set]
         where = self._related(entity, navigation, found.values)
         if not navigation.single:
-            return self.collection(call, target, page_size, where)
+            return self.collection(call, target, paging, where)
         rows = self.rows(target, where, target.properties)
         if not rows:
             return Reply(204)
@@ -138,13 +139,13 @@ class Reader:
         return int(str(number))
 
     def _page(
-        self, call: Call, entity: Entity, where: Condition, page_size: int, names: Collection[str]
+        self, call: Call, entity: Entity, where: Condition, paging: Paging, names: Collection[str]
     ) -> tuple[list[Found], str]:
         before = skipped(call.options.get("$skiptoken"))
         top = whole_number(call, "$top")
-        wanted = page_size if top is None else min(page_size, max(top - before, 0))
+        wanted = paging.size if top is None else min(paging.size, max(top - before, 0))
         offset = (whole_number(call, "$skip") or 0) + before
-        order = ordered(entity, call.options["$orderby"]) if "$orderby" in call.options else ""
+        order = ordered(entity, call.options["$orderby"]) if "$orderby" in call.options else paging.order()
         rows = self.rows(entity, where, names, order, wanted + 1, offset)
         more = len(rows) > wanted and (top is None or before + wanted < top)
         return rows[:wanted], _next_link(call, before + wanted) if more and wanted else ""

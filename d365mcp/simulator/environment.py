@@ -27,10 +27,6 @@ class Environment:
         self.services = Services(self.reader)
         self.metadata = Metadata(world)
 
-    @property
-    def page_size(self) -> int:
-        return self.control.numbers["page_size"]
-
     def answer(self, call: Call) -> Reply:
         """Answer one request; whatever F&O refuses becomes its error reply."""
         try:
@@ -85,7 +81,9 @@ class Environment:
         if call.method == "POST":
             return self.writer.create(call, entity)
         _require(call, "GET")
-        return self.reader.collection(call, entity, self.page_size)
+        if "$orderby" in call.options and entity.entity_set in self.control.refuse_order:
+            raise Refusal(f"The query option '$orderby' is not supported on the entity set '{entity.entity_set}'.")
+        return self.reader.collection(call, entity, self.control.paging())
 
     def _record(self, call: Call, entity: Entity, found: Segment) -> Reply:
         key = self._key(entity, found)
@@ -105,7 +103,7 @@ class Environment:
         entity = self._entity(call, found.name)
         _require(call, "GET")
         if found.predicate is not None:
-            return self.reader.related(call, entity, self._key(entity, found), name, self.page_size)
+            return self.reader.related(call, entity, self._key(entity, found), name, self.control.paging())
         if name != "$count":
             raise _no_resource(call)
         return self.reader.count(call, entity)

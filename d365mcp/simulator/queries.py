@@ -25,6 +25,18 @@ class Expansion:
 
 
 @dataclass(frozen=True)
+class Paging:
+    """How one page is cut: its size, and for a shuffled one its number."""
+
+    size: int
+    shuffled: int = 0
+
+    def order(self) -> str:
+        """The order of rows that nobody asked to be in one, as SQL."""
+        return f"_rec_id % 1000003 * {self.shuffled * 7919 % 1000003} % 1000003" if self.shuffled else ""
+
+
+@dataclass(frozen=True)
 class EntityScope:
     """What a filter on an entity set may speak of: its properties, and those of single related records."""
 

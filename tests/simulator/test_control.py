@@ -187,3 +187,29 @@ def test_a_reset_is_quick(simulator: Simulator, fo: httpx.Client) -> None:
     started = time.perf_counter()
     simulator.reset()
     assert time.perf_counter() - started < 2
+
+
+def walked(fo: httpx.Client, path: str) -> list[str]:
+    """Read a collection over all its pages; return the accounts in the order they came."""
+    found, link = [], path
+    while link:
+        page = fo.get(link).raise_for_status().json()
+        found += [record["CustomerAccount"] for record in page["value"]]
+        link = page.get("@odata.nextLink", "")
+    return found
+
+
+def test_shuffled_pages_repeat_and_lose_rows_unless_an_order_is_asked_for(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.control(shuffle=True, page_size=7)
+    shuffled = walked(fo, "/data/CustomersV3?$select=CustomerAccount")
+    ordered = walked(fo, "/data/CustomersV3?$select=CustomerAccount&$orderby=CustomerAccount")
+    assert len(shuffled) == len(ordered) == len(set(ordered)) > len(set(shuffled))
+    simulator.reset()
+    assert len(set(walked(fo, "/data/CustomersV3?$select=CustomerAccount"))) == len(ordered)
+
+
+def test_a_set_refuses_to_be_ordered(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.control(refuse_order=["CustomerGroups"])
+    assert fo.get("/data/CustomerGroups?$orderby=CustomerGroupId").status_code == 400
+    assert fo.get("/data/CustomerGroups").status_code == 200
+    assert fo.get("/data/CustomersV3?$orderby=CustomerAccount").status_code == 200
