@@ -33,8 +33,9 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
             continue
         if prop.name in body:
             problems.append(f"{prop.name} is given twice.")
-        if (prop.name, taken) != (name, value):
-            notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(taken)}")
+        understood = taken.removesuffix("T12:00:00Z") if prop.is_date else taken
+        if prop.name != name or value not in (taken, understood):
+            notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(understood)}")
         body[prop.name] = taken
     if problems or not body:
         raise InvalidArgument(" ".join(problems) or "Name at least one property to write.")

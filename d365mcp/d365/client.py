@@ -175,6 +175,7 @@ class D365Client:
         *,
         entity_set: str | None = None,
         key_predicate: str | None = None,
+        cross_company: bool = False,
         safe: bool = False,
         max_bytes: int = MAX_BYTES,
         mend: str = ASK_FOR_LESS,
@@ -182,8 +183,8 @@ class D365Client:
         """Invoke an action and return its value, None where it has none. `safe` ones only read."""
         place = f"{identifier(entity_set, 'entity set')}{key_predicate or ''}/" if entity_set else ""
         path = f"/data/{place}{NAMESPACE}{identifier(action, 'action')}"
-        body = encoded(parameters or {})
-        found = await self.posted(Request("POST", path, body=body, safe=safe, max_bytes=max_bytes, mend=mend))
+        query, body = QueryOptions(cross_company=cross_company).query_string(), encoded(parameters or {})
+        found = await self.posted(Request("POST", path, query, body, safe=safe, max_bytes=max_bytes, mend=mend))
         return found["value"] if isinstance(found, dict) and "value" in found else without_annotations(found)
 
     async def call_service(

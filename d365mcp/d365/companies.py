@@ -5,10 +5,11 @@ only the caller's default company: the number one source of wrong answers.
 https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata#cross-company-behavior
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from d365mcp.d365.filters import restricted_to
+from d365mcp.d365.filters import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import Translation, company_filter
 from d365mcp.errors import InvalidArgument, NotAllowed, or_list
@@ -19,13 +20,11 @@ OTHER_COMPANY_COLUMNS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class CompanyScope:
-    """What scoping adds to a request: the flag, a filter of its own, and what the caller should know."""
-
-    cross_company: bool = False
-    filter: str = ""
-    notes: tuple[str, ...] = ()
+def company_columns(entity: DataEntity) -> tuple[str, ...]:
+    """Return the columns that say whose company's a record is."""
+    if entity.has_company:
+        return (COMPANY,)
+    return tuple(name for name in entity.properties if name.casefold() in OTHER_COMPANY_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,55 @@ class CompanyBound:
         """Raise NotAllowed when any of the companies lies outside the bound."""
         outside = sorted(name for name in companies if self.allowed and name.lower() not in self.allowed)
         if outside:
-            raise NotAllowed(f"Company {or_list(outside)} is outside what this server may touch: {self.told()}.")
+            raise NotAllowed(f"Company {or_list(outside)} is outside what this server may touch: {self.listed()}.")
+
+    def columns(self, entity: DataEntity) -> tuple[str, ...]:
+        """Return the columns without which `check_records` cannot tell."""
+        return company_columns(entity) if self.allowed else ()
+
+    def check_records(self, entity: DataEntity, records: Iterable[Mapping[str, Any]]) -> None:
+        """Raise NotAllowed where F&O's answer holds a record of another company, or one that does not say its company."""
+        columns = self.columns(entity)
+        found = {str(record.get(column) or "").lower() for record in records for column in columns}
+        if outside := sorted(name or "none that it names" for name in found.difference(self.allowed)):
+            what = f"F&O answered with records of company {or_list(outside)}"
+            raise NotAllowed(f"{what}, outside what this server may touch: {self.listed()}. They are not shown.")
 
     def refuse_unless_free(self, what: str, why: str) -> None:
         """Raise NotAllowed for what cannot be proved to stay inside the bound."""
         if self.allowed:
-            raise NotAllowed(f"{what} is refused because D365FO_COMPANIES limits this server to {self.told()}: {why}.")
+            raise NotAllowed(
+                f"{what} is refused because D365FO_COMPANIES limits this server to {self.listed()}: {why}."
+            )
 
-    def told(self) -> str:
+    def listed(self) -> str:
         return ", ".join(self.allowed)
+
+
+@dataclass(frozen=True)
+class CompanyScope:
+    """What scoping adds to a request: the flag, a filter of its own, and what the caller should know."""
+
+    cross_company: bool = False
+    filter: str = ""
+    notes: tuple[str, ...] = ()
+    companies: frozenset[str] | None = None  # those the records are of, where that is known
+    is_default: bool = False  # F&O chooses: the caller's default company
+
+    @property
+    def company(self) -> str | None:
+        """Return the one company of all records, where it is known."""
+        return next(iter(self.companies)) if self.companies and len(self.companies) == 1 else None
+
+    def named(self, bound: CompanyBound, default_company: str) -> "CompanyScope":
+        """Return the scope that names the default company where there is a bound: by F&O's choice it may be another one.
+
+        F&O's answer to "which is it" may be minutes old.
+        """
+        if not (bound.allowed and self.is_default):
+            return self
+        bound.check([default_company])
+        return CompanyScope(True, company_filter([default_company]), self.notes, frozenset({default_company.lower()}))
 
 
 def scope_read(
@@ -58,7 +97,10 @@ def scope_read(
     translation: Translation | None,
     expand: Sequence[str] = (),
 ) -> CompanyScope:
-    """Return the scope of a query. Raises InvalidArgument for a contradiction, NotAllowed outside the bound."""
+    """Return the scope of a query. Raises InvalidArgument for a contradiction, NotAllowed outside the bound.
+
+    Where there is a bound and the scope `is_default`, `CompanyScope.named` has to name the company before it is read.
+    """
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
     if expand:
@@ -68,28 +110,36 @@ def scope_read(
     if not entity.has_company:
         return scope_shared(entity, bound, company, translation)
     named = translation.companies if translation else None
-    if named:
-        bound.check(named)
+    bound.check(named or ())
     if company:
         bound.check([company])
-        return CompanyScope(True, company_filter([company]))
+        refuse_contradiction(company, translation)
+        return CompanyScope(True, company_filter([company]), companies=frozenset({company.lower()}))
     if cross_company or (translation and COMPANY in translation.columns):
         return scope_across(bound, named)
-    return CompanyScope()
+    return CompanyScope(is_default=True)
+
+
+def refuse_contradiction(company: str, translation: Translation | None) -> None:
+    """Raise InvalidArgument where the filter leaves out the very company that is asked for."""
+    if translation and never_holds(translation.expression, {COMPANY: company}):
+        raise InvalidArgument(
+            f'company says "{company}", but the filter leaves it out: give the company in one of the two places.'
+        )
 
 
 def scope_across(bound: CompanyBound, named: frozenset[str] | None) -> CompanyScope:
     if not bound.allowed or named:
-        return CompanyScope(True)
-    note = f"limited to the companies this server may touch: {bound.told()}"
-    return CompanyScope(True, company_filter(bound.allowed), (note,))
+        return CompanyScope(True, companies=named)
+    note = f"limited to the companies this server may touch: {bound.listed()}"
+    return CompanyScope(True, company_filter(bound.allowed), (note,), frozenset(bound.allowed))
 
 
 def scope_shared(
     entity: DataEntity, bound: CompanyBound, company: str | None, translation: Translation | None
 ) -> CompanyScope:
     """Scope an entity without dataAreaId: shared by all companies, or keeping the company in another column."""
-    columns = [name for name in entity.properties if name.casefold() in OTHER_COMPANY_COLUMNS]
+    columns = company_columns(entity)
     for column in columns if bound.allowed else ():
         named = restricted_to(translation.expression, column) if translation else None
         if named is None:

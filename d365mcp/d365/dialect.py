@@ -242,6 +242,8 @@ class Checker:
         refuse_order(operator, kind, column.path)
         if kind == "moment":
             return self.with_moment(operator, column, prop, literal.value)
+        if kind == "enumeration" and literal.value is None:
+            return Comparison(operator, column, literal)  # what F&O shows where the number it keeps has no member
         value = typed(source_text(literal) if kind == "text" else literal.value, prop, self.entity.enumerations)
         return Comparison(operator, column, Literal(value))
 

@@ -173,6 +173,24 @@ def restricted_to(expression: Expression, column: str) -> frozenset[str] | None:
     return None
 
 
+def never_holds(expression: Expression, known: Mapping[str, Any]) -> bool:
+    """Return whether a checked filter finds no record that has these values, whatever its others are."""
+    return truth(expression, known) is False
+
+
+def truth(expression: Expression, known: Mapping[str, Any]) -> bool | None:
+    """Return whether a checked filter holds, None where that depends on values that are not known."""
+    match expression:
+        case Not(operand):
+            value = truth(operand, known)
+            return None if value is None else not value
+        case And(operands) | Or(operands):
+            deciding = isinstance(expression, Or)
+            values = {truth(operand, known) for operand in operands}
+            return deciding if deciding in values else None if None in values else not deciding
+    return matches(expression, known) if expression.columns() <= known.keys() else None
+
+
 def matches(expression: Expression, record: Mapping[str, Any]) -> bool:
     """Return whether a record is what a checked filter asks for, by F&O's rules: text without case, no nulls."""
     match expression:

@@ -31,6 +31,10 @@ class EntityProperty:
         """Return the enumeration's bare name, or None for every other type."""
         return self.type_name.removeprefix(NAMESPACE) if self.type_name.startswith(NAMESPACE) else None
 
+    @property
+    def is_date(self) -> bool:
+        return self.data_type == "Date" and self.type_name == "Edm.DateTimeOffset"
+
 
 @dataclass(frozen=True, slots=True)
 class NavigationProperty:
@@ -86,6 +90,11 @@ class DataEntity:
     def names_by_folded(self) -> Mapping[str, str]:
         """Return the property names by their casefolded form: F&O's names are case-sensitive, people's are not."""
         return {name.casefold(): name for name in self.properties}
+
+    @cached_property
+    def dates(self) -> frozenset[str]:
+        """Return the names of its dates: days without a time, which F&O writes as their noon."""
+        return frozenset(prop.name for prop in self.properties.values() if prop.is_date)
 
     @property
     def has_company(self) -> bool:

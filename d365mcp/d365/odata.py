@@ -14,7 +14,7 @@ from d365mcp.d365.grammar import parse_filter
 from d365mcp.d365.literals import kind_of, typed
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.d365.names import identifier, navigation_named, properties_named, property_named, shown
-from d365mcp.d365.rendering import encoded, fo_text, has_wildcard, split
+from d365mcp.d365.rendering import encoded, fo_text, has_null, has_wildcard, split
 from d365mcp.errors import InvalidArgument
 
 COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
@@ -69,15 +69,18 @@ class Translation:
     notes: tuple[str, ...]
 
 
-def translate_filter(asked: str | Expression, entity: DataEntity) -> Translation:
-    """Translate an ordinary filter. Raises InvalidArgument or UnknownName for what F&O cannot be asked."""
+def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here: bool = False) -> Translation:
+    """Translate an ordinary filter. Raises InvalidArgument or UnknownName for what F&O cannot be asked.
+
+    With `nulls_here` F&O is not asked what is null, which `needs_exact_check` then tells.
+    """
     checker = Checker(entity)
     expression = checker.checked(parse_filter(asked) if isinstance(asked, str) else asked)
     return Translation(
-        filters=tuple(fo_text(part) for part in split(expression)),
+        filters=tuple(fo_text(part, nulls_here=nulls_here) for part in split(expression)),
         expression=expression,
         companies=restricted_to(expression, COMPANY),
-        needs_exact_check=has_wildcard(expression),
+        needs_exact_check=has_wildcard(expression) or (nulls_here and has_null(expression)),
         columns=expression.columns(),
         notes=checker.notes(),
     )

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from d365mcp.d365.client import D365Client, Page
+from d365mcp.d365.client import D365Client
+from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.filters import Expression, matches
-from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.d365.odata import QueryOptions, and_filters, keyset_filter
+from d365mcp.d365.paging import Pages
 from d365mcp.errors import InvalidArgument
 
 Record = dict[str, Any]
@@ -42,6 +44,8 @@ class Query:
     expand: tuple[str, ...] = ()
     cross_company: bool = False
     exact: Expression | None = None  # set where the filter is a superset: what every record must match
+    bound: CompanyBound = CompanyBound()
+    unordered: bool = False  # F&O refuses the order of the key: positions are numbers
 
     @cached_property
     def order(self) -> tuple[tuple[EntityProperty, bool], ...]:
@@ -61,7 +65,9 @@ class Query:
         if not self.select:
             return ()
         needed = [prop.name for prop, _ in self.order if "/" not in prop.name]
-        return tuple(dict.fromkeys([*self.select, *needed, *(sorted(self.exact.columns()) if self.exact else ())]))
+        companies = (COMPANY,) if self.entity.has_company else self.bound.columns(self.entity)
+        exact = sorted(self.exact.columns()) if self.exact else ()
+        return tuple(dict.fromkeys([*self.select, *needed, *companies, *exact]))
 
     def options(self, position: Position, rows: int, *, count: bool = False) -> QueryOptions:
         """Return the query options that fetch up to `rows` records from `position` on."""
@@ -69,7 +75,7 @@ class Query:
         return QueryOptions(
             select=self.columns,
             filter=and_filters(self.filters[position.part], after or ""),
-            order_by=tuple(f"{prop.name} desc" if descending else prop.name for prop, descending in self.order),
+            order_by=self.order_by,
             top=rows,
             skip=position.skip or None,
             count=count,
@@ -92,7 +98,7 @@ class Place:
 
     def following(self) -> Position:
         """Return the position after the record."""
-        order = self.query.order
+        order = self.query.order if not self.query.unordered else ()
         values = tuple(self.record.get(prop.name) for prop, _ in order)
         if values and not any("/" in prop.name for prop, _ in order) and keyset_filter(order, values):
             return Position(self.start.part, after=values)
@@ -101,13 +107,20 @@ class Place:
 
 @dataclass
 class Reader:
-    """Reads one query. After reading, `count` is the total where it was asked and F&O could tell."""
+    """Reads one query. After reading, `count` is the total where it was asked and F&O could tell.
+
+    `patience` is how many records F&O may find before the first that is exactly what is asked.
+    """
 
     client: D365Client
     query: Query
     counting: bool = False
+    patience: int | None = None
     count: int | None = field(default=None, init=False)
     waiting: int = field(default=0, init=False)  # records at hand that were not taken
+    pages: int = field(default=0, init=False)
+    repeated: int = field(default=0, init=False)  # records that came twice from the pages of one request
+    exhausted: bool = field(default=False, init=False)  # whether the last record there is was read
 
     async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
         """Yield up to `wanted` records, each with its place."""
@@ -115,34 +128,45 @@ class Reader:
             async for record, there in self.merged(start, wanted):
                 yield record, there
             return
-        position = start
-        while wanted and position.part < len(self.query.filters):
-            asked = min(wanted if self.query.exact is None else max(4 * wanted, 200), PAGE_ROWS)
+        position, superset = start, max(4 * wanted, 200)
+        while position.part < len(self.query.filters):
+            if self.patience is not None and self.patience <= 0:
+                return
+            asked = min(wanted if self.query.exact is None else superset, PAGE_ROWS)
+            superset *= 4  # what few records match is looked for in ever larger steps
             place: Place | None = None
             async for record in self.chunk(position, asked):
                 place = Place(self.query, position, place.taken + 1 if place else 1, record)
                 if self.query.accepts(record):
+                    self.patience = None
                     yield record, place
                     wanted -= 1
-                if not wanted or place.taken == asked:
+                if not wanted:
+                    return
+                if place.taken == asked:
                     break
+            if self.patience is not None and place is not None:
+                self.patience -= place.taken
             ended = place is None or place.taken < asked
             position = Position(position.part + 1) if ended or place is None else place.following()
+        self.exhausted = True
 
     async def chunk(self, position: Position, rows: int) -> AsyncGenerator[Record, None]:
         """Yield what one request asks for, across the pages F&O cuts it into."""
         counting = self.counting and self.count is None
         options = self.query.options(position, rows, count=counting)
-        page: Page = await self.client.query(self.query.entity.entity_set, options)
-        if counting:
-            self.count = page.count
-        while True:
+        pages = Pages(self.client, self.query.entity, options, self.query.bound, self.query.unordered)
+        repeated = self.repeated
+        while page := await pages.next():
+            self.pages += 1
+            self.repeated = repeated + pages.repeated
+            if counting:
+                self.count = pages.count
+            if pages.unordered and not self.query.unordered:
+                self.query = replace(self.query, unordered=True)
             for index, record in enumerate(page.records, 1):
                 self.waiting = len(page.records) - index
                 yield record
-            if page.next_link is None:
-                return
-            page = await self.client.next_page(page.next_link)
 
     async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
         """Yield from all parts in the asked order: each is read from its beginning and sorted in with the others."""
@@ -151,6 +175,7 @@ class Reader:
         for part in range(len(self.query.filters)):
             alone = Reader(self.client, replace(self.query, filters=(self.query.filters[part],)))
             async for record, _ in alone.records(Position(), upto):
+                self.query = replace(self.query, unordered=alone.query.unordered)
                 found.append(record)
                 if len(found) > MAX_SORTED:
                     raise InvalidArgument(

@@ -33,23 +33,28 @@ def encoded(text: str) -> str:
     return quote(text, safe=UNESCAPED)
 
 
-def fo_text(expression: Expression) -> str:
-    """Write a checked filter for F&O; the text is empty when F&O cannot narrow anything down."""
-    translated = in_fo_terms(expression)
+def fo_text(expression: Expression, *, nulls_here: bool = False) -> str:
+    """Write a checked filter for F&O; the text is empty when F&O cannot narrow anything down.
+
+    With `nulls_here` it is not asked what is null: whether F&O compares enumerations so is nowhere written.
+    """
+    translated = in_fo_terms(expression, nulls_here=nulls_here)
     return filter_text(translated) if translated else ""
 
 
-def in_fo_terms(expression: Expression) -> Expression | None:
+def in_fo_terms(expression: Expression, *, nulls_here: bool = False) -> Expression | None:
     """Return the filter in F&O's operators: the same, or one that lets more through. None lets everything through."""
     match expression:
         case And(operands):
-            kept = [term for operand in operands if (term := in_fo_terms(operand))]
+            kept = [term for operand in operands if (term := in_fo_terms(operand, nulls_here=nulls_here))]
             return kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else None
         case Or(operands):
-            terms = [term for operand in operands if (term := in_fo_terms(operand))]
+            terms = [term for operand in operands if (term := in_fo_terms(operand, nulls_here=nulls_here))]
             return Or(tuple(terms)) if len(terms) == len(operands) else None
         case Membership(item, values):
-            return Or(tuple(Comparison("eq", item, value) for value in values))
+            return in_fo_terms(Or(tuple(Comparison("eq", item, value) for value in values)), nulls_here=nulls_here)
+        case Comparison(_, _, Literal(None)) if nulls_here:
+            return None
         case Call():
             return Comparison("eq", *pattern(expression))
         # What is unequal to a pattern leaves out more than what is unequal to the text.
@@ -75,10 +80,30 @@ def has_wildcard(expression: Expression) -> bool:
     return any(has_wildcard(part) for part in expression.parts)
 
 
+def is_pattern_search(expression: Expression) -> bool:
+    """Return whether every `*` of a filter stands beside eq, where F&O's own documentation has its patterns."""
+    match expression:
+        case And(operands) | Or(operands):
+            starred = [operand for operand in operands if has_wildcard(operand)]
+            return bool(starred) and all(map(is_pattern_search, starred))
+        case Comparison("eq") | Membership():
+            return has_wildcard(expression)
+    return False
+
+
+def has_null(expression: Expression) -> bool:
+    """Return whether a checked filter compares something with null: an enumeration, for nothing else may be null."""
+    return any(isinstance(part, Literal) and part.value is None or has_null(part) for part in expression.parts)
+
+
 def split(expression: Expression) -> tuple[Expression, ...]:
     """Return a checked filter as disjoint parts that each fit a URL, where a long list of values allows it."""
     conjuncts = expression.operands if isinstance(expression, And) else (expression,)
-    lists = [part for part in conjuncts if isinstance(part, Membership) and isinstance(part.item, Property)]
+    lists = [
+        part
+        for part in conjuncts
+        if isinstance(part, Membership) and isinstance(part.item, Property) and not has_null(part)
+    ]
     if len(encoded(fo_text(expression))) <= MAX_ENCODED or not lists:
         return (expression,)
     longest = max(lists, key=lambda part: len(encoded(fo_text(part))))

@@ -16,6 +16,7 @@ import duckdb
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.companies import CompanyBound, scope_read
 from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
+from d365mcp.d365.paging import Pages, difference, in_key_order
 from d365mcp.errors import DeadlineExceeded, InvalidArgument, Unreachable
 from d365mcp.events import current_operation
 from d365mcp.sql.plan import OTHER_DIALECTS, Plan, Scan
@@ -67,8 +68,8 @@ class Answer:
     more: bool = False
     requests: list[str] = field(default_factory=list)
     rows_scanned: dict[str, int] = field(default_factory=dict)
-    companies: set[str] = field(default_factory=set)
     default_company: bool = False
+    company: str = ""  # the default company, where it had to be named
     partial: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -203,16 +204,13 @@ class Fetch:
 
     async def run(self) -> None:
         await self.database.off_loop(partial(self.database.create, self.scan))
-        requests = self.requests()
-        if self.limits.bound.allowed and self.answer.default_company:
-            self.limits.bound.check([(await self.client.session()).company])
-        for options in requests:
+        for options in await self.requests():
             if not await self.pages(options):
                 break
         name = self.scan.entity.entity_set
         self.answer.rows_scanned[name] = self.answer.rows_scanned.get(name, 0) + self.rows
 
-    def requests(self) -> list[QueryOptions]:
+    async def requests(self) -> list[QueryOptions]:
         """Return the requests that fetch the scan: one, or several where its filter is split."""
         scan, limits = self.scan, self.limits
         translation = translate_filter(scan.filter, scan.entity) if scan.filter else None
@@ -223,12 +221,15 @@ class Fetch:
             cross_company=limits.cross_company,
             translation=translation,
         )
+        self.answer.default_company |= scope.is_default
+        if limits.bound.allowed and scope.is_default:
+            self.answer.company = (await self.client.session()).company
+            scope = scope.named(limits.bound, self.answer.company)
         filters = translation.filters if translation else ("",)
         notes = [*(translation.notes if translation else ()), *scope.notes]
         self.answer.notes += [f"{scan.entity.entity_set}: {note}" for note in notes]
-        self.answer.default_company |= scan.entity.has_company and not scope.cross_company
         one = QueryOptions(
-            select=scan.columns,
+            select=tuple(dict.fromkeys([*scan.columns, *limits.bound.columns(scan.entity)])),
             order_by=scan.order_by if len(filters) == 1 else (),
             top=min(self.limits.max_rows_scanned + 1, scan.top or self.limits.max_rows_scanned + 1),
             cross_company=scope.cross_company,
@@ -237,25 +238,29 @@ class Fetch:
 
     async def pages(self, options: QueryOptions) -> bool:
         """Load every page of one request. Returns False when the scan was cut short."""
-        entity_set = self.scan.entity.entity_set
-        self.answer.requests.append(f"GET /data/{entity_set}?{unquote(options.query_string())}")
-        link: str | None = None
+        entity, limit = self.scan.entity, self.limits.max_rows_scanned
+        pages, begun = Pages(self.client, entity, options, self.limits.bound), self.rows
+        ordered = in_key_order(options, entity)
+        self.answer.requests.append(f"GET /data/{entity.entity_set}?{unquote(ordered.query_string())}")
         while True:
             if self.out_of_time():
                 return self.cut("the request's time ran out", DeadlineExceeded)
             try:
                 async with self.gate:
-                    page = await (self.client.next_page(link) if link else self.client.query(entity_set, options))
+                    page = await pages.next()
             except (DeadlineExceeded, Unreachable):
                 return self.cut("F&O did not answer in time", DeadlineExceeded)
-            room = self.limits.max_rows_scanned - self.rows
+            if page is None:
+                break
+            room = limit - self.rows
             await self.database.off_loop(partial(self.database.load, self.scan, page.records[:room]))
             self.rows += min(len(page.records), room)
             if len(page.records) > room:
-                return self.cut(f"more than {self.limits.max_rows_scanned:,} rows", InvalidArgument)
-            link = page.next_link
-            if link is None:
-                return True
+                return self.cut(f"more than {limit:,} rows", InvalidArgument)
+        if pages.read > 1 and pages.rows != options.top:
+            note = await difference(self.client, entity.entity_set, options, self.rows - begun, pages.repeated)
+            self.answer.notes += [note] if note else []
+        return True
 
     def out_of_time(self) -> bool:
         operation = current_operation()

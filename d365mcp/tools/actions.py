@@ -1,19 +1,20 @@
 """Invokes F&O's operations: OData actions, and JSON services."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.d365.keys import key_predicate
-from d365mcp.d365.models import Action, DataEntity
+from d365mcp.d365.models import NAMESPACE, Action, DataEntity
 from d365mcp.d365.names import identifier
 from d365mcp.errors import InvalidArgument, NotFound, UnknownName, close_names, or_list
+from d365mcp.tools.keys import complete_key
 from d365mcp.tools.parameters import EntityName, Key
 from d365mcp.tools.policy import audited, bound_of, check_action, check_service, check_writes_allowed
-from d365mcp.tools.records import with_company
 from d365mcp.tools.results import compact, tidy_value
 from d365mcp.tools.tool import ToolContext
 
@@ -60,23 +61,48 @@ async def call_action(
     name = identifier(action, "action")
     entity = await context.catalog.entity(entity_name) if entity_name else None
     given = parameters or {}
-    predicate = None
     if entity is not None:
         found = action_of(entity, name)
         check_binding(found, entity, key)
         check_parameters(found, given)
-        predicate = key_predicate(entity, with_company(entity, key, None)) if key else None
     elif key:
         raise InvalidArgument("A key needs its entity: give entity_name.")
     entity_set = entity.entity_set if entity else None
     check_action(context, entity_set, name)
     bound_of(context).refuse_unless_free(f"The action {name}", "which companies it touches cannot be proved")
+    place, notes = await placed(context, entity, key)
     if dry_run:
-        return ActionResult(action=name, request=described(entity_set, predicate, name, given))
+        rehearsed = ActionResult(action=name, request=described(place, name, given))
+        return ActionResult(**rehearsed, notes=list(notes)) if notes else rehearsed
     async with audited(context, "d365fo_call_action", f"{entity_set or ''}.{name}", key):
         with if_missing(None if entity_set else NO_UNBOUND):
-            result = await context.d365.invoke(name, given, entity_set=entity_set, key_predicate=predicate)
-    return fitted(ActionResult(action=name), result, context)
+            returned = await context.d365.invoke(
+                name,
+                given,
+                entity_set=place.entity_set,
+                key_predicate=place.predicate,
+                cross_company=place.cross_company,
+            )
+    return fitted(ActionResult(action=name), returned, context, notes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an action is: at an entity set, at one of its records, or at neither."""
+
+    entity_set: str | None = None
+    predicate: str = ""
+    cross_company: bool = False
+
+
+async def placed(
+    context: ToolContext, entity: DataEntity | None, key: Mapping[str, Any] | None
+) -> tuple[Place, tuple[str, ...]]:
+    """Return where an action is; like any record, one of another company is found across companies only."""
+    if entity is None or not key:
+        return Place(entity.entity_set if entity else None), ()
+    key, notes = await complete_key(context, entity, key, None, fresh=True)
+    return Place(entity.entity_set, key_predicate(entity, key), entity.has_company), notes
 
 
 @contextmanager
@@ -118,9 +144,10 @@ def check_parameters(action: Action, given: dict[str, Any]) -> None:
         raise InvalidArgument(f"{action.name}: {'; '.join(problems)}. It takes {', '.join(known) or 'none'}.")
 
 
-def described(entity_set: str | None, predicate: str | None, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    place = f"{entity_set}{predicate or ''}/" if entity_set else ""
-    return {"method": "POST", "path": f"/data/{place}Microsoft.Dynamics.DataEntities.{action}", "body": parameters}
+def described(place: Place, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    owner = f"{place.entity_set}{place.predicate}/" if place.entity_set else ""
+    flag = "?cross-company=true" if place.cross_company else ""
+    return {"method": "POST", "path": f"/data/{owner}{NAMESPACE}{action}{flag}", "body": parameters}
 
 
 async def call_json_service(
@@ -147,7 +174,7 @@ async def call_json_service(
     return fitted(ServiceResult(service="/".join(given)), result, context)
 
 
-def fitted(answer: R, result: Any, context: ToolContext) -> R:
+def fitted(answer: R, result: Any, context: ToolContext, notes: Sequence[str] = ()) -> R:
     """Add what an operation returned, as far as the budget allows: it cannot be asked for again in parts."""
     tidied = tidy_value(result)
     text, room = compact(tidied), context.settings.max_result_chars - ENVELOPE_CHARS
@@ -155,5 +182,7 @@ def fitted(answer: R, result: Any, context: ToolContext) -> R:
     if len(text) > room:
         answer["result"] = text[: room // 2]  # as text within the answer its quotes take twice their room
         answer["left_out"] = len(text) - room // 2
-        answer["notes"] = ["the result is too long: what is shown is the beginning of its JSON, as text"]
+        notes = [*notes, "the result is too long: what is shown is the beginning of its JSON, as text"]
+    if notes:
+        answer["notes"] = list(notes)
     return answer

@@ -15,9 +15,10 @@ from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, NotFound, OutcomeUnknown
+from d365mcp.tools.keys import complete_key, key_company, no_record, with_company
 from d365mcp.tools.parameters import Company, EntityName, Key
-from d365mcp.tools.policy import DONE, audited, check_record_company, check_writable, check_writes_allowed
-from d365mcp.tools.records import key_company, no_record, with_company, with_enumerations
+from d365mcp.tools.planning import with_enumerations
+from d365mcp.tools.policy import DONE, audited, check_record_company, check_writable, check_writes_allowed, in_bounds
 from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
 
@@ -109,7 +110,7 @@ async def create_entity_record(
     if ETAG in record:
         result["etag"] = record[ETAG]
     if return_record:
-        result["record"] = tidy(record)
+        result["record"] = tidy(record, entity)
     return with_notes(result, [*change.notes, *differences(change.body or {}, record)])
 
 
@@ -125,7 +126,7 @@ async def update_entity_record(
 ) -> ChangeResult:
     """Change some properties of a record."""
     entity = await context.catalog.entity(entity_name)
-    change = await checked_update(context, entity, with_company(entity, key, company), data, if_match)
+    change = await checked_update(context, entity, key, data, if_match, company, fresh=True)
     if dry_run:
         return rehearsed(change)
     async with audited(context, "d365fo_update_entity_record", entity.entity_set, change.key):
@@ -140,7 +141,7 @@ async def update_entity_record(
     result = ChangeResult(entity_set=entity.entity_set, outcome="updated", key=dict(change.key or {}))
     if return_record:
         options = QueryOptions(cross_company=change.cross_company)
-        result["record"] = tidy(await context.d365.get_record(entity.entity_set, change.predicate, options))
+        result["record"] = tidy(await context.d365.get_record(entity.entity_set, change.predicate, options), entity)
     return with_notes(result, change.notes)
 
 
@@ -168,7 +169,7 @@ async def delete_entity_record(
 ) -> ChangeResult:
     """Delete a record for good."""
     entity = await context.catalog.entity(entity_name)
-    change = await checked_delete(context, entity, with_company(entity, key, company), if_match)
+    change = await checked_delete(context, entity, key, if_match, company, fresh=True)
     if dry_run:
         return rehearsed(change)
     if not confirm:
@@ -193,6 +194,8 @@ async def batch(
 ) -> BatchResult:
     """Create, update and delete several records in one request; by default all or nothing."""
     check_writes_allowed(context)
+    if any("key" in part and key_company(part["key"]) is None for part in operations):
+        await context.d365.session(fresh=True)  # keys without a company take the default one: as it is now
     changes = [await checked_part(context, place, part) for place, part in enumerate(operations, 1)]
     notes = [f"{place}: {note}" for place, change in enumerate(changes, 1) for note in change.notes]
     if dry_run:
@@ -276,36 +279,52 @@ async def checked_create(
 ) -> Change:
     check_writable(context, entity)
     entity = await with_enumerations(context, entity, data)
-    body, notes = check_body(with_company(entity, data, company), entity, creating=True)
-    await check_record_company(context, entity, body)
-    return Change("create", entity, "POST", body=body, key=record_key(entity, body), notes=tuple(notes))
+    record, added = await in_bounds(context, entity, with_company(entity, data, company))
+    body, notes = check_body(record, entity, creating=True)
+    return Change("create", entity, "POST", body=body, key=record_key(entity, body), notes=(*added, *notes))
 
 
 async def checked_update(
-    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], data: Mapping[str, Any], if_match: str | None
+    context: ToolContext,
+    entity: DataEntity,
+    key: Mapping[str, Any],
+    data: Mapping[str, Any],
+    if_match: str | None,
+    company: str | None = None,
+    *,
+    fresh: bool = False,
 ) -> Change:
     check_writable(context, entity)
     check_etag(if_match)
+    key, added = await complete_key(context, entity, key, company, fresh=fresh)
     entity = await with_enumerations(context, entity, {**key, **data})
     predicate = key_predicate(entity, key)
     body, notes = check_body(data, entity, creating=False)
     if not body:
         raise InvalidArgument("data names no property to change.")
-    await check_record_company(context, entity, key)
+    await check_record_company(context, entity, key, body)
     return Change(
-        "update", entity, "PATCH", predicate, body, key, entity.has_company, if_match=if_match, notes=tuple(notes)
+        "update", entity, "PATCH", predicate, body, key, entity.has_company, if_match=if_match, notes=(*added, *notes)
     )
 
 
 async def checked_delete(
-    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], if_match: str | None
+    context: ToolContext,
+    entity: DataEntity,
+    key: Mapping[str, Any],
+    if_match: str | None,
+    company: str | None = None,
+    *,
+    fresh: bool = False,
 ) -> Change:
     check_writable(context, entity)
     check_etag(if_match)
+    key, added = await complete_key(context, entity, key, company, fresh=fresh)
     entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
-    await check_record_company(context, entity, key)
-    return Change("delete", entity, "DELETE", predicate, key=key, cross_company=entity.has_company, if_match=if_match)
+    await check_record_company(context, entity, key, {})
+    cross_company = entity.has_company
+    return Change("delete", entity, "DELETE", predicate, None, key, cross_company, if_match=if_match, notes=added)
 
 
 def check_etag(if_match: str | None) -> None:
@@ -324,7 +343,7 @@ def rehearsed(change: Change) -> ChangeResult:
 
 def record_key(entity: DataEntity, record: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what a record says of its key."""
-    return {prop.name: record[prop.name] for prop in entity.key if record and prop.name in record}
+    return tidy({prop.name: record[prop.name] for prop in entity.key if record and prop.name in record}, entity)
 
 
 def look_for(entity: DataEntity, body: Mapping[str, Any]) -> str:

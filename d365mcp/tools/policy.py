@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from d365mcp.d365.companies import OTHER_COMPANY_COLUMNS, CompanyBound
+from d365mcp.d365.companies import CompanyBound, company_columns
+from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.names import IDENTIFIER
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, OutcomeUnknown
 from d365mcp.events import Audit, Caller, Listener, Trace, current_operation
+from d365mcp.tools.keys import record_by_key
 from d365mcp.tools.tool import ToolContext
 
 DONE = "done"
@@ -40,23 +43,42 @@ def check_writable(context: ToolContext, entity: DataEntity) -> None:
         )
 
 
-async def check_record_company(context: ToolContext, entity: DataEntity, record: Mapping[str, Any]) -> None:
-    """Raise NotAllowed where a record lies, or might lie, outside the companies this server may touch."""
+def check_named_companies(context: ToolContext, entity: DataEntity, *records: Mapping[str, Any]) -> bool:
+    """Return whether the records name their company. Raises NotAllowed where it lies outside of what may be touched."""
+    columns = {name.casefold() for name in company_columns(entity)}
+    named = [str(value) for record in records for name, value in record.items() if name.casefold() in columns]
+    bound_of(context).check(named)
+    return bool(named)
+
+
+async def in_bounds(
+    context: ToolContext, entity: DataEntity, record: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return a new record that stays in the companies this server may touch, and a note. Raises NotAllowed.
+
+    The default company is put into it: left to F&O, it would be whichever is the user's by then.
+    """
     bound = bound_of(context)
-    if not bound.allowed:
-        return
-    named = [str(record[name]) for name in record if is_company(name, entity)]
-    bound.check(named)
-    if not named and entity.has_company:
-        bound.check([(await context.d365.session()).company])
-    elif not named and any(is_company(name, entity) for name in entity.properties):
+    if check_named_companies(context, entity, record) or not bound.allowed or not company_columns(entity):
+        return record, ()
+    if not entity.has_company:
         bound.refuse_unless_free(f"Writing {entity.entity_set}", "the record does not say its company")
+    default = (await context.d365.session()).company
+    bound.check([default])
+    return {COMPANY: default, **record}, (f"{COMPANY} {default}, the user's default company, was added",)
 
 
-def is_company(name: str, entity: DataEntity) -> bool:
-    if entity.has_company:
-        return name.casefold() == COMPANY.casefold()
-    return name.casefold() in OTHER_COMPANY_COLUMNS
+async def check_record_company(
+    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], data: Mapping[str, Any]
+) -> None:
+    """Raise NotAllowed where a record to be changed lies, or would lie, outside the companies this server may touch."""
+    bound = bound_of(context)
+    check_named_companies(context, entity, data)
+    if check_named_companies(context, entity, key) or not bound.columns(entity):
+        return
+    # The key does not tell, so the record has to.
+    options = QueryOptions(select=company_columns(entity), cross_company=entity.has_company)
+    await record_by_key(context, entity, key, key_predicate(entity, key), options, bound)
 
 
 def check_action(context: ToolContext, entity_set: str | None, action: str) -> None:

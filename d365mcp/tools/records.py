@@ -1,6 +1,6 @@
 """Reads records: by query, and by key."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -8,32 +8,27 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
-from d365mcp.d365.grammar import parse_filter
 from d365mcp.d365.keys import key_predicate
-from d365mcp.d365.literals import literal
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import (
-    QueryOptions,
-    Translation,
-    and_filters,
-    check_expand,
-    check_order_by,
-    check_select,
-    translate_filter,
-)
-from d365mcp.d365.reading import Place, Position, Query, Reader, position_of, position_state
-from d365mcp.errors import DeadlineExceeded, InvalidArgument, InvalidCursor, NotFound, Unreachable
+from d365mcp.d365.odata import QueryOptions, check_expand, check_select
+from d365mcp.d365.paging import difference
+from d365mcp.d365.reading import Place, Position, Reader, position_of, position_state
+from d365mcp.d365.rendering import has_null, is_pattern_search
+from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
-from d365mcp.tools.columns import default_columns
-from d365mcp.tools.environment import unknown_companies
+from d365mcp.tools.emptiness import why_empty
+from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
+from d365mcp.tools.planning import Asked, Plan, planned, related_entities, with_enumerations
+from d365mcp.tools.policy import bound_of, check_named_companies
 from d365mcp.tools.results import ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
 
 DEFAULT_ROWS = 50
 # Left of the budget for all that is not rows: notes, cursor, names.
 ENVELOPE_CHARS = 1_500
+# Of the records that a pattern finds, so many are looked through for the pattern's own text.
+LITERAL_ROWS = 10_000
 # A page is cut short when less than this share of the request's time is left.
 RESERVED_SECONDS = 2.0
 
@@ -85,54 +80,51 @@ async def query_entities(
         include_etag=include_etag,
     )
     if cursor is None:
-        return await page_of(context, entity, asked, Position(skip=skip), top or DEFAULT_ROWS, format)
-    continued, position, wanted = await reopened(context, entity, asked, skip, cursor)
-    return await page_of(context, entity, continued, position, wanted, format)
+        return await page_of(context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, seen=skip), format)
+    return await page_of(context, entity, await reopened(context, entity, asked, skip, cursor), format)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a query asks for: kept in its cursor, and translated again when it goes on."""
+class Walk:
+    """A query and how far it has come: which record is next, how many are wanted still, how many were passed."""
 
-    select: list[str] | None = None
-    filter: str | None = None
-    order_by: list[str] | None = None
-    top: int | None = None
-    count: bool = False
-    expand: list[str] | None = None
-    company: str | None = None
-    cross_company: bool = False
-    include_etag: bool = False
+    asked: Asked
+    position: Position
+    wanted: int
+    seen: int
+    begun: bool = False
 
-    def state(self) -> dict[str, Any]:
-        """Return what differs from the defaults, as JSON values."""
-        return {name: value for name, value in vars(self).items() if value}
+    def state(self, entity: DataEntity) -> dict[str, Any]:
+        """Return it as JSON values, for a cursor."""
+        position = position_state(self.position)
+        asked = self.asked.state()
+        return {
+            "entity": entity.entity_set,
+            "asked": asked,
+            "position": position,
+            "wanted": self.wanted,
+            "seen": self.seen,
+        }
 
 
-async def reopened(
-    context: ToolContext, entity: DataEntity, asked: Asked, skip: int, cursor: str
-) -> tuple[Asked, Position, int]:
+async def reopened(context: ToolContext, entity: DataEntity, asked: Asked, skip: int, cursor: str) -> Walk:
     """Return the query a cursor goes on with. Raises InvalidCursor when it is another query's."""
     state = await context.cursors.open(cursor, context.caller.name)
     if state["entity"] != entity.entity_set:
         raise InvalidCursor(f"This cursor belongs to {state['entity']}, not to {entity.entity_set}.")
     if any(state["asked"].get(name) != value for name, value in asked.state().items()) or skip:
         raise InvalidCursor("A cursor goes on with its own query: give entity_name, cursor and format, nothing else.")
-    return Asked(**state["asked"]), position_of(state["position"]), state["wanted"]
+    return Walk(Asked(**state["asked"]), position_of(state["position"]), state["wanted"], state["seen"], begun=True)
 
 
-async def page_of(
-    context: ToolContext, entity: DataEntity, asked: Asked, start: Position, wanted: int, format: Format
-) -> QueryResult:
+async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: Format) -> QueryResult:
     """Read one result's worth of records, as many as fit the budget, and say how to go on."""
-    plan = await planned(context, entity, asked)
-    reader = Reader(context.d365, plan.query, counting=asked.count and plan.countable)
-    # One more than wanted tells whether there are more; a caller who said how many wants no more.
-    page = Page(context.settings.max_result_chars - ENVELOPE_CHARS, wanted, format, start)
-    await page.fill(reader, wanted if asked.top else wanted + 1, plan.shown, keep_etag=asked.include_etag)
+    reading = await read_somehow(context, entity, walk, format)
+    walk, plan, reader, page = reading.walk, reading.plan, reading.reader, reading.page
     result = QueryResult(entity_set=entity.entity_set)
-    if entity.has_company and not plan.query.cross_company:
-        result["company"] = await company_read(context, page.companies)
+    company = await company_read(context, entity, plan, page)
+    if company:
+        result["company"] = company
     note_operation(page)
     if format == "csv":
         result["csv"] = to_csv(page.records, plan.shown or columns_of(page.records))
@@ -140,90 +132,96 @@ async def page_of(
         result["records"] = page.records
     if reader.count is not None:
         result["count"] = reader.count
-    still = (wanted - len(page.records)) if asked.top else wanted
-    if page.more and still:
-        state = {"entity": entity.entity_set, "asked": asked.state(), "position": position_state(page.following())}
-        result["next_cursor"] = await context.cursors.seal({**state, "wanted": still}, context.caller.name)
+    going_on = replace(
+        walk,
+        position=page.following(),
+        wanted=(walk.wanted - len(page.records)) if walk.asked.top else walk.wanted,
+        seen=walk.seen + len(page.records),
+        # The pages are of one company, whatever becomes of the user's default one in between.
+        asked=replace(
+            walk.asked, unordered=reader.query.unordered, company=walk.asked.company or pinned(plan, company)
+        ),
+    )
+    if page.more and going_on.wanted:
+        result["next_cursor"] = await context.cursors.seal(going_on.state(entity), context.caller.name)
     if page.trimmed:
         result["left_out"] = page.left_out
-    doubts = await unknown_companies(context, plan.companies) if plan.companies and not page.records else []
-    if notes := [*plan.notes, *page.notes, *doubts]:
+    notes = [*plan.notes, *page.notes]
+    if page.records and plan.selection:
+        notes.append(plan.selection)
+    notes += await doubts(context, reading, going_on)
+    if notes:
         result["notes"] = notes
     return result
 
 
+def pinned(plan: Plan, company: str | None) -> str | None:
+    return company if plan.scope.is_default else None
+
+
+async def company_read(context: ToolContext, entity: DataEntity, plan: Plan, page: "Page") -> str | None:
+    """Return the company of all records, where there is one: of the default one the records tell, or F&O, asked anew."""
+    if not entity.has_company or not plan.scope.is_default:
+        return plan.scope.company
+    return next(iter(page.companies), None) or (await context.d365.session(fresh=True)).company
+
+
+async def doubts(context: ToolContext, reading: "Reading", walk: Walk) -> list[str]:
+    """Return what makes the answer less than it seems: no records, pages that are no one set, a company that changed."""
+    plan, reader, page = reading.plan, reading.reader, reading.page
+    notes = []
+    if len(page.companies) > 1 and plan.scope.is_default:
+        names = " and ".join(sorted(page.companies))
+        notes.append(f"the user's default company changed meanwhile, the records are of {names}: name the company")
+    if reader.query.unordered and (page.more or reader.pages > 1):
+        refuses = f"{plan.query.entity.entity_set} refuses the order of its key"
+        notes.append(f"{refuses}: pages go by number, and a record may come twice or be left out between them")
+    if not page.records and not page.more and not reading.walk.begun and not walk.seen:
+        notes += await why_empty(context, plan)
+    elif plan.countable and reader.exhausted and (reading.walk.begun or reader.pages > 1):
+        options = plan.query.options(Position(), 1)
+        note = await difference(context.d365, plan.query.entity.entity_set, options, walk.seen, reader.repeated)
+        notes += [note] if note else []
+    return notes
+
+
 @dataclass(frozen=True)
-class Plan:
-    """A query in F&O's dialect, what of each record is shown, and what the caller should know."""
+class Reading:
+    """One way a query was read, and what came of it."""
 
-    query: Query
-    shown: tuple[str, ...]
-    countable: bool
-    notes: tuple[str, ...]
-    companies: tuple[str, ...]  # those asked for by name
-
-
-async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Plan:
-    """Check and translate a query. Raises InvalidArgument or NotAllowed before anything is sent."""
-    translation = await translated(context, entity, asked.filter) if asked.filter else None
-    expand = check_expand(asked.expand or (), entity)
-    select = check_select(asked.select or (), entity) if asked.select else default_columns(entity)
-    scope = await scoped(context, entity, asked, translation, expand)
-    filters = translation.filters if translation else ("",)
-    query = Query(
-        entity=entity,
-        filters=tuple(and_filters(scope.filter, part) for part in filters),
-        select=select,
-        order_by=check_order_by(asked.order_by or (), entity),
-        expand=expand,
-        cross_company=scope.cross_company,
-        exact=translation.expression if translation and translation.needs_exact_check else None,
-    )
-    notes = [*(translation.notes if translation else ()), *scope.notes]
-    if not asked.select and select:
-        notes.append(f"{len(select)} of {len(entity.properties)} properties shown: name others in select")
-    countable = len(filters) == 1 and query.exact is None
-    if asked.count and not countable:
-        notes.append("count left out: F&O cannot count this filter exactly")
-    shown = (*select, *(name.split("(")[0] for name in expand)) if select else ()
-    named = [asked.company] if asked.company else sorted((translation.companies if translation else None) or ())
-    return Plan(query, shown, countable, tuple(notes), tuple(named) if entity.has_company else ())
+    walk: Walk
+    plan: Plan
+    reader: Reader
+    page: "Page"
 
 
-async def translated(context: ToolContext, entity: DataEntity, filter: str) -> Translation:
-    """Translate a filter, with the enumerations it compares at hand."""
-    expression = parse_filter(filter)
-    return translate_filter(expression, await with_enumerations(context, entity, expression.columns()))
+async def read_somehow(context: ToolContext, entity: DataEntity, walk: Walk, format: Format) -> Reading:
+    """Read a query as it is asked, else in the way F&O takes it."""
+    plan = await planned(context, entity, walk.asked)
+    expression = plan.translation.expression if plan.translation else None
+    try:
+        reading = await read(context, walk, plan, format)
+    except BadRequest:
+        if expression is None or not has_null(expression) or walk.asked.nulls_here:
+            raise
+        return await read_otherwise(context, entity, walk, replace(walk.asked, nulls_here=True), format)
+    nothing = not (reading.page.records or reading.page.more or walk.begun)
+    if nothing and expression and is_pattern_search(expression):
+        return await read_otherwise(context, entity, walk, replace(walk.asked, as_pattern=True), format)
+    return reading
 
 
-async def with_enumerations(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> DataEntity:
-    """Return the entity with the enumerations these properties use: their members are checked before anything is sent."""
-    proper = [entity.names_by_folded.get(name.casefold(), "") for name in names]
-    known = await context.catalog.enumerations_of(entity, proper)
-    return replace(entity, enumerations={**entity.enumerations, **known}) if known else entity
+async def read_otherwise(context: ToolContext, entity: DataEntity, walk: Walk, asked: Asked, format: Format) -> Reading:
+    return await read(context, replace(walk, asked=asked), await planned(context, entity, asked), format)
 
 
-async def scoped(
-    context: ToolContext, entity: DataEntity, asked: Asked, translation: Translation | None, expand: Sequence[str]
-) -> CompanyScope:
-    """Return the companies a query reaches; where only the default one, make sure it may be read."""
-    bound = CompanyBound(context.settings.companies)
-    scope = scope_read(
-        entity,
-        bound,
-        company=asked.company,
-        cross_company=asked.cross_company,
-        translation=translation,
-        expand=expand,
-    )
-    if bound.allowed and entity.has_company and not scope.cross_company:
-        bound.check([(await context.d365.session()).company])
-    return scope
-
-
-async def company_read(context: ToolContext, companies: set[str]) -> str:
-    """Return the default company that was read: the records tell it, or the session where there are none."""
-    return next(iter(companies)) if companies else (await context.d365.session()).company.lower()
+async def read(context: ToolContext, walk: Walk, plan: Plan, format: Format) -> Reading:
+    patience = LITERAL_ROWS if plan.query.exact and is_pattern_search(plan.query.exact) and not walk.begun else None
+    reader = Reader(context.d365, plan.query, walk.asked.count and plan.countable, patience)
+    page = Page(context.settings.max_result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
+    # One more than wanted tells whether there are more; a caller who said how many wants no more.
+    await page.fill(reader, walk.wanted if walk.asked.top else walk.wanted + 1, plan, keep_etag=walk.asked.include_etag)
+    return Reading(walk, plan, reader, page)
 
 
 def note_operation(page: "Page") -> None:
@@ -252,12 +250,12 @@ class Page:
         """Return where the next page begins."""
         return self.last.following() if self.last else self.position
 
-    async def fill(self, reader: Reader, rows: int, shown: Sequence[str], *, keep_etag: bool) -> None:
+    async def fill(self, reader: Reader, rows: int, plan: Plan, *, keep_etag: bool) -> None:
         """Take records until there are no more, enough, or no room or time for another."""
         try:
             async with aclosing(reader.records(self.position, rows)) as source:
                 async for raw, place in source:
-                    if not self.take(raw, place, shown, keep_etag=keep_etag):
+                    if not self.take(raw, place, plan, keep_etag=keep_etag):
                         self.more = True
                         self.left_out = min(reader.waiting + 1, self.wanted - len(self.records))
                         return
@@ -266,11 +264,12 @@ class Page:
                 raise
             self.cut_by_time()
 
-    def take(self, raw: Mapping[str, Any], place: Place, shown: Sequence[str], *, keep_etag: bool) -> bool:
+    def take(self, raw: Mapping[str, Any], place: Place, plan: Plan, *, keep_etag: bool) -> bool:
         """Add a record. Returns False, leaving it out, when the page is full."""
         if len(self.records) == self.wanted:
             return False
-        record = tidy(selected(raw, shown, keep_etag=keep_etag), keep_etag=keep_etag)
+        columns = selected(raw, plan.shown, keep_etag=keep_etag)
+        record = tidy(columns, plan.query.entity, keep_etag=keep_etag, related=plan.related)
         cost = row_chars(record, self.format)
         if cost > self.budget:
             if not self.records:
@@ -322,66 +321,23 @@ async def get_entity_record(
 ) -> RecordResult:
     """Read one record by its full key, all its properties unless select names some."""
     entity = await context.catalog.entity(entity_name)
-    bound = CompanyBound(context.settings.companies)
-    key = with_company(entity, key, company)
+    bound = bound_of(context)
+    key, notes = await complete_key(context, entity, key, company)
     entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
+    check_named_companies(context, entity, key)
     expanded = check_expand(expand or (), entity)
-    scope = scope_read(entity, bound, company=None, cross_company=False, translation=None, expand=expanded)
-    if entity.has_company:
-        bound.check([str(key_company(key))])
-    options = QueryOptions(select=check_select(select or (), entity), expand=expanded, cross_company=entity.has_company)
-    raw = await record_by_key(context, entity, key, predicate, options)
-    record = tidy(raw, keep_etag=include_etag)
+    if expanded:
+        bound.refuse_unless_free("expand", "which company's records a navigation reaches cannot be proved")
+    names = check_select(select or (), entity)
+    options = QueryOptions(select=names, expand=expanded, cross_company=entity.has_company)
+    raw = await record_by_key(context, entity, key, predicate, options, bound)
+    shown = (*names, *(name.split("(")[0] for name in expanded)) if names else ()
+    columns = selected(raw, shown, keep_etag=include_etag)
+    related = await related_entities(context, entity, expanded)
+    record = tidy(columns, entity, keep_etag=include_etag, related=related)
     check_fits(chars(record), context.settings.max_result_chars - ENVELOPE_CHARS)
     result = RecordResult(entity_set=entity.entity_set, record=record)
-    if notes := [*scope.notes]:
-        result["notes"] = notes
+    if notes:
+        result["notes"] = list(notes)
     return result
-
-
-def no_record(entity: DataEntity) -> str:
-    return f"No {entity.entity_set} record has this key."
-
-
-async def record_by_key(
-    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], predicate: str, options: QueryOptions
-) -> Record:
-    """Read one record by its URL, or by a filter where F&O does not find by URL what is there. Raises NotFound."""
-    missing = no_record(entity)
-    if not is_delicate(entity, key):
-        try:
-            return await context.d365.get_record(entity.entity_set, predicate, options)
-        except NotFound as error:
-            error.message = missing
-            raise
-    values = {entity.names_by_folded[name.casefold()]: value for name, value in key.items()}
-    parts = [f"{prop.name} eq {literal(values[prop.name], prop, entity.enumerations)}" for prop in entity.key]
-    page = await context.d365.query(entity.entity_set, replace(options, filter=and_filters(*parts), top=2))
-    if len(page.records) != 1:
-        raise NotFound(
-            missing if not page.records else f"{len(page.records)} {entity.entity_set} records have this key."
-        )
-    return page.records[0]
-
-
-def is_delicate(entity: DataEntity, key: Mapping[str, Any]) -> bool:
-    """Return whether a key is better asked by a filter: with an enumeration in it 10.0.47 answers 404, and front ends
-    refuse an encoded slash. A star would make the filter a pattern, so such keys go by URL."""
-    texts = [value for value in key.values() if isinstance(value, str)]
-    awkward = any(prop.enumeration for prop in entity.key) or any("/" in text or "\\" in text for text in texts)
-    return awkward and not any("*" in text for text in texts)
-
-
-def with_company(entity: DataEntity, key: Mapping[str, Any], company: str | None) -> dict[str, Any]:
-    """Return the key with the company in it, where it was given beside it."""
-    given = key_company(key)
-    if company and given is not None and str(given).lower() != company.lower():
-        raise InvalidArgument(f'The key says {COMPANY} "{given}" but company says "{company}".')
-    if company and entity.has_company and given is None:
-        return {COMPANY: company, **key}
-    return dict(key)
-
-
-def key_company(key: Mapping[str, Any]) -> Any:
-    return next((value for name, value in key.items() if name.casefold() == COMPANY.casefold()), None)

@@ -9,10 +9,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import to_json
 
+from d365mcp.d365.models import DataEntity
 from d365mcp.tools.parameters import Format
 
 Record = dict[str, Any]
@@ -40,23 +42,40 @@ SUSPECT = re.compile(f"[{UNSEEN}\u200c\u200d\ufe00-\ufe0f]")
 SUSPECT_ESCAPES = (r"\u00", *ESCAPED)
 
 
-def tidy(record: Mapping[str, Any], *, keep_etag: bool = False) -> Record:
-    """Drop OData's annotations and turn empty dates into null, in expanded records too."""
+def tidy(
+    record: Mapping[str, Any],
+    entity: DataEntity | None,
+    *,
+    keep_etag: bool = False,
+    related: Mapping[str, DataEntity] = MappingProxyType({}),
+) -> Record:
+    """Drop OData's annotations, turn empty dates into null and dates into days, in expanded records too.
+
+    `related` has the entities of expanded records by navigation property; without an entity, dates stay as they are.
+    """
+    dates = entity.dates if entity else ()
     return {
-        name: tidy_value(value)
+        name: day(value) if name in dates else tidy_value(value, related.get(name))
         for name, value in record.items()
         if "@odata." not in name or (keep_etag and name == ETAG)
     }
 
 
-def tidy_value(value: Any) -> Any:
+def tidy_value(value: Any, entity: DataEntity | None = None) -> Any:
+    """Tidy a value, and the records in it, which are of `entity` where that is known."""
     if isinstance(value, str):
         return None if value in EMPTY_DATES else value
     if isinstance(value, dict):
-        return tidy(value)
+        return tidy(value, entity)
     if isinstance(value, list):
-        return [tidy_value(each) for each in value]
+        return [tidy_value(each, entity) for each in value]
     return value
+
+
+def day(value: Any) -> Any:
+    """Return a date without the noon that F&O writes with it."""
+    shown = tidy_value(value)
+    return shown.removesuffix("T12:00:00Z") if isinstance(shown, str) else shown
 
 
 def chars(value: Any) -> int:

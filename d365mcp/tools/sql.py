@@ -14,7 +14,7 @@ from d365mcp.d365.models import DataEntity
 from d365mcp.events import current_operation
 from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, Format
-from d365mcp.tools.records import with_enumerations
+from d365mcp.tools.planning import with_enumerations
 from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 
@@ -60,7 +60,7 @@ async def query_sql(
         operation.rows += len(answer.rows)
     result = shaped(answer, runs.shown, format, context.settings.max_result_chars - ENVELOPE_CHARS)
     if answer.default_company:
-        result["company"] = (await context.d365.session()).company
+        result["company"] = answer.company or (await context.d365.session()).company
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
     return result

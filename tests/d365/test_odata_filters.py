@@ -146,9 +146,25 @@ def test_an_unknown_member_is_refused_with_the_close_ones_and_all_of_them() -> N
     assert error.hint == "Its members are No, Invoice, All, Payment, Requisition or Never."
 
 
-def test_enumerations_have_no_order_no_null_and_no_text() -> None:
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("OnHoldStatus eq null", ""),
+        ("OnHoldStatus in (null,'No')", ""),
+        ("OnHoldStatus ne null and Visits eq 1", "Visits eq 1"),
+        ("OnHoldStatus eq null or Visits eq 1", ""),
+    ],
+)
+def test_what_is_null_can_be_left_to_be_checked_here(text: str, expected: str) -> None:
+    translation = translate_filter(text, CUSTOMERS, nulls_here=True)
+    assert (translation.filters, translation.needs_exact_check) == ((expected,), True)
+    assert not translate_filter("Visits eq 1", CUSTOMERS, nulls_here=True).needs_exact_check
+
+
+def test_enumerations_have_no_order_and_no_text_but_may_be_null() -> None:
     assert "eq and ne only" in refusal("OnHoldStatus gt 'No'").message
-    assert "no null for enumerations" in refusal("OnHoldStatus eq null").message
+    assert "eq or ne only" in refusal("OnHoldStatus ge null").message
+    assert fo("OnHoldStatus ne null and Visits eq 1") == "OnHoldStatus ne null and Visits eq 1"
     assert "is for text" in refusal("contains(OnHoldStatus,'No')").message
     assert "no has" in refusal("OnHoldStatus has CustVendorBlocked'No'").message
 

@@ -90,7 +90,9 @@ def call(tool: str, **arguments: Any) -> dict[str, Any]:
 
 def query(number: int) -> dict[str, Any]:
     """Return a query that F&O's log tells whose it is."""
-    return call("query_entities", entity_name="CustomersV3", filter=f"OrganizationName eq 'user {number}'", top=1)
+    return call(
+        "query_entities", entity_name="CustomersV3", filter=f"contains(OrganizationName,'user {number}')", top=1
+    )
 
 
 def post(served: Served, assertion: str, message: dict[str, Any]) -> dict[str, Any]:

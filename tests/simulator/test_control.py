@@ -199,7 +199,9 @@ def walked(fo: httpx.Client, path: str) -> list[str]:
     return found
 
 
-def test_shuffled_pages_repeat_and_lose_rows_unless_an_order_is_asked_for(simulator: Simulator, fo: httpx.Client) -> None:
+def test_shuffled_pages_repeat_and_lose_rows_unless_an_order_is_asked_for(
+    simulator: Simulator, fo: httpx.Client
+) -> None:
     simulator.control(shuffle=True, page_size=7)
     shuffled = walked(fo, "/data/CustomersV3?$select=CustomerAccount")
     ordered = walked(fo, "/data/CustomersV3?$select=CustomerAccount&$orderby=CustomerAccount")

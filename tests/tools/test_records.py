@@ -218,17 +218,6 @@ def test_a_split_filter_keeps_the_asked_order(reader: Served) -> None:
     assert found == sorted(found, reverse=True)
 
 
-def test_a_star_in_an_exact_value_stays_exact(reader: Served) -> None:
-    result = reader.call(
-        "query_entities",
-        entity_name="CustomersV3",
-        select=NAMES,
-        filter="OrganizationName eq 'Contoso*'",
-        cross_company=True,
-    )
-    assert result["records"] == []
-
-
 def test_gotcha_1_a_company_in_the_filter_without_cross_company_is_not_an_empty_answer(reader: Served) -> None:
     result = reader.call("query_entities", entity_name="CustomersV3", filter="dataAreaId eq 'usrt'", top=3)
     assert len(result["records"]) == 3
