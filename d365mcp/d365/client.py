@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request, write_may_be_done
+from d365mcp.d365.links import own_link
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
@@ -31,6 +32,8 @@ COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,10}")
 # What the answer of each kind may take of the memory.
 MAX_SCHEMA_BYTES = 8 * 1024 * 1024
 MAX_LABEL_BYTES = 64 * 1024
+# What takes longer to parse than others should wait.
+LONG_BYTES = 256 * 1024
 MAX_LABEL_CHARS = 2_000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_METADATA_ROWS = 100_000
@@ -45,11 +48,15 @@ VERSIONS = {
 
 @dataclass(frozen=True)
 class Page:
-    """One answer's records; `next_link` leads to what F&O cut off, `count` is the total where it was asked."""
+    """One answer's records; `next_link` leads to what F&O cut off, `count` is the total where it was asked.
+
+    `path` is what was asked for: a link may be relative to it.
+    """
 
     records: list[Record]
     next_link: str | None = None
     count: int | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,21 @@ class D365Client:
     async def query(self, entity_set: str, options: QueryOptions) -> Page:
         """Read the first page of a query."""
         path = f"/data/{identifier(entity_set, 'entity set')}"
-        return page_of(await self.http.send(Request("GET", path, options.query_string())))
+        return await self.page(Request("GET", path, options.query_string()))
 
-    async def next_page(self, link: str) -> Page:
-        """Follow a link of F&O's, on the same environment only."""
-        path, query = self.http.own_link(link)
-        page = page_of(await self.http.send(Request("GET", path, query)))
+    async def next_page(self, link: str, path: str = "/data/") -> Page:
+        """Follow a link from the answer to a request for `path`, on the same environment only."""
+        page = await self.page(Request("GET", *own_link(link, self.base_url, path)))
         if page.next_link == link:
             raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
         return page
+
+    async def page(self, request: Request) -> Page:
+        """Read one page; a long one is taken apart in a thread, for others wait for the event loop."""
+        answer = await self.http.send(request)
+        if len(answer.body) > LONG_BYTES:
+            return await asyncio.to_thread(page_of, answer, request.path)
+        return page_of(answer, request.path)
 
     async def count(self, entity_set: str, options: QueryOptions) -> int:
         """Count the records a query would read."""
@@ -288,12 +301,12 @@ class D365Client:
 
     async def metadata_rows(self, resource: str, query: str) -> list[dict[str, Any]]:
         """Return all rows of a metadata resource, following links where F&O pages them."""
-        page = page_of(await self.http.send(Request("GET", f"/metadata/{resource}", query, mend=NOT_METADATA)))
+        page = await self.page(Request("GET", f"/metadata/{resource}", query, mend=NOT_METADATA))
         rows = page.records
         for _ in range(MAX_METADATA_PAGES):
             if page.next_link is None:
                 return rows
-            page = await self.next_page(page.next_link)
+            page = await self.next_page(page.next_link, page.path)
             rows += page.records
             if len(rows) > MAX_METADATA_ROWS:
                 break
@@ -310,7 +323,7 @@ class D365Client:
         await self.http.aclose()
 
 
-def page_of(answer: Answer) -> Page:
+def page_of(answer: Answer, path: str) -> Page:
     """Read a collection's answer."""
     found = parsed_object(answer.body)
     records, link, count = found.get("value"), found.get("@odata.nextLink"), found.get("@odata.count")
@@ -318,7 +331,7 @@ def page_of(answer: Answer) -> Page:
         raise InvalidAnswer("F&O answered a query with something else than records.")
     if not isinstance(link, str | None) or not isinstance(count, int | None):
         raise InvalidAnswer("F&O answered a query with a link or a count that is none.")
-    return Page(records, link or None, count)
+    return Page(records, link or None, count, path)
 
 
 @contextmanager

@@ -26,7 +26,6 @@ from d365mcp.errors import (
     D365Error,
     DeadlineExceeded,
     InvalidAnswer,
-    InvalidCursor,
     OutcomeUnknown,
     Throttled,
     Unauthorized,
@@ -200,22 +199,6 @@ class D365Http:
             "x-ms-client-request-id": meter.request_id,
             "traceparent": meter.trace.traceparent(),
         }
-
-    def own_link(self, link: str) -> tuple[str, str]:
-        """Return path and query of a link F&O gave. Raises InvalidCursor where it leads elsewhere: a token goes along."""
-        own = urlsplit(self.base_url)
-        prefix = own.path.rstrip("/")
-        try:
-            found = urlsplit(link)
-        except ValueError:
-            found = urlsplit("")
-        same = (found.scheme, found.netloc.lower()) == (own.scheme, own.netloc.lower())
-        inside = found.path.startswith((f"{prefix}/data/", f"{prefix}/metadata/"))
-        if not same or not inside or "/." in found.path or "\\" in link:
-            raise InvalidCursor(
-                "F&O's link to the next page leads to another place than the environment: not followed."
-            )
-        return found.path.removeprefix(prefix), found.query
 
     async def client(self) -> httpx.AsyncClient:
         """Return the one client; building it (TLS certificates) takes tens of milliseconds, off the event loop."""

@@ -35,20 +35,23 @@ class Pages:
     read: int = 0  # pages
     rows: int = 0
     repeated: int = 0  # rows whose key came before
-    link: str | None = None
+    last: Page | None = None
     keys: set[int] = field(default_factory=set)
 
     async def next(self) -> Page | None:
         """Return the next page, None after the last one. Raises NotAllowed for records outside the bound."""
-        if self.read and self.link is None:
+        if self.last and self.last.next_link:
+            page = await self.client.next_page(self.last.next_link, self.last.path)
+        elif self.last:
             return None
-        page = await (self.client.next_page(self.link) if self.link else self.first())
+        else:
+            page = await self.first()
         self.bound.check_records(self.entity, page.records)
-        self.count = page.count if self.read == 0 else self.count
-        self.link = page.next_link
+        self.count = page.count if self.last is None else self.count
+        self.last = page
         self.read += 1
         self.rows += len(page.records)
-        if self.read > 1 or self.link:
+        if self.read > 1 or page.next_link:
             self.compare(page.records)
         return page
 

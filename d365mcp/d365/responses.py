@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from d365mcp.d365.gateways import page_meaning, said
 from d365mcp.errors import (
     BadRequest,
     Conflict,
@@ -79,13 +80,13 @@ def parsed(body: bytes) -> Any:
         return None
     is_deep = check_structure(body)
     try:
-        found = DECODER.decode(body.decode("utf-8-sig", errors="surrogatepass"))
+        found = DECODER.decode(body.decode(json.detect_encoding(body), errors="surrogatepass"))
     except RecursionError:
         raise too_deep() from None
     except ValueError:
-        told = "an HTML page" if body.lstrip()[:1] == b"<" else "something that is not JSON"
-        hint = "Check D365FO_BASE_URL: a sign-in page or a proxy may be answering." if "HTML" in told else None
-        raise InvalidAnswer(f"F&O answered with {told}.", hint=hint) from None
+        page = page_meaning(200, {}, body)
+        message, hint = page[1:] if page else ("F&O answered with something that is not JSON.", None)
+        raise InvalidAnswer(message, hint=hint) from None
     if is_deep:
         raise too_deep()
     return found
@@ -140,7 +141,8 @@ def parsed_object(body: bytes) -> dict[str, Any]:
 def error_of(answer: Answer) -> D365Error:
     """Return the error a failed answer means, with what to do about it."""
     messages = messages_of(answer.body)
-    kind, message, hint = meaning(answer.status, messages)
+    page = page_meaning(answer.status, answer.headers, answer.body)
+    kind, message, hint = page or meaning(answer.status, messages)
     waiting = answer.retry_after if answer.status in (429, 503) else None
     if answer.status == 429 and waiting is None:
         waiting = DEFAULT_RETRY_AFTER
@@ -214,12 +216,7 @@ def redirect_hint(status: int) -> str | None:
 
 def messages_of(body: bytes) -> tuple[str, ...]:
     """Return what F&O says in an error's body: the innermost message, one line per Infolog entry, no stack trace."""
-    try:
-        found = json.loads(body) if body.strip()[:1] == b"{" else {}
-    except (ValueError, RecursionError):
-        found = {}
-    text = innermost(found) if isinstance(found, dict) else ""
-    lines = [clean(part) for part in INFOLOG.split(text)]
+    lines = [clean(part) for part in INFOLOG.split(innermost(said(body)))]
     return tuple(dict.fromkeys(line for line in lines if line))[:MAX_MESSAGES]
 
 

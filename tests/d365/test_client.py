@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 
 from d365mcp.d365 import reading
 from d365mcp.d365.auth import TokenSource, scope_of
-from d365mcp.d365.client import D365Client
+from d365mcp.d365.client import D365Client, Page
 from d365mcp.d365.http import D365Http, Request
+from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.paging import Pages
 from d365mcp.d365.reading import Position, Query, Reader
 from d365mcp.errors import (
     D365Error,
@@ -73,6 +76,14 @@ class Runner:
 @pytest.fixture
 def run(simulator: Simulator) -> Runner:
     return Runner(simulator.base_url)
+
+
+GROUP_ENTITY = DataEntity("CustomerGroup", "CustomerGroups", {})
+
+
+async def every(pages: Pages) -> AsyncIterator[Page]:
+    while page := await pages.next():
+        yield page
 
 
 def groups(client: D365Client) -> Awaitable[Any]:
@@ -193,6 +204,16 @@ def test_a_failing_sign_in_says_what_to_look_at_and_is_not_kept(
         "//evil.example/data",
         "/data/../api/services",
         "{base}/data/../../x",
+        "{base}/data/%2e%2e/api/services",
+        "{base}/data/%2E%2e%2Fapi/services",
+        "{base}/data/%252e%252e/api/services",
+        "{base}/data/.%2e/api/services",
+        "{base}/data/x/..%5capi",
+        "../api/services",
+        "%2e%2e/api/services",
+        "ftp://{host}/data/CustomersV3",
+        "{base}/datax/CustomersV3",
+        "CustomersV3\\..\\x",
         "{base}/api/services/UserSessionService",
         "http://[",
     ],
@@ -203,6 +224,53 @@ def test_a_link_elsewhere_is_not_followed(run: Runner, simulator: Simulator, lin
     with pytest.raises(InvalidCursor):
         run(lambda client: client.next_page(leading))
     assert sent(simulator) == 0
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "{base}/data/CustomerGroups?$top=1",
+        "{upper}/data/CustomerGroups?$top=1",
+        "{base}/Data/CustomerGroups?$top=1",
+        "https://{name}:443/data/CustomerGroups?$top=1",
+        "https://{name}/data/CustomerGroups?$top=1",
+        "//{host}/data/CustomerGroups?$top=1",
+        "/data/CustomerGroups?$top=1",
+        "CustomerGroups?$top=1",
+        "?$top=1",
+    ],
+)
+def test_a_link_into_our_own_data_is_followed_on_our_own_base(run: Runner, simulator: Simulator, link: str) -> None:
+    host = simulator.base_url.removeprefix("http://")
+    replaced = {
+        "base": simulator.base_url,
+        "upper": simulator.base_url.upper(),
+        "host": host,
+        "name": host.split(":")[0],
+    }
+    leading = re.sub(r"\{(\w+)\}", lambda found: replaced[found[1]], link)
+    page = run(lambda client: client.next_page(leading, "/data/CustomerGroups"))
+    assert len(page.records) == 1
+    (request,) = simulator.log("/data")
+    assert (request["path"], request["query"]) == ("/data/CustomerGroups", "$top=1")
+
+
+def test_a_relative_link_is_followed_where_it_was_given(run: Runner, simulator: Simulator) -> None:
+    for entity_set, link in (("CustomerGroups", "?$top=1"), ("CustomerGroups", "VendorGroups?$top=1")):
+        first = {"value": [{"dataAreaId": "usmf"}], "@odata.nextLink": link}
+        simulator.fault(f"/data/{entity_set}", status=200, body=first)
+
+        async def read(client: D365Client) -> int:
+            pages = Pages(client, GROUP_ENTITY, GROUPS)
+            return len([page async for page in every(pages)])
+
+        assert run(read) == 2
+    assert [request["path"] for request in simulator.log("/data/")] == [
+        "/data/CustomerGroups",
+        "/data/CustomerGroups",
+        "/data/CustomerGroups",
+        "/data/VendorGroups",
+    ]
 
 
 @pytest.mark.parametrize("name", ["../api", "Customers V3", "CustomersV3?x=1", "CustomersV3/x", "", "Ä"])
