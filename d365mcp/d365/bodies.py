@@ -9,8 +9,10 @@ from typing import Any
 
 from d365mcp.d365.literals import body_value
 from d365mcp.d365.models import DataEntity, EntityProperty
-from d365mcp.d365.names import property_named, shown
+from d365mcp.d365.names import find_property, property_named, shown, unknown_properties
 from d365mcp.errors import InvalidArgument
+
+MOST_PROBLEMS = 20
 
 
 def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool) -> tuple[dict[str, Any], list[str]]:
@@ -21,15 +23,21 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
     body: dict[str, Any] = {}
     notes: list[str] = []
     problems = [f"{entity.entity_set} is read-only."] if entity.is_read_only else []
+    unknown = [name for name in record if not name.startswith("@odata.") and find_property(name, entity) is None]
+    if unknown:
+        error = unknown_properties(unknown, entity)
+        problems += [error.message, str(error.hint)]
     for name, value in record.items():
+        if name in unknown:
+            continue
         if name.startswith("@odata."):
             notes.append(f"{shown(name)} left out")
             continue
         try:
             prop = writable(name, entity, creating=creating)
             taken = checked_value(value, prop, entity)
-        except InvalidArgument as error:
-            problems += [told for told in (error.message, error.hint) if told and told not in problems]
+        except InvalidArgument as wrong:
+            problems += [text for text in (wrong.message, wrong.hint) if text and text not in problems]
             continue
         if prop.name in body:
             problems.append(f"{prop.name} is given twice.")
@@ -38,7 +46,8 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
             notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(understood)}")
         body[prop.name] = taken
     if problems or not body:
-        raise InvalidArgument(" ".join(problems) or "Name at least one property to write.")
+        more = f" And {len(problems) - MOST_PROBLEMS} more." if len(problems) > MOST_PROBLEMS else ""
+        raise InvalidArgument(" ".join(problems[:MOST_PROBLEMS]) + more or "Name at least one property to write.")
     return body, [*notes, *(missing_note(body, entity) if creating else ())]
 
 

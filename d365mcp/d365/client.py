@@ -21,7 +21,7 @@ from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
 from d365mcp.d365.names import identifier
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.d365.responses import Answer, count_of, parsed, parsed_object
+from d365mcp.d365.responses import LONG_BYTES, Answer, count_of, parsed, parsed_object
 from d365mcp.errors import D365Error, InvalidAnswer, NotFound
 from d365mcp.events import current_operation
 
@@ -32,8 +32,6 @@ COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,10}")
 # What the answer of each kind may take of the memory.
 MAX_SCHEMA_BYTES = 8 * 1024 * 1024
 MAX_LABEL_BYTES = 64 * 1024
-# What takes longer to parse than others should wait.
-LONG_BYTES = 256 * 1024
 MAX_LABEL_CHARS = 2_000
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 MAX_METADATA_ROWS = 100_000

@@ -1,13 +1,14 @@
 """Names in requests: put right where the schema knows them, refused where they are none. Performs no I/O."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, NavigationProperty
 from d365mcp.errors import InvalidArgument, UnknownName, close_names
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}", re.ASCII)
 MOST_LINKS = 15
+MOST_SUGGESTIONS = 5
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -36,32 +37,42 @@ def shown(value: object) -> str:
 
 def property_named(name: str, entity: DataEntity) -> EntityProperty:
     """Return a property by its name in any case. Raises UnknownName with the close ones."""
+    if (found := find_property(name, entity)) is None:
+        raise unknown_property(name, entity)
+    return found
+
+
+def find_property(name: str, entity: DataEntity) -> EntityProperty | None:
     refuse_unwritable("A property's name", name)
     found = entity.names_by_folded.get(name.casefold())
-    if found is None:
-        hint = f"d365fo_get_entity_schema lists the properties of {entity.entity_set}."
-        if name.casefold() == COMPANY.casefold():
-            hint = f"{entity.entity_set} is shared by all companies: leave the company out."
-        if name == "*":
-            hint = "Name those you need. d365fo_get_entity_record without select shows all of one record."
-        raise UnknownName("property", name, close_names(name, entity.properties), hint=hint)
-    return entity.properties[found]
+    return entity.properties[found] if found else None
+
+
+def unknown_property(name: str, entity: DataEntity) -> UnknownName:
+    hint = f"d365fo_get_entity_schema lists the properties of {entity.entity_set}."
+    if name.casefold() == COMPANY.casefold():
+        hint = f"{entity.entity_set} is shared by all companies: leave the company out."
+    if name == "*":
+        hint = "Name those you need. d365fo_get_entity_record without select shows all of one record."
+    return UnknownName("property", name, close_names(name, entity.properties), hint=hint)
 
 
 def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityProperty]:
     """Return several properties. Raises UnknownName, or InvalidArgument that reports all the unknown ones."""
-    found: list[EntityProperty] = []
-    unknown: list[UnknownName] = []
-    for name in names:
-        try:
-            found.append(property_named(name, entity))
-        except UnknownName as error:
-            unknown.append(error)
-    if len(unknown) == 1:
-        raise unknown[0]
-    if unknown:
-        raise InvalidArgument(" ".join(error.message for error in unknown), hint=unknown[0].hint)
-    return found
+    found = {name: find_property(name, entity) for name in names}
+    if unknown := [name for name, prop in found.items() if prop is None]:
+        raise unknown_properties(unknown, entity)
+    return [prop for prop in found.values() if prop]
+
+
+def unknown_properties(names: Sequence[str], entity: DataEntity) -> InvalidArgument:
+    """Return one error for all the names: close ones for the first few, for it takes time to look for them."""
+    errors = [unknown_property(name, entity) for name in names[:MOST_SUGGESTIONS]]
+    if len(names) == 1:
+        return errors[0]
+    more = len(names) - len(errors)
+    rest = f" There is none by {more} other names, too." if more else ""
+    return InvalidArgument(" ".join(error.message for error in errors) + rest, hint=errors[0].hint)
 
 
 def navigation_named(name: str, entity: DataEntity) -> NavigationProperty:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from d365mcp.d365.gateways import page_meaning, said
+from d365mcp.d365.pieces import decoded
 from d365mcp.errors import (
     BadRequest,
     Conflict,
@@ -36,6 +37,9 @@ LONGEST_RETRY_AFTER = 86_400.0
 MAX_DEPTH = 100
 MAX_CONTAINERS = 300_000
 MAX_VALUES = 3_000_000
+# A body that takes longer to parse than others should wait, and how much of it is looked at in one go.
+LONG_BYTES = 256 * 1024
+SLICE_BYTES = 1024 * 1024
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TEXT = re.compile(rb'"[^"]*"')
 
@@ -80,7 +84,9 @@ def parsed(body: bytes) -> Any:
         return None
     is_deep = check_structure(body)
     try:
-        found = DECODER.decode(body.decode(json.detect_encoding(body), errors="surrogatepass"))
+        text = body.decode(json.detect_encoding(body), errors="surrogatepass")
+        is_long = len(body) > LONG_BYTES and text.lstrip()[:1] == "{"
+        found = decoded(text, DECODER) if is_long else DECODER.decode(text)
     except RecursionError:
         raise too_deep() from None
     except ValueError:
@@ -94,7 +100,8 @@ def parsed(body: bytes) -> Any:
 
 def check_structure(body: bytes) -> bool:
     """Return whether JSON is nested beyond MAX_DEPTH. Raises InvalidAnswer for more values than memory should hold."""
-    brackets = body.translate(None, NOT_BRACKETS)
+    slices = (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))
+    brackets = b"".join(each.translate(None, NOT_BRACKETS) for each in slices)
     many = len(brackets) > 2 * MAX_CONTAINERS or (len(body) > MAX_VALUES and body.count(b",") > MAX_VALUES)
     if not many and not peeled(brackets):
         return False

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import NAMESPACE, Action, DataEntity
-from d365mcp.d365.names import identifier
+from d365mcp.d365.names import MOST_SUGGESTIONS, identifier
 from d365mcp.errors import InvalidArgument, NotFound, UnknownName, close_names, or_list
 from d365mcp.tools.keys import complete_key
 from d365mcp.tools.parameters import EntityName, Key
@@ -135,10 +135,12 @@ def check_parameters(action: Action, given: dict[str, Any]) -> None:
     """Raise InvalidArgument naming all parameters that are unknown or missing."""
     known = [parameter.name for parameter in action.parameters]
     problems = []
-    for name in given:
-        if name not in known:
-            close = close_names(name, known)
-            problems.append(f'no parameter "{name[:80]}"' + (f" (did you mean {or_list(close)}?)" if close else ""))
+    unknown = [name for name in given if name not in known]
+    for name in unknown[:MOST_SUGGESTIONS]:
+        close = close_names(name, known)
+        problems.append(f'no parameter "{name[:80]}"' + (f" (did you mean {or_list(close)}?)" if close else ""))
+    if len(unknown) > MOST_SUGGESTIONS:
+        problems.append(f"nor by {len(unknown) - MOST_SUGGESTIONS} other names")
     problems += [f"{name} is missing" for name in known if name not in given]
     if problems:
         raise InvalidArgument(f"{action.name}: {'; '.join(problems)}. It takes {', '.join(known) or 'none'}.")

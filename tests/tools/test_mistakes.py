@@ -1,5 +1,6 @@
 """Mistakes people and models make: each answer names the mend."""
 
+import time
 from typing import Any
 
 import httpx
@@ -130,3 +131,27 @@ def test_a_statement_that_cannot_be_read_is_told_where_and_without_the_parsers_i
     message = reader.refuse("query_sql", sql="SELEC * FROM CustomersV3")["message"]
     assert "at FROM in line 1, column 12" in message
     assert "<" not in message
+
+
+MANY = [f"Organization{'x' * (number % 7)}Name{number}" for number in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("query_entities", {"select": MANY}),
+        ("get_entity_record", {"key": {"dataAreaId": "usmf", "CustomerAccount": "US-001"}, "select": MANY}),
+        ("create_entity_record", {"data": dict.fromkeys(MANY, "x")}),
+        ("batch", {"operations": [{"operation": "create", **CUSTOMERS, "data": dict.fromkeys(MANY, "x")}]}),
+    ],
+)
+def test_many_unknown_names_are_answered_at_once(writer: Served, tool: str, arguments: dict[str, Any]) -> None:
+    """Looking for close names among 309 takes milliseconds for each."""
+    named = {} if tool == "batch" else CUSTOMERS
+    writer.call("query_entities", **CUSTOMERS, top=1)
+    began = time.monotonic()
+    message = writer.refuse(tool, **named, **arguments)["message"]
+    assert time.monotonic() - began < 2.5
+    assert message.count("Did you mean OrganizationName") == 5
+    assert "395 other names" in message
+    assert len(message) < 1_500
