@@ -22,7 +22,18 @@ from d365mcp.d365.filters import (
     Property,
     filter_text,
 )
-from d365mcp.d365.literals import INTEGERS, Value, any_moment, day_of, decimal_of, empty, kind_of, typed
+from d365mcp.d365.literals import (
+    DECIMALS,
+    INTEGERS,
+    Value,
+    any_moment,
+    day_of,
+    decimal_of,
+    empty,
+    kind_of,
+    typed,
+    written,
+)
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntityProperty
 from d365mcp.d365.moments import at_noon, in_months, in_time, in_year, midnight_advice
 from d365mcp.d365.names import identifier, navigation_named, property_named, shown
@@ -334,12 +345,31 @@ class Checker:
                 column, prop = self.column(path)
                 return column, "unknown" if prop is None else prop.enumeration or kind_of(prop)
             case Arithmetic(operator, left, right):
-                return Arithmetic(operator, self.number(left), self.number(right)), "number"
+                return self.arithmetic(operator, self.number(left), self.number(right)), "number"
             case Literal(int() | Decimal() as number) if fits(number):
                 return Literal(number), "number"
             case Call():
                 raise no_function(expression)
         raise InvalidArgument(f"{clipped(filter_text(expression))} can be neither compared nor computed with.")
+
+    def arithmetic(self, operator: str, left: Expression, right: Expression) -> Expression:
+        """Return what is computed; `div` stays between whole numbers, every other division is `divby`.
+
+        F&O documents divby, which its OData library cannot read: it is written as a div with a fraction in it.
+        """
+        has_fraction = self.has_fraction(left) or self.has_fraction(right)
+        if operator == "divby" and not has_fraction:
+            return Arithmetic("divby", Arithmetic("mul", left, Literal(Decimal("1.0"))), right)
+        return Arithmetic("divby" if operator == "div" and has_fraction else operator, left, right)
+
+    def has_fraction(self, expression: Expression) -> bool:
+        """Return whether F&O computes a value with fractions, as far as its type is known here."""
+        match expression:
+            case Property(path):
+                return path in self.entity.properties and self.entity.properties[path].type_name in DECIMALS
+            case Literal(Decimal() as number):
+                return "." in written(number)
+        return any(map(self.has_fraction, expression.parts))
 
     def number(self, expression: Expression) -> Expression:
         operand, kind = self.operand(expression)

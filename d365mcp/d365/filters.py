@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from uuid import UUID
@@ -240,6 +240,8 @@ def computed(expression: Arithmetic, record: Mapping[str, Any]) -> Decimal | Non
                 return left * right
             case "mod":
                 return left % right
+            case "div":  # of whole numbers
+                return (left / right).to_integral_value(ROUND_DOWN)
         return left / right
     except ArithmeticError:
         return None

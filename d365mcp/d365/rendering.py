@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from d365mcp.d365.filters import (
     And,
+    Arithmetic,
     Call,
     Comparison,
     Expression,
@@ -62,6 +63,16 @@ def in_fo_terms(expression: Expression, *, nulls_here: bool = False) -> Expressi
             return None
         case Not(Call() as call):
             return Comparison("ne", *pattern(call))
+        case Comparison(operator, left, right):
+            return Comparison(operator, divided(left), divided(right))
+    return expression
+
+
+def divided(expression: Expression) -> Expression:
+    """Return what is computed with the one division that F&O's OData library reads."""
+    match expression:
+        case Arithmetic(operator, left, right):
+            return Arithmetic("div" if operator == "divby" else operator, divided(left), divided(right))
     return expression
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from d365mcp.d365.filters import Comparison, Literal, Property
+from d365mcp.d365.filters import Comparison, Literal, Property, matches
 from d365mcp.d365.odata import QueryOptions, Translation, translate_filter
 from d365mcp.errors import InvalidArgument, UnknownName
 from tests.d365.entities import CURRENCIES, CUSTOMERS
@@ -423,6 +423,39 @@ def test_dates_without_a_lower_end_are_told_to_include_the_empty_ones() -> None:
 def test_a_tree_is_translated_like_the_text_it_stands_for() -> None:
     tree = Comparison("ge", Property("shippingdate"), Literal(datetime(2026, 7, 14, tzinfo=UTC)))
     assert translate_filter(tree, CUSTOMERS).filters == ("ShippingDate ge 2026-07-14T00:00:00Z",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CreditLimit divby 2 gt 1", "CreditLimit div 2 gt 1"),
+        ("Visits divby 2 eq 1.5", "Visits mul 1.0 div 2 eq 1.5"),
+        ("Visits divby 2.0 eq 1.5", "Visits div 2.0 eq 1.5"),
+        ("Visits divby RecordId lt 1", "Visits mul 1.0 div RecordId lt 1"),
+        ("(Visits add 1) divby 2 eq 1.5", "(Visits add 1) mul 1.0 div 2 eq 1.5"),
+        ("1 divby Visits eq 0.5", "1 mul 1.0 div Visits eq 0.5"),
+        ("CustomerGroup/Size divby 2 eq 1.5", "CustomerGroup/Size mul 1.0 div 2 eq 1.5"),
+        ("Visits div 2 divby 2 eq 0.5", "Visits div 2 mul 1.0 div 2 eq 0.5"),
+        ("CreditLimit sub 10 divby 4 eq 1", "CreditLimit sub 10 mul 1.0 div 4 eq 1"),
+    ],
+)
+def test_a_division_with_a_rest_is_written_as_f_and_os_library_reads_it(text: str, expected: str) -> None:
+    translation = translate_filter(text, CUSTOMERS)
+    assert translation.filters == (expected,)
+    assert translation.notes == (f"{text} → {expected}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Visits div 2 eq 1", True),
+        ("Visits divby 2 eq 1.5", True),
+        ("Visits divby 2 eq 1", False),
+        ("Visits div 2.0 eq 1.5", True),
+    ],
+)
+def test_whole_numbers_are_divided_here_as_there(text: str, found: bool) -> None:
+    assert matches(translate_filter(text, CUSTOMERS).expression, {"Visits": 3}) is found
 
 
 def parts_of(translation: Translation) -> list[set[str]]:
