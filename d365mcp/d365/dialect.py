@@ -9,6 +9,7 @@ from datetime import date, time
 from decimal import Decimal
 from uuid import UUID
 
+from d365mcp.d365.dates import at_noon, in_months, in_time, in_year, midnight_advice
 from d365mcp.d365.filters import (
     And,
     Arithmetic,
@@ -35,7 +36,6 @@ from d365mcp.d365.literals import (
     written,
 )
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntityProperty
-from d365mcp.d365.moments import at_noon, in_months, in_time, in_year, midnight_advice
 from d365mcp.d365.names import identifier, navigation_named, property_named, shown
 from d365mcp.d365.rendering import fo_text, has_wildcard
 from d365mcp.errors import InvalidArgument, UnknownName, close_names

@@ -20,7 +20,7 @@ from d365mcp.tools.tool import ToolContext
 Records = Sequence[Mapping[str, Any]]
 
 LOOKED_AT = 50
-SHOWN = 3
+NAMED = 3
 ALIKE = 0.6
 MAX_TEXT = 60
 MAX_START = 6  # letters that the beginnings have in common
@@ -49,10 +49,10 @@ async def why_empty(context: ToolContext, plan: Plan) -> list[str]:
     if same and (not company or company in homes):
         return [f"{nothing} meets all conditions, although {name} {quoted(value)} is there"]
     if homes:
-        return [f"{nothing} with {name} {quoted(value)}: it is in {or_list(homes[:SHOWN])}"]
+        return [f"{nothing} with {name} {quoted(value)}: it is in {or_list(homes[:NAMED])}"]
     near = closest([str(record.get(name)) for record in found if not company or record.get(COMPANY) == company], value)
-    told = f": near it {'is' if len(near) == 1 else 'are'} {', '.join(map(quoted, near))}" if near else ""
-    return [f"{nothing} with {name} {quoted(value)}{told}"]
+    hint = f": near it {'is' if len(near) == 1 else 'are'} {', '.join(map(quoted, near))}" if near else ""
+    return [f"{nothing} with {name} {quoted(value)}{hint}"]
 
 
 def equalities(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -118,9 +118,9 @@ def closest(texts: Iterable[str], value: str) -> list[str]:
     known = dict.fromkeys(texts)
     wanted = bare(value)
     if equal := [text for text in known if bare(text) == wanted]:
-        return equal[:SHOWN]
+        return equal[:NAMED]
     ranked = sorted(known, key=lambda text: -likeness(text, value))
-    return [text for text in ranked if likeness(text, value) >= ALIKE or wanted in bare(text)][:SHOWN]
+    return [text for text in ranked if likeness(text, value) >= ALIKE or wanted in bare(text)][:NAMED]
 
 
 def bare(text: str) -> str:

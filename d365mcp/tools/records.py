@@ -80,7 +80,9 @@ async def query_entities(
         include_etag=include_etag,
     )
     if cursor is None:
-        return await page_of(context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, seen=skip), format)
+        return await page_of(
+            context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, passed=skip), format
+        )
     return await page_of(context, entity, await reopened(context, entity, asked, skip, cursor), format)
 
 
@@ -91,7 +93,7 @@ class Walk:
     asked: Asked
     position: Position
     wanted: int
-    seen: int
+    passed: int
     begun: bool = False
 
     def state(self, entity: DataEntity) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class Walk:
             "asked": asked,
             "position": position,
             "wanted": self.wanted,
-            "seen": self.seen,
+            "passed": self.passed,
         }
 
 
@@ -114,7 +116,7 @@ async def reopened(context: ToolContext, entity: DataEntity, asked: Asked, skip:
         raise InvalidCursor(f"This cursor belongs to {state['entity']}, not to {entity.entity_set}.")
     if any(state["asked"].get(name) != value for name, value in asked.state().items()) or skip:
         raise InvalidCursor("A cursor goes on with its own query: give entity_name, cursor and format, nothing else.")
-    return Walk(Asked(**state["asked"]), position_of(state["position"]), state["wanted"], state["seen"], begun=True)
+    return Walk(Asked(**state["asked"]), position_of(state["position"]), state["wanted"], state["passed"], begun=True)
 
 
 async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: Format) -> QueryResult:
@@ -136,7 +138,7 @@ async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: 
         walk,
         position=page.following(),
         wanted=(walk.wanted - len(page.records)) if walk.asked.top else walk.wanted,
-        seen=walk.seen + len(page.records),
+        passed=walk.passed + len(page.records),
         # The pages are of one company, whatever becomes of the user's default one in between.
         asked=replace(
             walk.asked, unordered=reader.query.unordered, company=walk.asked.company or pinned(plan, company)
@@ -176,11 +178,11 @@ async def doubts(context: ToolContext, reading: "Reading", walk: Walk) -> list[s
     if reader.query.unordered and (page.more or reader.pages > 1):
         refuses = f"{plan.query.entity.entity_set} refuses the order of its key"
         notes.append(f"{refuses}: pages go by number, and a record may come twice or be left out between them")
-    if not page.records and not page.more and not reading.walk.begun and not walk.seen:
+    if not page.records and not page.more and not reading.walk.begun and not walk.passed:
         notes += await why_empty(context, plan)
     elif plan.countable and reader.exhausted and (reading.walk.begun or reader.pages > 1):
         options = plan.query.options(Position(), 1)
-        note = await difference(context.d365, plan.query.entity.entity_set, options, walk.seen, reader.repeated)
+        note = await difference(context.d365, plan.query.entity.entity_set, options, walk.passed, reader.repeated)
         notes += [note] if note else []
     return notes
 

@@ -1,14 +1,14 @@
 """What a comparison with a date or a time means, as a table, and by brute force against a simulated F&O.
 
-F&O keeps a Date at noon UTC and a UtcDateTime at its moment.
+F&O keeps a Date at noon UTC and a UtcDateTime at its instant.
 
 | literal | on a Date | on a UtcDateTime |
 |---|---|---|
 | `2026-07-14` | that day | that day in UTC, from midnight to midnight |
-| a midnight or a noon | eq, ne: its day; else: before the day's noon, or at it | that moment |
-| F&O's own noon in another zone | its day | that moment |
-| any other time | eq, ne: refused; else: before or after its day's noon | that moment |
-| with a zone | by the calendar of that zone: no zone moves the day | that moment |
+| a midnight or a noon | eq, ne: its day; else: before the day's noon, or at it | that instant |
+| F&O's own noon in another zone | its day | that instant |
+| any other time | eq, ne: refused; else: before or after its day's noon | that instant |
+| with a zone | by the calendar of that zone: no zone moves the day | that instant |
 | without one | as in UTC | as in UTC |
 """
 
@@ -32,7 +32,7 @@ ZONES = ["", "Z", "+00:00", "+02:00", "+05:30", "+12:00", "+12:45", "+13:00", "+
 LITERALS = ["2026-07-14", *(f"2026-07-14T{clock}{zone}" for clock in TIMES for zone in ZONES)]
 OWN_NOONS = ["2026-07-14T14:00:00+02:00", "2026-07-14T23:59:00+11:59", "2026-07-14T00:00:00-12:00"]
 
-MOMENTS: dict[str, Any] = {
+TIMES_KEPT: dict[str, Any] = {
     "entitySet": "Moments",
     "publicEntityName": "Moment",
     "keys": ["Number"],
@@ -49,8 +49,8 @@ MOMENTS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def moments() -> Iterator[Table]:
-    running = Simulator.start({"entities": [MOMENTS]})
+def kept_times() -> Iterator[Table]:
+    running = Simulator.start({"entities": [TIMES_KEPT]})
     with running.client() as client:
         yield Table(client, "Moments", ("Number", "Day", "At"))
     running.stop()
@@ -60,8 +60,8 @@ def day_rule(operator: str, literal: str, day: date) -> bool | None:
     """Return whether a Date is found; None where the question has no answer."""
     written, _, clock = literal.partition("T")
     local = time.fromisoformat(re.sub(r"(Z|[+-]\d\d:\d\d)$", "", clock) or "12:00")
-    moment = datetime.fromisoformat(literal) if clock else None
-    if moment and moment.tzinfo and moment.astimezone(UTC).isoformat() == f"{written}T12:00:00+00:00":
+    instant = datetime.fromisoformat(literal) if clock else None
+    if instant and instant.tzinfo and instant.astimezone(UTC).isoformat() == f"{written}T12:00:00+00:00":
         local = time(12)
     if operator in ("eq", "ne"):
         return OPERATORS[operator](f"{day}", written) if local in (time(0), time(12)) else None
@@ -69,30 +69,30 @@ def day_rule(operator: str, literal: str, day: date) -> bool | None:
     return bool(OPERATORS[operator](noon, datetime.combine(date.fromisoformat(written), local)))
 
 
-def moment_rule(operator: str, literal: str, at: datetime) -> bool:
+def time_rule(operator: str, literal: str, at: datetime) -> bool:
     if "T" not in literal:
         return bool(OPERATORS[operator](f"{at:%Y-%m-%d}", literal))
-    moment = datetime.fromisoformat(literal)
-    return bool(OPERATORS[operator](at, moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
+    instant = datetime.fromisoformat(literal)
+    return bool(OPERATORS[operator](at, instant if instant.tzinfo else instant.replace(tzinfo=UTC)))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_a_date_is_compared_by_the_calendar_of_whoever_writes_the_filter(moments: Table, operator: str) -> None:
+def test_a_date_is_compared_by_the_calendar_of_whoever_writes_the_filter(kept_times: Table, operator: str) -> None:
     for literal in [*LITERALS, *OWN_NOONS]:
-        wanted = [day_rule(operator, literal, date.fromisoformat(each["Day"][:10])) for each in moments.records]
+        wanted = [day_rule(operator, literal, date.fromisoformat(each["Day"][:10])) for each in kept_times.records]
         if None in wanted:
             with pytest.raises(InvalidArgument, match="write 2026-07-14 instead"):
-                moments.query(f"Day {operator} {literal}")
+                kept_times.query(f"Day {operator} {literal}")
             continue
-        found = moments.query(f"Day {operator} {literal}")
-        assert found == [each for each, kept in zip(moments.records, wanted, strict=True) if kept], literal
+        found = kept_times.query(f"Day {operator} {literal}")
+        assert found == [each for each, kept in zip(kept_times.records, wanted, strict=True) if kept], literal
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_a_time_is_compared_as_a_moment_and_a_day_as_all_of_it(moments: Table, operator: str) -> None:
+def test_a_time_is_compared_as_a_moment_and_a_day_as_all_of_it(kept_times: Table, operator: str) -> None:
     for literal in [*LITERALS, *OWN_NOONS]:
-        found = moments.query(f"At {operator} {literal}")
+        found = kept_times.query(f"At {operator} {literal}")
         wanted = [
-            each for each in moments.records if moment_rule(operator, literal, datetime.fromisoformat(each["At"]))
+            each for each in kept_times.records if time_rule(operator, literal, datetime.fromisoformat(each["At"]))
         ]
         assert found == wanted, literal

@@ -10,7 +10,7 @@ CUSTOMERS = {"entity_name": "CustomersV3", "select": ["CustomerAccount", "Organi
 ORDERS = {"entity_name": "SalesOrderHeadersV2", "select": ["SalesOrderNumber"]}
 
 
-def told(reader: Served, asked: dict[str, Any], **more: Any) -> str:
+def note_of(reader: Served, asked: dict[str, Any], **more: Any) -> str:
     """Return the note of a query that finds nothing."""
     result = reader.call("query_entities", **asked, **more)
     assert result["records"] == []
@@ -42,18 +42,18 @@ def told(reader: Served, asked: dict[str, Any], **more: Any) -> str:
 def test_an_equality_that_finds_nothing_is_told_with_what_is_near(
     reader: Served, asked: dict[str, Any], more: dict[str, Any], note: str
 ) -> None:
-    assert note in told(reader, asked, **more)
+    assert note in note_of(reader, asked, **more)
 
 
 def test_looking_costs_one_call(reader: Served) -> None:
-    told(reader, CUSTOMERS, filter="CustomerAccount eq 'US-0001'")
+    note_of(reader, CUSTOMERS, filter="CustomerAccount eq 'US-0001'")
     assert len(reader.requests()) == 2
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 403}, {"kind": "slow", "seconds": 30}])
 def test_a_look_that_fails_costs_nothing_but_what_it_would_tell(reader: Served, fault: dict[str, Any]) -> None:
     reader.simulator.fault("/data/CustomersV3", after_n=1, times=5, **fault)
-    note = told(reader, CUSTOMERS, filter="CustomerAccount eq 'US-0001'")
+    note = note_of(reader, CUSTOMERS, filter="CustomerAccount eq 'US-0001'")
     assert note == "no CustomersV3 in usmf with CustomerAccount 'US-0001'"
 
 
@@ -123,4 +123,4 @@ def test_a_pattern_that_finds_much_is_not_read_to_its_end_for_a_star(reader: Ser
 
 
 def test_a_pattern_that_finds_nothing_says_so(reader: Served) -> None:
-    assert "with OrganizationName 'zzz*'" in told(reader, CUSTOMERS, filter="OrganizationName eq 'zzz*'")
+    assert "with OrganizationName 'zzz*'" in note_of(reader, CUSTOMERS, filter="OrganizationName eq 'zzz*'")
