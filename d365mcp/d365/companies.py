@@ -70,7 +70,7 @@ class CompanyScope:
     filter: str = ""
     notes: tuple[str, ...] = ()
     companies: frozenset[str] | None = None  # those the records are of, where that is known
-    is_default: bool = False  # F&O chooses: the caller's default company
+    is_default: bool = False  # nobody named a company: it is the caller's default one
 
     @property
     def company(self) -> str | None:
@@ -78,14 +78,11 @@ class CompanyScope:
         return next(iter(self.companies)) if self.companies and len(self.companies) == 1 else None
 
     def named(self, bound: CompanyBound, default_company: str) -> "CompanyScope":
-        """Return the scope that names the default company where there is a bound: by F&O's choice it may be another one.
-
-        F&O's answer to "which is it" may be minutes old.
-        """
-        if not (bound.allowed and self.is_default):
-            return self
+        """Return the scope that names the default company. F&O's answer to "which is it" may be minutes old: left to F&O,
+        it may be another one by now."""
         bound.check([default_company])
-        return CompanyScope(True, company_filter([default_company]), self.notes, frozenset({default_company.lower()}))
+        companies = frozenset({default_company.lower()})
+        return CompanyScope(True, company_filter([default_company]), self.notes, companies, is_default=True)
 
 
 def scope_read(

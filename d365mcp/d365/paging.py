@@ -5,6 +5,7 @@ them (https://github.com/OData/WebApi/issues/1135).
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -18,6 +19,8 @@ from d365mcp.events import current_operation
 
 # What is only worth knowing may take this long.
 GLANCE_SECONDS = 5.0
+
+ORDER = re.compile(r"order ?by|sort", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -56,23 +59,30 @@ class Pages:
         return page
 
     async def first(self) -> Page:
-        """Read the first page, in the order of the key unless F&O refuses an order that nobody asked for.
+        """Read the first page, in the order of the key unless F&O refuses an order that nobody asked for."""
+        entity_set, ordered = self.entity.entity_set, in_key_order(self.options, self.entity)
+        if self.unordered or ordered == self.options:
+            return await self.client.query(entity_set, self.options)
+        try:
+            return await self.client.query(entity_set, ordered)
+        except BadRequest as refused:
+            if not self.may_be_about_order(refused):
+                raise
+            refusal = refused
+        try:
+            page = await self.client.query(entity_set, self.with_keys())
+        except BadRequest:
+            raise refusal from None
+        self.unordered = True
+        return page
 
-        That some sets refuse an order by an enumeration is what users say; which ones is nowhere written.
+    def may_be_about_order(self, refusal: BadRequest) -> bool:
+        """Return whether a set may have refused the order of its key.
+
+        Users say that some sets do so where an enumeration is in it; neither the sets nor the words are written anywhere.
         """
-        ordered = in_key_order(self.options, self.entity)
-        if not self.unordered and ordered != self.options:
-            try:
-                return await self.client.query(self.entity.entity_set, ordered)
-            except BadRequest as refused:
-                refusal = refused
-            try:
-                page = await self.client.query(self.entity.entity_set, self.with_keys())
-            except BadRequest:
-                raise refusal from None
-            self.unordered = True
-            return page
-        return await self.client.query(self.entity.entity_set, self.options)
+        named = any(ORDER.search(message) for message in refusal.messages)
+        return named or any(prop.enumeration for prop in self.entity.key)
 
     def with_keys(self) -> QueryOptions:
         """Return the options with the key among the columns: without an order, records are told apart by it."""

@@ -101,7 +101,7 @@ async def placed(
     """Return where an action is; like any record, one of another company is found across companies only."""
     if entity is None or not key:
         return Place(entity.entity_set if entity else None), ()
-    key, notes = await complete_key(context, entity, key, None, fresh=True)
+    key, notes = await complete_key(context, entity, key, None)
     return Place(entity.entity_set, key_predicate(entity, key), entity.has_company), notes
 
 

@@ -126,7 +126,7 @@ async def update_entity_record(
 ) -> ChangeResult:
     """Change some properties of a record."""
     entity = await context.catalog.entity(entity_name)
-    change = await checked_update(context, entity, key, data, if_match, company, fresh=True)
+    change = await checked_update(context, entity, key, data, if_match, company)
     if dry_run:
         return rehearsed(change)
     async with audited(context, "d365fo_update_entity_record", entity.entity_set, change.key):
@@ -169,7 +169,7 @@ async def delete_entity_record(
 ) -> ChangeResult:
     """Delete a record for good."""
     entity = await context.catalog.entity(entity_name)
-    change = await checked_delete(context, entity, key, if_match, company, fresh=True)
+    change = await checked_delete(context, entity, key, if_match, company)
     if dry_run:
         return rehearsed(change)
     if not confirm:
@@ -260,8 +260,8 @@ async def checked_part(context: ToolContext, place: int, part: Operation) -> Cha
             return await checked_create(context, entity, needed(data, "data"), None)
         key = needed(key, "key")
         if part["operation"] == "update":
-            return await checked_update(context, entity, key, needed(data, "data"), if_match)
-        return await checked_delete(context, entity, key, if_match)
+            return await checked_update(context, entity, key, needed(data, "data"), if_match, fresh=False)
+        return await checked_delete(context, entity, key, if_match, fresh=False)
     except InvalidArgument as error:
         error.message = f"Operation {place}: {error.message}"
         error.args = (error.message,)
@@ -292,7 +292,7 @@ async def checked_update(
     if_match: str | None,
     company: str | None = None,
     *,
-    fresh: bool = False,
+    fresh: bool = True,
 ) -> Change:
     check_writable(context, entity)
     check_etag(if_match)
@@ -315,7 +315,7 @@ async def checked_delete(
     if_match: str | None,
     company: str | None = None,
     *,
-    fresh: bool = False,
+    fresh: bool = True,
 ) -> Change:
     check_writable(context, entity)
     check_etag(if_match)

@@ -18,7 +18,7 @@ def no_record(entity: DataEntity) -> str:
 
 
 async def complete_key(
-    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], company: str | None, *, fresh: bool = False
+    context: ToolContext, entity: DataEntity, key: Mapping[str, Any], company: str | None, *, fresh: bool = True
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the key with its company, and a note where that is the user's default one; `fresh` asks which it is now."""
     completed = with_company(entity, key, company)

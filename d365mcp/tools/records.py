@@ -163,7 +163,7 @@ def pinned(plan: Plan, company: str | None) -> str | None:
 
 async def company_read(context: ToolContext, entity: DataEntity, plan: Plan, page: "Page") -> str | None:
     """Return the company of all records, where there is one: of the default one the records tell, or F&O, asked anew."""
-    if not entity.has_company or not plan.scope.is_default:
+    if plan.scope.company or not plan.scope.is_default:
         return plan.scope.company
     return next(iter(page.companies), None) or (await context.d365.session(fresh=True)).company
 

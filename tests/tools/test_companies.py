@@ -143,6 +143,15 @@ def test_no_row_of_a_forbidden_company_is_read_after_the_default_one_changed(bou
     assert all("cross-company=true" in request["query"] for request in bound.requests("/data/customersv3"))
 
 
+def test_a_bounded_walk_stays_in_the_company_it_began_in(bound: Served) -> None:
+    asked = {"entity_name": "SalesOrderLinesV3", "select": ["dataAreaId", "InventoryLotId"]}
+    first = bound.call("query_entities", **asked)
+    bound.simulator.control(default_company="usrt")
+    assert bound.call("get_environment_info")["default_company"] == "usrt"
+    second = bound.call("query_entities", entity_name="SalesOrderLinesV3", cursor=first["next_cursor"])
+    assert (first["company"], second["company"], companies(second)) == ("usmf", "usmf", {"usmf"})
+
+
 def test_no_statement_reads_a_forbidden_company_after_the_default_one_changed(bound: Served) -> None:
     result = bound.call("query_sql", sql="SELECT DISTINCT dataAreaId FROM CustomersV3")
     assert (result["records"], result["company"]) == ([{"dataAreaId": "usmf"}], "usmf")
