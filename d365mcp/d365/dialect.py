@@ -212,7 +212,7 @@ class Checker:
         return self.computed(operator, left, right)
 
     def column(self, path: str) -> tuple[Property, EntityProperty | None]:
-        """Return a property with its name put right; what lies behind a navigation property is not known here."""
+        """Return a property with its name put right, and what is known of it behind a navigation property."""
         if "/" not in path:
             prop = property_named(path, self.entity)
             return Property(prop.name), prop
@@ -221,7 +221,11 @@ class Checker:
         if link.cardinality == "Multiple":
             mend = f"query {link.related_entity} itself"
             raise InvalidArgument(f"{link.name} leads to many records, through which F&O cannot filter: {mend}.")
-        return Property(f"{link.name}/{identifier(rest, 'property')}"), None
+        related = self.entity.related.get(link.name)
+        if related is None or "/" in rest:
+            return Property(f"{link.name}/{identifier(rest, 'property')}"), None
+        prop = property_named(rest, related)
+        return Property(f"{link.name}/{prop.name}"), prop
 
     def value_beside(self, prop: EntityProperty | None, right: Expression) -> Literal | None:
         """Return the value a property is compared with; a bare word may be a member of its enumeration."""
@@ -366,7 +370,8 @@ class Checker:
         """Return whether F&O computes a value with fractions, as far as its type is known here."""
         match expression:
             case Property(path):
-                return path in self.entity.properties and self.entity.properties[path].type_name in DECIMALS
+                _, prop = self.column(path)
+                return prop is not None and prop.type_name in DECIMALS
             case Literal(Decimal() as number):
                 return "." in written(number)
         return any(map(self.has_fraction, expression.parts))

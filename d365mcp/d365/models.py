@@ -80,6 +80,8 @@ class DataEntity:
     actions: tuple[Action, ...] = ()
     # Enumerations its properties use, as far as they are known: what a filter or a body is checked against.
     enumerations: Mapping[str, "Enumeration"] = field(default_factory=dict)
+    # Entities behind its navigation properties, by their names, as far as they are known.
+    related: Mapping[str, "DataEntity"] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> tuple[EntityProperty, ...]:

@@ -102,6 +102,13 @@ class MetadataCatalog:
             return found
         return await self.entities.get(name.strip().casefold(), lambda: self.find_entity(name.strip()))
 
+    async def public_entity(self, public_name: str) -> DataEntity:
+        """Return an entity by its public name alone, as navigation properties give it. Raises NotFound."""
+        snapshot = await self.keeper.current()
+        if snapshot is not None and (found := snapshot.entity(public_name)) is not None:
+            return found
+        return await self.entities.get(public_name.casefold(), lambda: self.client.public_entity(public_name))
+
     async def find_entity(self, name: str) -> DataEntity:
         """Try the entity set first (one call), then look among all names."""
         try:

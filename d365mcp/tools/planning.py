@@ -1,6 +1,7 @@
 """What a query asks for, and how F&O is asked for it: checked, translated and scoped before anything is sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,7 +96,7 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
         countable,
         tuple(notes),
         translation,
-        await related_entities(context, entity, expand),
+        await related_entities(context, entity, expanded_names(expand)),
         named_companies(entity, asked, translation),
         f"{len(select)} of {len(entity.properties)} properties shown: name others in select"
         if select and not asked.select
@@ -111,7 +112,7 @@ def shown_columns(
         return ()
     mixed = entity.has_company and (asked.cross_company or (scope.cross_company and not scope.company))
     company = [COMPANY] if mixed and COMPANY not in select else []
-    return (*company, *select, *(name.split("(")[0] for name in expand))
+    return (*company, *select, *expanded_names(expand))
 
 
 def plan_notes(asked: Asked, translation: Translation | None, scope: CompanyScope) -> Iterable[str]:
@@ -129,10 +130,24 @@ def named_companies(entity: DataEntity, asked: Asked, translation: Translation |
 
 
 async def translated(context: ToolContext, entity: DataEntity, filter: str, *, nulls_here: bool = False) -> Translation:
-    """Translate a filter, with the enumerations it compares at hand."""
+    """Translate a filter, with the enumerations and the related entities it compares at hand."""
     expression = parse_filter(filter)
     known = await with_enumerations(context, entity, expression.columns())
+    known = await with_related(context, known, [path for path in expression.columns() if "/" in path])
     return translate_filter(expression, known, nulls_here=nulls_here)
+
+
+async def with_related(context: ToolContext, entity: DataEntity, paths: Sequence[str]) -> DataEntity:
+    """Return the entity with those that paths lead to, and with the enumerations at their ends."""
+    links = {link.name.casefold(): link.name for link in entity.navigation_properties}
+    ends: dict[str, list[str]] = {}
+    for link, _, end in (path.partition("/") for path in paths):
+        ends.setdefault(links.get(link.casefold(), ""), []).append(end)
+    related = await related_entities(context, entity, [name for name in ends if name])
+    enumerations = dict(entity.enumerations)
+    for name, other in related.items():
+        enumerations |= (await with_enumerations(context, other, ends[name])).enumerations
+    return replace(entity, related=related, enumerations=enumerations) if related else entity
 
 
 async def with_enumerations(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> DataEntity:
@@ -142,16 +157,19 @@ async def with_enumerations(context: ToolContext, entity: DataEntity, names: Ite
     return replace(entity, enumerations={**entity.enumerations, **known}) if known else entity
 
 
-async def related_entities(context: ToolContext, entity: DataEntity, expand: Sequence[str]) -> dict[str, DataEntity]:
-    """Return the entities of expanded records by their navigation property, as far as they are known."""
+async def related_entities(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> dict[str, DataEntity]:
+    """Return the entities that navigation properties lead to by their names, as far as they are known."""
     links = {link.name: link.related_entity for link in entity.navigation_properties}
     found = {}
-    for name in (each.split("(")[0] for each in expand):
-        try:
-            found[name] = await context.catalog.entity(links[name])
-        except D365McpError:  # they only tell how to show its dates
-            continue
+    for name in names:
+        with suppress(D365McpError):  # what F&O does not tell of them is taken as it is written
+            found[name] = await context.catalog.public_entity(links[name])
     return found
+
+
+def expanded_names(expand: Sequence[str]) -> tuple[str, ...]:
+    """Return the navigation properties of expanded items such as `Lines($select=ItemNumber)`."""
+    return tuple(item.split("(")[0] for item in expand)
 
 
 async def scoped(

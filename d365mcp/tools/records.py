@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp.d365.filters import Expression
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions, check_expand, check_select
@@ -19,7 +20,7 @@ from d365mcp.events import current_operation
 from d365mcp.tools.emptiness import why_empty
 from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
-from d365mcp.tools.planning import Asked, Plan, planned, related_entities, with_enumerations
+from d365mcp.tools.planning import Asked, Plan, expanded_names, planned, related_entities, with_enumerations
 from d365mcp.tools.policy import bound_of, check_named_companies
 from d365mcp.tools.results import ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
@@ -178,7 +179,7 @@ async def doubts(context: ToolContext, reading: "Reading", walk: Walk) -> list[s
     if reader.query.unordered and (page.more or reader.pages > 1):
         refuses = f"{plan.query.entity.entity_set} refuses the order of its key"
         notes.append(f"{refuses}: pages go by number, and a record may come twice or be left out between them")
-    if not page.records and not page.more and not reading.walk.begun and not walk.passed:
+    if not page.records and not page.more and not walk.passed:
         notes += await why_empty(context, plan)
     elif plan.countable and reader.exhausted and (reading.walk.begun or reader.pages > 1):
         options = plan.query.options(Position(), 1)
@@ -204,13 +205,18 @@ async def read_somehow(context: ToolContext, entity: DataEntity, walk: Walk, for
     try:
         reading = await read(context, walk, plan, format)
     except BadRequest:
-        if expression is None or not has_null(expression) or walk.asked.nulls_here:
+        if expression is None or walk.asked.nulls_here or not may_be_null_here(expression):
             raise
         return await read_otherwise(context, entity, walk, replace(walk.asked, nulls_here=True), format)
-    nothing = not (reading.page.records or reading.page.more or walk.begun)
+    nothing = not (reading.page.records or reading.page.more or walk.passed)
     if nothing and expression and is_pattern_search(expression):
         return await read_otherwise(context, entity, walk, replace(walk.asked, as_pattern=True), format)
     return reading
+
+
+def may_be_null_here(expression: Expression) -> bool:
+    """Return whether a filter asks what is null, and can be checked without F&O: not behind a navigation property."""
+    return has_null(expression) and not any("/" in column for column in expression.columns())
 
 
 async def read_otherwise(context: ToolContext, entity: DataEntity, walk: Walk, asked: Asked, format: Format) -> Reading:
@@ -334,9 +340,9 @@ async def get_entity_record(
     names = check_select(select or (), entity)
     options = QueryOptions(select=names, expand=expanded, cross_company=entity.has_company)
     raw = await record_by_key(context, entity, key, predicate, options, bound)
-    shown = (*names, *(name.split("(")[0] for name in expanded)) if names else ()
-    columns = selected(raw, shown, keep_etag=include_etag)
-    related = await related_entities(context, entity, expanded)
+    links = expanded_names(expanded)
+    columns = selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
+    related = await related_entities(context, entity, links)
     record = tidy(columns, entity, keep_etag=include_etag, related=related)
     check_fits(chars(record), context.settings.max_result_chars - ENVELOPE_CHARS)
     result = RecordResult(entity_set=entity.entity_set, record=record)

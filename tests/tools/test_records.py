@@ -285,3 +285,42 @@ def test_a_key_with_a_leading_blank_or_a_slash_is_found(reader: Served) -> None:
         assert (
             reader.call("get_entity_record", entity_name="CustomersV3", key=key)["record"]["CustomerAccount"] == account
         )
+
+
+LINES_OF_ORDERS = {"entity_name": "SalesOrderLines", "select": ["SalesOrderNumber"], "top": 1000}
+
+
+def orders_with(reader: Served, rule: str) -> set[str]:
+    asked = {"entity_name": "SalesOrderHeaders", "select": ["SalesOrderNumber"], "top": 1000}
+    return {row["SalesOrderNumber"] for row in reader.call("query_entities", **asked, filter=rule)["records"]}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "SalesOrderStatus eq 'Backorder'",
+        "SalesOrderStatus in (Backorder,Delivered)",
+        "RequestedShippingDate eq 2021-09-14",
+        "RequestedShippingDate le 2021-09-14T23:59:59+13:00",
+        "RequestedShippingDate gt 2021-09-14T00:00:00Z",
+        "OrderTotalAmount divby 2 gt 10000",
+    ],
+)
+def test_what_lies_behind_a_navigation_is_compared_as_its_type_is(reader: Served, rule: str) -> None:
+    """A header's property, asked of its lines, finds the lines of the headers it finds."""
+    name = rule.split()[0]
+    path = rule.replace(name, f"salesorderheader/{name.lower()}")
+    found = reader.call("query_entities", **LINES_OF_ORDERS, filter=path, count=True)
+    others = reader.call("query_entities", **LINES_OF_ORDERS, filter=f"not ({path})", count=True)
+    assert {row["SalesOrderNumber"] for row in found["records"]} <= orders_with(reader, rule)
+    assert not {row["SalesOrderNumber"] for row in others["records"]} & orders_with(reader, rule)
+    assert min(found["count"], others["count"]) > 0
+    assert found["count"] + others["count"] == 12165
+
+
+def test_an_unknown_name_behind_a_navigation_is_refused_before_any_call(reader: Served) -> None:
+    error = reader.refuse(
+        "query_entities", **LINES_OF_ORDERS, filter="SalesOrderHeader/SalesOrderStatos eq 'Backorder'"
+    )
+    assert (error["code"], "SalesOrderStatus" in error["message"]) == ("unknown_name", True)
+    assert not reader.requests()
