@@ -4,6 +4,7 @@ F&O's data service speaks JSON. A page of any status below 500 is not its word a
 """
 
 import codecs
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def page_meaning(status: int, headers: Mapping[str, str], body: bytes) -> Meanin
 
 def meaning(what: str, form: str, status: int) -> Meaning:
     kind = Unavailable if what == "maintenance" else InvalidAnswer
-    return kind, f"Not F&O answered, but a {what} {form} in its place (HTTP {status}).", HINTS[what]
+    return kind, f"A {what} {form} answered in F&O's place (HTTP {status}).", HINTS[what]
 
 
 def is_page(body: bytes) -> bool:
@@ -75,7 +76,7 @@ def said(body: bytes) -> dict[str, Any]:
     text = text_of(body).strip()
     if text.startswith("<"):
         found = MESSAGE.search(text)
-        return {"error": {"message": found[1]}} if found else {}
+        return {"error": {"message": html.unescape(found[1])}} if found else {}
     for _ in range(2):
         try:
             value = json.loads(text)

@@ -24,7 +24,8 @@ async def complete_key(
     completed = with_company(entity, key, company)
     if company and not entity.has_company:
         return completed, (f"{entity.entity_set} is shared by all companies: company had no effect",)
-    if key_company(completed) is not None or COMPANY not in {prop.name for prop in entity.key}:
+    has_place = any(prop.name == COMPANY for prop in entity.key)
+    if not has_place or any(name.casefold() == COMPANY.casefold() for name in completed):
         return completed, ()
     default = (await context.d365.session(fresh=fresh)).company
     note = f"the key has no {COMPANY}: {default}, the user's default company, was taken"

@@ -72,6 +72,7 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
     select = check_select(asked.select or (), entity) if asked.select else default_columns(entity)
     scope = await scoped(context, entity, asked, translation, expand)
     filters = translation.filters if translation else ("",)
+    is_superset = translation is not None and translation.needs_exact_check and not asked.as_pattern
     query = Query(
         entity=entity,
         filters=tuple(and_filters(scope.filter, part) for part in filters),
@@ -79,13 +80,12 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
         order_by=check_order_by(asked.order_by or (), entity),
         expand=expand,
         cross_company=scope.cross_company,
-        exact=translation.expression
-        if translation and translation.needs_exact_check and not asked.as_pattern
-        else None,
+        exact=translation.expression if translation and is_superset else None,
         bound=bound_of(context),
         unordered=asked.unordered,
     )
-    countable = len(filters) == 1 and query.exact is None
+    countable = len(filters) == 1 and not is_superset
+    selection = f"{len(select)} of {len(entity.properties)} properties shown: name others in select"
     notes = list(plan_notes(asked, translation, scope))
     if asked.count and not countable:
         notes.append("count left out: F&O cannot count this filter exactly")
@@ -98,9 +98,7 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
         translation,
         await related_entities(context, entity, expanded_names(expand)),
         named_companies(entity, asked, translation),
-        f"{len(select)} of {len(entity.properties)} properties shown: name others in select"
-        if select and not asked.select
-        else "",
+        selection if select and not asked.select else "",
     )
 
 

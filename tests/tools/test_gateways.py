@@ -15,18 +15,18 @@ MAINTENANCE = "<html><body><h1>This environment is down for maintenance</h1></bo
 XML = '<?xml version="1.0"?><error><code>404</code><message>Resource not found</message></error>'
 
 PAGES: list[tuple[str, dict[str, Any], str]] = [
-    ("a gateway page", {"status": 403, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
-    ("a gateway page", {"status": 404, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
-    ("a gateway page", {"status": 404, "body": "\ufeff\r\n" + GATEWAY, "headers": HTML}, "invalid_answer"),
-    ("a gateway page", {"status": 404, "body": GATEWAY}, "invalid_answer"),
-    ("a gateway page", {"status": 400, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
-    ("a gateway page", {"status": 404, "body": XML, "headers": {"content-type": "text/xml"}}, "invalid_answer"),
-    ("a gateway message", {"status": 404, "body": {"statusCode": 404, "message": "Not found"}}, "invalid_answer"),
-    ("a gateway page", {"status": 200, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
-    ("a sign-in page", {"status": 200, "body": SIGN_IN, "headers": HTML}, "invalid_answer"),
-    ("a sign-in page", {"status": 403, "body": SIGN_IN, "headers": HTML}, "invalid_answer"),
+    ("A gateway page", {"status": 403, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
+    ("A gateway page", {"status": 404, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
+    ("A gateway page", {"status": 404, "body": "\ufeff\r\n" + GATEWAY, "headers": HTML}, "invalid_answer"),
+    ("A gateway page", {"status": 404, "body": GATEWAY}, "invalid_answer"),
+    ("A gateway page", {"status": 400, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
+    ("A gateway page", {"status": 404, "body": XML, "headers": {"content-type": "text/xml"}}, "invalid_answer"),
+    ("A gateway message", {"status": 404, "body": {"statusCode": 404, "message": "Not found"}}, "invalid_answer"),
+    ("A gateway page", {"status": 200, "body": GATEWAY, "headers": HTML}, "invalid_answer"),
+    ("A sign-in page", {"status": 200, "body": SIGN_IN, "headers": HTML}, "invalid_answer"),
+    ("A sign-in page", {"status": 403, "body": SIGN_IN, "headers": HTML}, "invalid_answer"),
     (
-        "a sign-in redirect",
+        "A sign-in redirect",
         {
             "status": 302,
             "body": "",
@@ -34,10 +34,10 @@ PAGES: list[tuple[str, dict[str, Any], str]] = [
         },
         "invalid_answer",
     ),
-    ("a sign-in redirect", {"status": 302, "body": "", "headers": {"location": "/Account/Login?x"}}, "invalid_answer"),
-    ("a maintenance page", {"status": 404, "body": MAINTENANCE, "headers": HTML}, "unavailable"),
-    ("a maintenance page", {"status": 403, "body": MAINTENANCE, "headers": HTML}, "unavailable"),
-    ("a maintenance page", {"status": 200, "body": MAINTENANCE, "headers": HTML}, "invalid_answer"),
+    ("A sign-in redirect", {"status": 302, "body": "", "headers": {"location": "/Account/Login?x"}}, "invalid_answer"),
+    ("A maintenance page", {"status": 404, "body": MAINTENANCE, "headers": HTML}, "unavailable"),
+    ("A maintenance page", {"status": 403, "body": MAINTENANCE, "headers": HTML}, "unavailable"),
+    ("A maintenance page", {"status": 200, "body": MAINTENANCE, "headers": HTML}, "invalid_answer"),
 ]
 
 
@@ -53,7 +53,7 @@ def test_a_page_in_between_is_told_as_what_it_is(
     }
     reader.simulator.fault("/data/CustomersV3", times=3, **answer)
     error = reader.refuse(tool, **arguments[tool])
-    assert f"Not F&O answered, but {what}" in error["message"]
+    assert f"{what} answered in F&O's place" in error["message"]
     assert (error["code"], "key" in error["hint"], "<" in str(error)) == (code, False, False)
 
 
