@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
+from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.decoding import ACCEPTED, bounded
 from d365mcp.d365.pool import PooledTransport
@@ -45,6 +46,7 @@ MAX_BYTES = 32 * 1024 * 1024
 ASK_FOR_LESS = "Select fewer columns or fewer rows."
 
 HEADERS = {
+    "user-agent": f"d365mcp/{__version__}",  # by which F&O's own logs name us
     "accept": "application/json;odata.metadata=minimal",
     "accept-encoding": ACCEPTED,
     "odata-version": "4.0",

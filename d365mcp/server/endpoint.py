@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from d365mcp.errors import InvalidArgument
@@ -20,22 +20,25 @@ from d365mcp.server.late import Arming, Late, UnavailableError
 from d365mcp.server.messages import (
     BUSY,
     INVALID_REQUEST,
+    JSON_HEADERS,
     MAX_BODY_BYTES,
     UNAVAILABLE,
     Id,
     Message,
     Refused,
     Reply,
+    check_array,
+    check_message,
     dumped,
     error,
     media_type,
-    read_message,
+    read_body,
 )
+from d365mcp.server.prepared import DEFAULT_VERSION, Prepared
 from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
     from d365mcp.server.calls import ToolCalls
-    from d365mcp.server.prepared import Prepared
     from d365mcp.server.sdk import Engine, Served
 
 log = logging.getLogger("d365mcp.request")
@@ -58,7 +61,7 @@ class Endpoint:
         settings: Settings,
         engine: "Late[Engine]",
         emit: Listener | None,
-        prepared: "Prepared | None" = None,
+        prepared: Prepared | None = None,
         calls: "Late[ToolCalls] | None" = None,
         callers: Callers | None = None,
     ) -> None:
@@ -94,14 +97,37 @@ class Endpoint:
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
             self.check_form(headers, body)
-            message = read_message(body)
+            found = read_body(body)
             access = narrowed(access, headers)
+            if isinstance(found, list):
+                check_array(found, headers.get("mcp-protocol-version", DEFAULT_VERSION))
         except Refused as refused:
             return refused.reply
         except InvalidArgument as problem:
             return error(400, INVALID_REQUEST, problem.message)
+        if isinstance(found, list):
+            return await self.answer_all(found, headers, access, traceparent, invocation_id)
+        return await self.answer(found, headers, access, traceparent, invocation_id)
+
+    async def answer(
+        self,
+        message: Any,
+        headers: Mapping[str, str],
+        access: Access,
+        traceparent: str | None,
+        invocation_id: str | None,
+        *,
+        alone: bool = True,
+    ) -> Reply:
+        """Answer one message; a notification or a response with nothing but its arrival."""
+        try:
+            message = check_message(message)
+        except Refused as refused:
+            return refused.reply
         if "method" not in message or "id" not in message:
             return Reply(202)
+        if message["method"] == "initialize" and not alone:
+            return error(400, INVALID_REQUEST, "initialize must be sent alone, never in a batch.", message["id"])
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
         if prepared is not None and not self.heard:
             self.arm()
@@ -109,6 +135,19 @@ class Endpoint:
             return prepared
         job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
         return await job.run(prepared)
+
+    async def answer_all(self, messages: list[Any], headers: Mapping[str, str], *request: Any) -> Reply:
+        """Answer an array of messages with the array of their answers, each call with a permit of its own.
+
+        https://modelcontextprotocol.io/specification/2025-03-26/basic/transports#sending-messages-to-the-server
+        """
+        plain = {**headers, "accept": "application/json"}  # no stream within an array
+        replies = await asyncio.gather(*(self.answer(each, plain, *request, alone=False) for each in messages))
+        bodies = [reply.body for reply in replies if reply.body]
+        if not bodies:
+            return Reply(202)
+        asked = any(isinstance(each, dict) and "method" in each and "id" in each for each in messages)
+        return Reply(200 if asked else 400, JSON_HEADERS, b"[" + b",".join(bodies) + b"]")
 
     @property
     def heard(self) -> bool:

@@ -1,4 +1,4 @@
-"""JSON-RPC as it goes over HTTP: replies, errors, and reading one message safely. Knows no SDK."""
+"""JSON-RPC as it goes over HTTP: replies, errors, and reading messages safely. Knows no SDK."""
 
 import json
 import re
@@ -15,6 +15,10 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 100
 # Of a body full of small values: all that 4 MiB can hold would take seconds to read, on the event loop, and 100 MB.
 MAX_TOKENS = 400_000
+# The one version whose clients may send several messages at once:
+# https://modelcontextprotocol.io/specification/2025-03-26/basic#batching
+ARRAY_VERSION = "2025-03-26"
+MAX_MESSAGES = 100
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 # Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
@@ -83,8 +87,8 @@ def head(id: Id) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"result":' % dumped(id)
 
 
-def read_message(body: bytes) -> Message:
-    """Return the one JSON-RPC message of a body. Raises Refused, saying what is wrong with it."""
+def read_body(body: bytes) -> Any:
+    """Return the JSON of a body. Raises Refused, saying what is wrong with it."""
     if len(body) > MAX_BODY_BYTES:
         raise Refused(error(413, INVALID_REQUEST, f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."))
     if not body or body.isspace():
@@ -93,21 +97,19 @@ def read_message(body: bytes) -> Message:
     if is_crowded(body):
         raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))
     try:
-        message = parsed(body)
+        found = parsed(body)
     except ValueError as problem:
         told = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
         raise Refused(error(400, PARSE_ERROR, told)) from None
-    if isinstance(message, list):
-        raise Refused(error(400, INVALID_REQUEST, "Send one JSON-RPC message at a time: batches are not supported."))
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(found):
+        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
+    return found
+
+
+def check_message(message: Any) -> Message:
+    """Return a request, notification or response whose outer members have the right types. Raises Refused."""
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
         raise Refused(error(400, INVALID_REQUEST, 'The body must be one JSON-RPC message with "jsonrpc": "2.0".'))
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(message):
-        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
-    return check_shape(message)
-
-
-def check_shape(message: Message) -> Message:
-    """Return a request, notification or response whose outer members have the right types."""
     if "method" not in message:
         if "id" in message and ("result" in message or "error" in message):
             return message
@@ -115,11 +117,26 @@ def check_shape(message: Message) -> Message:
     if not isinstance(message["method"], str):
         raise Refused(error(400, INVALID_REQUEST, "The method must be text."))
     id = message.get("id", "")  # a notification has none
+    if isinstance(id, float) and id.is_integer():  # 7.0 is a whole number, in JSON Schema as in JavaScript
+        id = message["id"] = int(id)
     if isinstance(id, bool) or not isinstance(id, (str, int)):
         raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
+    if message.get("params", {}) is None:  # how some libraries write what is left out
+        del message["params"]
     if not isinstance(message.get("params", {}), dict):
         raise Refused(error(400, INVALID_PARAMS, "params must be an object.", message.get("id")))
     return message
+
+
+def check_array(messages: list[Any], version: str) -> list[Any]:
+    """Return the messages of an array. Raises Refused where the protocol's version, or their number, does not allow it."""
+    if version != ARRAY_VERSION:
+        told = f"Send one JSON-RPC message at a time: protocol {ARRAY_VERSION} alone has batches."
+        raise Refused(error(400, INVALID_REQUEST, told))
+    if not 0 < len(messages) <= MAX_MESSAGES:
+        told = f"A batch has 1 to {MAX_MESSAGES} JSON-RPC messages; this one has {len(messages)}."
+        raise Refused(error(400, INVALID_REQUEST, told))
+    return messages
 
 
 def parsed(document: bytes) -> Any:

@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from d365mcp.errors import InvalidArgument, close_names, or_list
 from d365mcp.events import Caller, Listener
@@ -88,7 +88,8 @@ class Tool:
         hints = get_type_hints(self.function, include_extras=True)
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
         fields: dict[str, Any] = {
-            each.name: (hints[each.name], ... if each.default is each.empty else each.default) for each in parameters
+            each.name: (read_as(hints[each.name]), ... if each.default is each.empty else each.default)
+            for each in parameters
         }
         return create_model(self.name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
@@ -132,6 +133,17 @@ class Tool:
         if kind == "missing":
             return f'The argument "{where}" is required.'
         return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}{WRITTEN.get(kind, "")}.'
+
+
+def whole(value: Any) -> Any:
+    """Return 5 for 5.0, which is an integer too: https://json-schema.org/draft/2020-12/json-schema-validation#section-6.1.1"""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def read_as(hint: Any) -> Any:
+    """Return a parameter's type as its arguments are read: a whole number in each way JSON writes it."""
+    plain = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    return Annotated[hint, BeforeValidator(whole)] if int in (plain, *get_args(plain)) else hint
 
 
 # How JSON writes what a wrong type was given for.

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from d365mcp.server.messages import ARRAY_VERSION
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.tool import Tool
 from tests.served import Served, serving
@@ -165,7 +166,8 @@ def cases(draw: st.DrawFn) -> Case:
         "method": method,
         "params": draw(mostly(st.just(params))),
     }
-    body = json.dumps(draw(mostly(st.just(message)))).encode()
+    sent = [message, draw(ANYTHING)] if version == ARRAY_VERSION and draw(st.integers(0, 7)) == 5 else message
+    body = json.dumps(draw(mostly(st.just(sent)))).encode()
     if draw(st.integers(0, 15)) == 11:
         body = torn(body, draw(st.integers(0, len(body))), draw(st.integers(0, 9)), draw(st.binary(max_size=4)))
     return body, headers | (draw(HEADERS) if draw(st.integers(0, 3)) == 2 else {})
@@ -197,23 +199,25 @@ class Judge:
 
 def sendable(value: str) -> bytes:
     """Return a header's value without what the web server itself refuses."""
-    return re.sub(r"[\x00-\x1f\x7f]", "", value).strip().encode("latin-1", "ignore")
+    return re.sub(r"[\x00-\x1f\x7f]", "", value).encode("latin-1", "ignore").strip()
 
 
-def answer(reply: httpx.Response) -> dict[str, Json]:
-    """Return the one JSON-RPC answer, behind the notifications where it is a stream."""
+def answers(reply: httpx.Response) -> list[dict[str, Json]]:
+    """Return the JSON-RPC answer, behind the notifications where it is a stream, or all of those to an array."""
     text = reply.text
     if reply.headers["content-type"].startswith("text/event-stream"):
         text = [line for line in text.split("\n") if line.startswith("data: ")][-1].removeprefix("data: ")
-    found = json.loads(text)
-    assert found["jsonrpc"] == "2.0"
-    assert ("result" in found) != ("error" in found)
-    return dict(found)
+    body = json.loads(text)
+    found = body if isinstance(body, list) else [body]
+    assert found
+    for each in found:
+        assert each["jsonrpc"] == "2.0"
+        assert ("result" in each) != ("error" in each)
+    return found
 
 
-def code_of(reply: httpx.Response) -> Any:
+def code_of(found: Mapping[str, Json]) -> Any:
     """Return the code of a failure: JSON-RPC's or the tool's own."""
-    found = answer(reply)
     if "error" in found:
         assert found["error"]["message"]
         return found["error"]["code"]
@@ -223,11 +227,13 @@ def code_of(reply: httpx.Response) -> Any:
 
 
 def kind_of(reply: httpx.Response) -> str:
-    return "silence" if reply.status_code == 202 else str(code_of(reply) or "result")
+    return (
+        "silence" if reply.status_code == 202 else ", ".join(str(code_of(each) or "result") for each in answers(reply))
+    )
 
 
 def failed(reply: httpx.Response) -> bool:
-    return code_of(reply) in FAILURES
+    return any(code_of(each) in FAILURES for each in answers(reply))
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,33 @@ def test_a_body_above_4_mib_is_refused() -> None:
     assert posted(b" " * (4 * 1024 * 1024 + 1)).status == 413
 
 
+@pytest.mark.parametrize(
+    ("message", "id"),
+    [
+        ({**PING, "params": None}, 7),
+        ({**request("tools/list"), "params": None}, 7),
+        ({**PING, "id": 7.0}, 7),
+        ({**PING, "id": -0.0}, 0),
+    ],
+)
+def test_what_a_library_writes_for_nothing_and_for_whole_numbers_is_understood(
+    message: dict[str, Any], id: int
+) -> None:
+    reply = posted(message)
+    assert (reply.status, body_of(reply)["id"]) == (200, id)
+    assert "result" in body_of(reply)
+
+
+def test_a_notification_without_params_is_one_however_that_is_written() -> None:
+    assert posted({"jsonrpc": "2.0", "method": "notifications/initialized", "params": None}).status == 202
+
+
+def test_the_stateless_era_wants_its_envelope_however_params_are_left_out() -> None:
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/list"}
+    reply = posted({**request("tools/list"), "params": None}, headers)
+    assert (reply.status, body_of(reply)["error"]["code"]) == (400, -32602)
+
+
 def test_notifications_and_responses_are_accepted_in_silence() -> None:
     for message in (
         {"jsonrpc": "2.0", "method": "notifications/initialized"},

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from d365mcp import __version__
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
@@ -224,3 +225,13 @@ def test_a_key_with_an_enumeration_is_found_by_a_filter(reader: Served) -> None:
     result = reader.call("get_entity_record", entity_name="SequenceV2Tables", key=key)
     assert result["record"]["NumberSequenceCode"] == key["NumberSequenceCode"]
     assert "$filter" in reader.requests()[-1]["query"]
+
+
+def test_f_and_o_can_tell_our_requests_from_everybody_elses(writer: Served) -> None:
+    group = {"CustomerGroupId": "UA1", "Description": "x"}
+    writer.call("get_environment_info")
+    writer.call("query_entities", entity_name="CustomersV3", top=1)
+    writer.call("batch", operations=[{"operation": "create", "entity_name": "CustomerGroups", "data": group}])
+    sent = [entry for path in ("/data", "/metadata", "/api") for entry in writer.requests(path)]
+    assert len(sent) > 5
+    assert {entry["headers"]["user-agent"] for entry in sent} == {f"d365mcp/{__version__}"}

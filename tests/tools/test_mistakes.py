@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from d365mcp.tools import ALL_TOOLS
 from tests.served import Served
 from tests.simulated import Simulator
 
@@ -44,6 +45,25 @@ def test_a_language_there_is_not_is_told(reader: Served) -> None:
 )
 def test_a_mistake_is_answered_with_its_mend(reader: Served, tool: str, arguments: dict[str, Any], mend: str) -> None:
     assert mend in told(reader.refuse(tool, **arguments))
+
+
+WHOLE = [
+    pytest.param(tool.name.removeprefix("d365fo_"), name, id=f"{tool.name} {name}")
+    for tool in ALL_TOOLS
+    for name, schema in tool.input_schema["properties"].items()
+    if schema.get("type") == "integer"
+]
+
+
+@pytest.mark.parametrize(("tool", "name"), WHOLE)
+def test_a_whole_number_may_be_written_with_a_point(reader: Served, tool: str, name: str) -> None:
+    needed = {
+        "query_entities": CUSTOMERS,
+        "query_sql": {"sql": "SELECT CustomerAccount FROM CustomersV3"},
+        **dict.fromkeys(["search_entities", "search_enumerations", "search_actions"], {"query": "customer"}),
+    }
+    assert reader.call(tool, **needed[tool], **{name: 40.0}) == reader.call(tool, **needed[tool], **{name: 40})
+    assert "a valid integer" in reader.refuse(tool, **needed[tool], **{name: 40.5})["message"]
 
 
 @pytest.mark.parametrize(
