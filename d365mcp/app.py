@@ -53,6 +53,8 @@ OUTSPOKEN_LOGGER = "azure.identity"
 BUILD_SECONDS = 600.0
 # Who asks for deep health waits no longer for F&O.
 DEEP_SECONDS = 20.0
+# And no longer for a permit to ask it: that all are taken says enough.
+PERMIT_SECONDS = 5.0
 
 
 class Application:
@@ -225,11 +227,12 @@ class Application:
     async def health_for(self, headers: Mapping[str, str]) -> Reply:
         """Return deep health, for those who may call."""
         try:
+            self.endpoint.check_place(headers)
             caller = await self.endpoint.admit(headers)
         except Refused as refused:
             return refused.reply
         status, body = await self.deep_health(caller)
-        return Reply(status, {"content-type": health.MEDIA_TYPE}, dumped(body))
+        return Reply(status, health.headers_of(body), dumped(body))
 
     async def deep_health(self, caller: Caller) -> tuple[int, dict[str, Any]]:
         """Return how F&O, the token, the catalog, telemetry, the last hour and this process fare."""
@@ -255,14 +258,24 @@ class Application:
         return health.deep(self.settings, checks)
 
     async def d365_check(self, caller: Caller) -> dict[str, Any]:
-        """Ask F&O who we are."""
-        began = time.monotonic()
-        trace, own = Trace.continued(None), caller is OPERATOR
-        with working_on(Operation(trace, began + self.deep_seconds, caller.name, caller.assertion, own)):
-            try:
-                session = await self.client.session(fresh=True)
-            except D365McpError as problem:
-                return health.failed(problem)
+        """Ask F&O who we are, with a permit as every request that reaches it."""
+        operation = Operation(
+            Trace.continued(None),
+            time.monotonic() + self.deep_seconds,
+            caller.name,
+            caller.assertion,
+            on_own_behalf=caller is OPERATOR,
+        )
+        async with self.endpoint.permit(min(PERMIT_SECONDS, self.deep_seconds / 2)) as permitted:
+            if not permitted:
+                told = f"F&O was not asked: calls hold all permits this instance has ({self.settings.tool_permits})."
+                return health.check("warn", output=told)
+            began = time.monotonic()
+            with working_on(operation):
+                try:
+                    session = await self.client.session(fresh=True)
+                except D365McpError as problem:
+                    return health.failed(problem)
         took = round((time.monotonic() - began) * 1000)
         return health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
 

@@ -3,12 +3,13 @@
 The shape is that of https://datatracker.ietf.org/doc/html/draft-inadarei-api-health-check
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import d365mcp
-from d365mcp.errors import D365McpError
+from d365mcp.errors import D365McpError, Throttled
 from d365mcp.settings import Settings
 
 Status = Literal["pass", "warn", "fail"]
@@ -31,9 +32,11 @@ def alive(settings: Settings, uptime: float) -> tuple[int, dict[str, Any]]:
 
 
 def deep(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-    """Return the checks, and 503 where one of them fails."""
+    """Return the checks, and 503 where one of them fails, 429 where nothing is the matter but F&O's throttling."""
     found = {check["status"] for check in checks.values()} | ({"fail"} if settings.problems else set())
     status: Status = "fail" if "fail" in found else "warn" if "warn" in found else "pass"
+    failing = [check for check in checks.values() if check["status"] == "fail"]
+    throttled = failing and all("retryAfter" in check for check in failing)
     body = {
         "status": status,
         "version": d365mcp.__version__,
@@ -41,7 +44,13 @@ def deep(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int,
         "notes": list(settings.problems),
         "checks": {name: [check] for name, check in checks.items()},
     }
-    return (503 if status == "fail" else 200), body
+    return (200 if status != "fail" else 429 if throttled else 503), body
+
+
+def headers_of(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that go with deep health: how long to leave F&O alone, where it asks for that."""
+    waits = [check[0]["retryAfter"] for check in body["checks"].values() if "retryAfter" in check[0]]
+    return {"content-type": MEDIA_TYPE, **({"retry-after": str(max(waits))} if waits else {})}
 
 
 def check(status: Status, value: Any = None, unit: str | None = None, output: str | None = None) -> dict[str, Any]:
@@ -57,7 +66,12 @@ def check(status: Status, value: Any = None, unit: str | None = None, output: st
 
 
 def failed(problem: D365McpError, status: Status = "fail") -> dict[str, Any]:
-    return check(status, output=" ".join(part for part in (problem.message, problem.hint) if part))
+    """Return a check that failed, in the error's words."""
+    told = " ".join(part for part in (problem.message, problem.hint) if part)
+    if not isinstance(problem, Throttled):
+        return check(status, output=told)
+    wait = math.ceil(problem.retry_after or 0)
+    return {**check(status, output=f"{told} (HTTP 429: not before {wait} s)"), "retryAfter": wait}
 
 
 def catalog_check(age_seconds: float | None) -> dict[str, Any]:

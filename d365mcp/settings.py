@@ -274,7 +274,7 @@ class Settings:
         "MCP_MAX_CONCURRENT_REQUESTS",
         whole(1, 10_000),
         None,
-        "Tool calls at work at once; lowers host.json's share, never raises it.",
+        "Calls that reach F&O at once; lowers host.json's share, never raises it.",
     )
     request_timeout: float | None = setting(
         "MCP_REQUEST_TIMEOUT", number(1, 1800), None, "Seconds for one request; lowers host.json's limit only."

@@ -6,9 +6,9 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
@@ -32,6 +32,7 @@ from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolC
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 MakeContext = Callable[[Access, ReportProgress], ToolContext]
 
 # Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
@@ -89,15 +90,22 @@ class ToolCalls:
     async def run(
         self, tool: Tool, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
     ) -> Mapping[str, Any] | Attached:
+        def work(context: ToolContext) -> Awaitable[Mapping[str, Any] | Attached]:
+            return tool.function(context, **tool.check(arguments))
+
+        return await self.within(tool, access, report_progress, work)
+
+    async def within(
+        self, tool: Tool, access: Access, report_progress: ReportProgress, work: Callable[[ToolContext], Awaitable[T]]
+    ) -> T:
+        """Do a tool's work, or what stands on it, where the tool is on offer, within the request's time."""
         refuse_hidden(tool, access, self.settings)
         if self.settings.problems:
             raise SettingsError(self.settings.problems)
-        checked = tool.check(arguments)
         operation = current_operation()
         try:
             async with asyncio.timeout(operation.remaining() if operation else None):
-                context = self.make_context(access, report_progress)
-                return await tool.function(context, **checked)
+                return await work(self.make_context(access, report_progress))
         except TimeoutError:
             raise out_of_time(self.settings) from None
 

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("d365mcp.request")
 
 ACCEPTED = ("application/json", "application/*", "*/*")
+# What reaches F&O, and so takes a permit.
+REACHING_D365 = frozenset({"tools/call", "resources/read", "completion/complete"})
 # A call that would have to wait until less than this is left of its time is not begun.
 LEAST_SECONDS = 0.25
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:,@/\s]+))(?::[0-9]{1,5})?")
@@ -167,6 +170,29 @@ class Endpoint:
                 self.note(Audit(refused.caller, tool, None, None, refused.reason, trace))
             raise
 
+    @asynccontextmanager
+    async def permit(self, seconds: float) -> AsyncIterator[bool]:
+        """Hold one of the permits, in order of asking; False where none becomes free in time."""
+        taken = await self.take_permit(seconds)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.in_flight -= 1
+                self.permits.release()
+
+    async def take_permit(self, seconds: float) -> bool:
+        if self.permits.locked():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.permits.acquire()
+            except TimeoutError:
+                return False
+        else:
+            await self.permits.acquire()
+        self.in_flight += 1
+        return True
+
     def note(self, event: Event) -> None:
         if self.emit is not None:
             self.emit(event)
@@ -242,15 +268,12 @@ class Job:
     async def served(self) -> Reply:
         with working_on(self.operation):
             try:
-                if self.message["method"] != "tools/call":
+                if self.message["method"] not in REACHING_D365:
                     return await self.answer()
-                if not await self.permitted():
-                    return self.busy()
-                try:
-                    return await self.answer()
-                finally:
-                    self.endpoint.in_flight -= 1
-                    self.endpoint.permits.release()
+                waiting = time.perf_counter()
+                async with self.endpoint.permit(max(0.0, self.operation.remaining() - LEAST_SECONDS)) as permitted:
+                    self.queued = time.perf_counter() - waiting
+                    return await self.answer() if permitted else self.busy()
             except UnavailableError as problem:
                 self.outcome, self.error_code = "protocol_error", "unavailable"
                 return unavailable(problem, self.message["id"])
@@ -280,27 +303,10 @@ class Job:
         told = f"{tool} needs {role}: sign in with that scope, or let an administrator assign you that role."
         return forbidden(self.endpoint.settings, role, told, self.message["id"])
 
-    async def permitted(self) -> bool:
-        """Wait, in order, for one of the permits tool calls share; False when the time would be up first."""
-        waiting = time.perf_counter()
-        if not self.endpoint.permits.locked():  # free at once: needs no clock
-            await self.endpoint.permits.acquire()
-            self.endpoint.in_flight += 1
-            return True
-        try:
-            async with asyncio.timeout(max(0.0, self.operation.remaining() - LEAST_SECONDS)):
-                await self.endpoint.permits.acquire()
-        except TimeoutError:
-            return False
-        finally:
-            self.queued = time.perf_counter() - waiting
-        self.endpoint.in_flight += 1
-        return True
-
     def busy(self) -> Reply:
         self.outcome, self.error_code = "refused", "busy"
         permits = self.endpoint.settings.tool_permits
-        told = f"All {permits} tool calls this instance runs at once are taken, and none ended in time: try again."
+        told = f"All {permits} calls this instance runs at once are taken, and none ended in time: try again."
         data = {"code": "busy", "retryable": True, "retry_after": 2}
         return error(503, BUSY, told, self.message["id"], data, {"retry-after": "2"})
 

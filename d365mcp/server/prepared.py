@@ -58,6 +58,8 @@ class Prepared:
         if version is None:
             return None
         method = message["method"]
+        if method == "resources/templates/list" and not may_read_templates(access):
+            return None
         found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
         return result(message["id"], found) if found is not None else None
 
@@ -77,6 +79,11 @@ class Prepared:
         tools = [row["tool"] for row in rows if access.allows(row["toolset"], read_only=row["read_only"])]
         scope = {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
         return {**frame, **scope, "tools": tools}
+
+
+def may_read_templates(access: Access) -> bool:
+    """Return whether a request may read resources: the tools behind their templates are of the toolset metadata."""
+    return access.allows("metadata", read_only=True)
 
 
 def prepared_version(message: Message, headers: Mapping[str, str]) -> str | None:

@@ -55,11 +55,13 @@ def resolve(uri: str) -> tuple[str, Mapping[str, Any]]:
     raise InvalidArgument(f"No such resource: there are {', '.join(template.uri for template in TEMPLATES)}.")
 
 
-async def complete(uri: str, typed: str, context: ToolContext) -> list[str]:
+def template_of(uri: str) -> Template | None:
+    """Return the template with this address, `{name}` and all."""
+    return next((each for each in TEMPLATES if each.uri == uri), None)
+
+
+async def complete(template: Template, typed: str, context: ToolContext) -> list[str]:
     """Return names that go on from what was typed, the likeliest first."""
-    template = next((each for each in TEMPLATES if each.uri == uri), None)
-    if template is None or not typed.strip():
-        return []
     if template.kind == "entity":
         result = await context.catalog.search_entities(typed, limit=MAX_COMPLETIONS)
         names = [hit.summary.entity_set for hit in result.hits]

@@ -27,13 +27,25 @@ from mcp.shared.inbound import (
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from d365mcp.errors import InvalidArgument, UnknownName, close_names
+from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
 from d365mcp.events import Outcome
 from d365mcp.server.callers import Access
-from d365mcp.server.calls import Called, ToolCalls, embedded
-from d365mcp.server.messages import INVALID_PARAMS, JSON_HEADERS, Id, Message, Reply, dumped, error
+from d365mcp.server.calls import Called, ToolCalls, embedded, failed
+from d365mcp.server.challenges import FORBIDDEN
+from d365mcp.server.messages import (
+    INVALID_PARAMS,
+    JSON_HEADERS,
+    THROTTLED,
+    UNAVAILABLE,
+    Id,
+    Message,
+    Reply,
+    dumped,
+    error,
+)
+from d365mcp.server.prepared import may_read_templates
 from d365mcp.server.prompts import PROMPTS, Prompt, prompt_named
-from d365mcp.server.resources import TEMPLATES, Template, complete, resolve
+from d365mcp.server.resources import TEMPLATES, Template, complete, resolve, template_of
 from d365mcp.tools.tool import ReportProgress, Tool
 
 LIST_SECONDS = 300
@@ -117,7 +129,8 @@ class Engine:
         try:
             result = await serve_one(self.server, exchange, method, params, connection=connection, lifespan_state={})
         except Exception as problem:  # the SDK maps whatever a handler raised to a JSON-RPC error
-            return Served(self.failure(problem, id, modern=modern), "protocol_error", call.error_code)
+            outcome = call.outcome if call.error_code else "protocol_error"
+            return Served(self.failure(problem, id, modern=modern), outcome, call.error_code)
         finally:
             current_call.reset(token)
         return Served(success(id, result, exchange), call.outcome, call.error_code)
@@ -252,7 +265,11 @@ class TextHandlers:
         self, ctx: Any, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         refuse_cursor(params)
-        return types.ListResourceTemplatesResult(resource_templates=[shown_template(each) for each in TEMPLATES])
+        access = current_call.get().access
+        if may_read_templates(access):
+            return types.ListResourceTemplatesResult(resource_templates=[shown_template(each) for each in TEMPLATES])
+        scope: Any = {"cache_scope": "private"} if access.private else {}
+        return types.ListResourceTemplatesResult(resource_templates=[], **scope)
 
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         call = current_call.get()
@@ -260,18 +277,44 @@ class TextHandlers:
             tool, arguments = resolve(str(params.uri))
         called = await self.calls.call(tool, arguments, call.access, report(call.exchange))
         if not called.succeeded:
-            raise MCPError(types.INVALID_PARAMS, json.loads(called.text)["message"])
+            raise refusal(called, call)
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
         return types.ReadResourceResult(contents=[contents])
 
     async def complete(self, ctx: Any, params: types.CompleteRequestParams) -> types.CompleteResult:
-        call = current_call.get()
-        uri = str(getattr(params.ref, "uri", ""))
-        found: list[str] = []
-        if not self.calls.settings.problems:
-            context = self.calls.make_context(call.access, report(call.exchange))
-            found = await complete(uri, params.argument.value[:200], context)
+        template = template_of(str(getattr(params.ref, "uri", "")))
+        typed = params.argument.value[:200]
+        found = await self.completed(template, typed) if template and typed.strip() else []
         return types.CompleteResult(completion=types.Completion(values=found, total=len(found), has_more=False))
+
+    async def completed(self, template: Template, typed: str) -> list[str]:
+        call = current_call.get()
+        tool = self.calls.tools[template.tool]
+        try:
+            return await self.calls.within(
+                tool, call.access, report(call.exchange), lambda context: complete(template, typed, context)
+            )
+        except D365McpError as problem:
+            if isinstance(problem, NotAllowed):
+                self.calls.note_refused(tool.name, {}, call.access.caller, problem.code)
+            raise refusal(failed(problem), call) from None
+
+
+# What a failure is as a protocol error; all else is no fault of the request's.
+CODES = {
+    "invalid_argument": types.INVALID_PARAMS,
+    "unknown_name": types.INVALID_PARAMS,
+    "not_allowed": FORBIDDEN,
+    "throttled": THROTTLED,
+    "internal": types.INTERNAL_ERROR,
+}
+
+
+def refusal(called: Called, call: Call) -> MCPError:
+    """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
+    call.outcome, call.error_code = called.outcome, called.error_code
+    facts = json.loads(called.text)
+    return MCPError(CODES.get(str(called.error_code), UNAVAILABLE), facts["message"], facts)
 
 
 @contextmanager

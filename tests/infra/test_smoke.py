@@ -44,6 +44,13 @@ def test_an_environment_that_does_not_know_us_is_named(endpoint: str, simulator:
     assert "Microsoft Entra applications" in done.stderr
 
 
+def test_a_throttled_environment_is_named(endpoint: str, simulator: Simulator) -> None:
+    simulator.fault("/api/services", status=429, headers={"Retry-After": "60"}, times=9)
+    done = smoke(endpoint, "--header", "x-functions-key: sesame")
+    assert done.returncode == 1
+    assert "HTTP 429: not before 60 s" in done.stderr
+
+
 def test_missing_settings_are_named() -> None:
     with DevHost(ROOT, environ={"D365FO_BASE_URL": ""}) as host:
         done = smoke(host.base_url)
