@@ -239,6 +239,12 @@ class Settings:
     allowed_tenants: tuple[str, ...] = setting(
         "MCP_ALLOWED_TENANTS", tenant_ids, (), "Tenants callers may come from, by id; unset: `D365FO_TENANT_ID`."
     )
+    require_roles: bool = setting(
+        "MCP_REQUIRE_ROLES",
+        flag,
+        False,
+        "`true` where the app registration has app roles: who holds none may do nothing, whatever their client's scopes.",
+    )
     own_audiences: tuple[str, ...] = setting(
         "MCP_AUDIENCES",
         names,
@@ -503,6 +509,10 @@ def contradictions(settings: Settings) -> list[str]:
     if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
         found.append(
             "MCP_AUTH is easy_auth, but App Service Authentication is off (WEBSITE_AUTH_ENABLED): turn it on, or set jwt."
+        )
+    if settings.mcp_auth == "easy_auth" and settings.tenant_id and not settings.tenants:
+        found.append(
+            "D365FO_TENANT_ID is no tenant id (a GUID), so callers cannot be held to it: set MCP_ALLOWED_TENANTS to the ids of theirs."
         )
     if settings.d365_auth == "on_behalf_of":
         found += on_behalf_contradictions(settings)

@@ -104,6 +104,13 @@ def test_callers_come_from_our_own_tenant_unless_others_are_named() -> None:
     assert problem == "MCP_ALLOWED_TENANTS takes tenant ids (GUIDs), not domain names."
 
 
+def test_the_platforms_callers_are_not_held_to_a_tenant_by_its_domain_name() -> None:
+    easy = {"MCP_AUTH": "easy_auth", "WEBSITE_AUTH_ENABLED": "True", "D365FO_TENANT_ID": "contoso.onmicrosoft.com"}
+    (problem,) = settings(**easy).problems
+    assert "MCP_ALLOWED_TENANTS" in problem
+    assert settings(**easy, MCP_ALLOWED_TENANTS="aaaaaaaa-0000-4000-8000-000000000000").problems == ()
+
+
 def test_what_checking_callers_needs_is_told_all_at_once() -> None:
     assert settings(MCP_AUTH="jwt").missing == ("MCP_CLIENT_ID", "MCP_PUBLIC_URL", "MCP_ALLOWED_TENANTS")
     own = {"D365FO_TENANT_ID": "aaaaaaaa-0000-4000-8000-000000000000"}
@@ -118,7 +125,8 @@ def test_the_platforms_word_for_callers_needs_the_platform() -> None:
 
 
 def test_on_behalf_of_needs_callers_tokens_for_the_same_app() -> None:
-    app = {"D365FO_AUTH": "on_behalf_of", "D365FO_TENANT_ID": "t", "D365FO_CLIENT_ID": "app"}
+    tenant = "aaaaaaaa-0000-4000-8000-000000000000"
+    app = {"D365FO_AUTH": "on_behalf_of", "D365FO_TENANT_ID": tenant, "D365FO_CLIENT_ID": "app"}
     (problem,) = settings(**app).problems
     assert "MCP_AUTH=function_key" in problem
     (problem,) = settings(**app, MCP_AUTH="easy_auth", WEBSITE_AUTH_ENABLED="1", MCP_CLIENT_ID="other").problems

@@ -35,7 +35,9 @@ KEY_HOLDER = Caller("function key", EVERYTHING)
 OPERATOR = Caller("operator", EVERYTHING)
 ANYONE = Caller("anonymous", EVERYTHING)
 
-# What App Service Authentication calls the claims of Entra's tokens.
+# What App Service Authentication calls Entra, beside whatever else it lets in: Google, GitHub, any OpenID Connect provider.
+ENTRA = "aad"
+# And the claims of Entra's tokens.
 CLAIM_NAMES = {
     "http://schemas.microsoft.com/identity/claims/objectidentifier": "oid",
     "http://schemas.microsoft.com/identity/claims/tenantid": "tid",
@@ -115,7 +117,8 @@ class Callers:
             claims = await (await self.tokens.get()).claims(token) if token else None
         if claims is None:
             raise Refused(unauthorized(self.settings, "Sign in first: no access token came with the request."))
-        return Caller(name_of(claims), roles_of(claims), self.assertion(token, claims))
+        roles = roles_of(claims, required=self.settings.require_roles)
+        return Caller(name_of(claims), roles, self.assertion(token, claims))
 
     def assertion(self, token: str | None, claims: Mapping[str, Any]) -> str | None:
         """Return the caller's token where it is to be exchanged. Raises InvalidToken for that of somebody else.
@@ -160,8 +163,11 @@ def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[s
         found = read_principal(base64.b64decode(encoded, validate=True))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidToken("malformed", "The header X-MS-CLIENT-PRINCIPAL is not what the platform writes.") from None
-    if settings.allowed_tenants and found.get("tid") not in settings.allowed_tenants:
-        raise InvalidToken("wrong_tenant", "Your tenant is not among those that MCP_ALLOWED_TENANTS lets in.")
+    if found["auth_typ"] != ENTRA:
+        raise InvalidToken("not_entra", "You are signed in elsewhere: only accounts of Entra may call this server.")
+    if settings.tenants and str(found.get("tid", "")).lower() not in settings.tenants:
+        told = "Your tenant is not among those this server lets in (MCP_ALLOWED_TENANTS, else D365FO_TENANT_ID)."
+        raise InvalidToken("wrong_tenant", told)
     return found
 
 
@@ -170,7 +176,8 @@ def read_principal(document: bytes) -> dict[str, Any]:
     told = json.loads(document)
     pairs = [(CLAIM_NAMES.get(claim["typ"], claim["typ"]), str(claim["val"])) for claim in told["claims"]]
     kind = told.get("role_typ")
-    return {**dict(pairs), "roles": [value for name, value in pairs if name in ("roles", kind)]}
+    roles = [value for name, value in pairs if name in ("roles", kind)]
+    return {**dict(pairs), "roles": roles, "auth_typ": told.get("auth_typ")}
 
 
 def name_of(claims: Mapping[str, Any]) -> str:
@@ -178,13 +185,16 @@ def name_of(claims: Mapping[str, Any]) -> str:
     return next((str(claims[name])[:100] for name in ("oid", "sub", "azp", "appid") if claims.get(name)), "unknown")
 
 
-def roles_of(claims: Mapping[str, Any]) -> frozenset[str]:
+def roles_of(claims: Mapping[str, Any], *, required: bool) -> frozenset[str]:
     """Return the roles of a caller: scopes say what the client may do for them, app roles what they may do themselves.
 
-    Where both are in use the lesser counts; scopes of other names, such as `user_impersonation`, limit nothing.
+    Where both are in use the lesser counts; scopes of other names, such as `user_impersonation`, limit nothing. Where
+    roles are `required`, or the token shows that there are some, who holds none of ours may do nothing.
     """
     listed = claims.get("roles")
     scopes, roles = ranks(str(claims.get("scp", "")).split()), ranks(listed if isinstance(listed, list) else ())
+    if not roles and (required or listed):
+        return frozenset()
     used = [each for each in (scopes, roles) if each]
     return frozenset(ROLES[: min(max(each) for each in used)]) if used else frozenset()
 

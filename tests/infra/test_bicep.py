@@ -172,6 +172,7 @@ def test_the_registration_fits_what_the_server_looks_for(facade: bool, public_ur
     assert settings.problems == ()
     assert [each["value"] for each in server.body["appRoles"]] == list(ROLES)
     assert [each["value"] for each in server.body["api"]["oauth2PermissionScopes"]] == list(ROLES)
+    assert settings.require_roles
     assert settings.own_audiences == tuple(server.body["identifierUris"])
     assert settings.redirect_uris == read_settings({}).redirect_uris
     returning_to = [tuple(each.body["publicClient"]["redirectUris"]) for each in clients]

@@ -256,7 +256,15 @@ def test_a_token_of_unusual_length_is_refused(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"scp": "user_impersonation"}, {"scp": None, "idtyp": "app"}, {"roles": "D365.Admin", "scp": "x"}]
+    "changes",
+    [
+        {"scp": "user_impersonation"},
+        {"scp": None, "idtyp": "app"},
+        {"roles": "D365.Admin", "scp": "x"},
+        # The app has roles, then, and theirs are none of ours, whatever all clients may do.
+        {"roles": ["Other"], "scp": "D365.Admin"},
+        {"roles": "D365.Admin", "scp": "D365.Admin"},
+    ],
 )
 def test_a_caller_without_a_role_is_told_which_to_get(served: Served, changes: dict[str, Any]) -> None:
     reply = ask(served, bearer(served, **changes), "initialize")
@@ -563,10 +571,10 @@ def easy(simulator_process: Simulator) -> Iterator[Served]:
         yield served
 
 
-def principal(*pairs: tuple[str, str], role_typ: str = ROLE) -> dict[str, str]:
+def principal(*pairs: tuple[str, str], role_typ: str = ROLE, auth_typ: str | None = "aad") -> dict[str, str]:
     """Return the header the platform writes for a user with these claims."""
     told = [{"typ": name, "val": value} for name, value in ((OID, USER), (TID, TENANT), *pairs)]
-    document = {"auth_typ": "aad", "claims": told, "name_typ": "name", "role_typ": role_typ}
+    document = {"auth_typ": auth_typ, "claims": told, "name_typ": "name", "role_typ": role_typ}
     return {"x-ms-client-principal": base64.b64encode(json.dumps(document).encode()).decode()}
 
 
@@ -588,6 +596,46 @@ def test_whom_the_platform_let_in_sees_what_their_role_allows(
     easy: Served, pairs: list[tuple[str, str]], expected: set[str]
 ) -> None:
     assert names(ask_easy(easy, principal(*pairs))) == expected
+
+
+@pytest.mark.parametrize("provider", ["google", "github", "facebook", "apple", "contoso-oidc", "AAD ", "", None])
+def test_only_entras_accounts_are_let_in(easy: Served, provider: str | None) -> None:
+    """A provider of any kind may write claims of any name, roles and tenants among them."""
+    reply = ask_easy(easy, principal((ROLE, "D365.Admin"), (SCP, "D365.Admin"), auth_typ=provider))
+    assert reply.status_code == 401
+    assert "only accounts of Entra" in reply.json()["error"]["message"]
+
+
+def test_without_a_list_callers_are_held_to_our_own_tenant(simulator: Simulator) -> None:
+    settings = {**EASY, "WEBSITE_AUTH_ENABLED": "True", "D365FO_TENANT_ID": TENANT.upper()}
+    with serving(simulator, **settings) as served:
+        assert names(ask_easy(served, principal((SCP, "D365.Read")))) == READING
+        assert names(ask_easy(served, principal((SCP, "D365.Read"), (TID, TENANT.upper())))) == READING
+        for foreign in (STRANGE_TENANT, ""):
+            reply = ask_easy(served, principal((SCP, "D365.Read"), (TID, foreign)))
+            assert (reply.status_code, "D365FO_TENANT_ID" in reply.json()["error"]["message"]) == (401, True)
+
+
+@pytest.mark.parametrize("mode", ["jwt", "easy_auth"])
+def test_where_the_app_has_roles_who_holds_none_may_do_nothing(simulator: Simulator, mode: str) -> None:
+    """The façade's client gets all scopes for everybody: they say nothing about who signed in."""
+    publish(simulator, "one")
+    own = {**SETTINGS, "MCP_AUTH": mode, "AZURE_AUTHORITY_HOST": simulator.base_url, "WEBSITE_AUTH_ENABLED": "True"}
+    with serving(simulator, **own, MCP_REQUIRE_ROLES="true") as served:
+
+        def answer(scopes: str, *roles: str) -> httpx.Response:
+            if mode == "jwt":
+                return ask(served, bearer(served, scp=scopes, roles=list(roles) or None))
+            return ask_easy(served, principal((SCP, scopes), *((ROLE, role) for role in roles)))
+
+        everything = "D365.Read D365.Write D365.Admin"
+        for roles in ((), ("Other",)):
+            reply = answer(everything, *roles)
+            assert (reply.status_code, challenge(reply)["error"]) == (403, "insufficient_scope")
+            assert "an administrator assigns them" in challenge(reply)["error_description"]
+        assert names(answer(everything, "D365.Read")) == READING
+        assert names(answer("D365.Read", "D365.Admin")) == READING
+        assert names(answer("user_impersonation", "D365.Write")) == READING | CHANGING
 
 
 def test_whom_the_platform_let_in_without_signing_in_is_refused(easy: Served) -> None:
