@@ -1,6 +1,7 @@
 """Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
 
 import asyncio
+import hmac
 import logging
 import secrets
 import threading
@@ -66,7 +67,7 @@ class Application:
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger(OUTSPOKEN_LOGGER).setLevel(logging.ERROR)
-        self.telemetry = exporter.start(settings)
+        self.telemetry = exporter.start(settings, audit_key=self.read_audit_key)
         listener = self.telemetry if self.telemetry.enabled else None
         self.turn = threading.Lock()
         self.calls = Late(self.load_calls, self.turn)
@@ -139,6 +140,19 @@ class Application:
 
         return CatalogStore(self.storage, self.settings.base_url)
 
+    def read_audit_key(self) -> bytes:
+        """Return the key of the audit's hashes: never replaced, so that a record keeps its hash. Blocks.
+
+        Where nothing is shared the cursors' key does, which instances have in common.
+        """
+        if self.settings.cursor_keys and not self.settings.has_shared_storage:
+            return hmac.digest(self.settings.cursor_keys[0], b"audit", "sha256")
+        with self.turn:
+            from d365mcp.storage import AUDIT_KEY, shared_key
+
+            storage = self.storage
+        return shared_key(storage, AUDIT_KEY)
+
     @cached_property
     def builder(self) -> "Builder":
         from d365mcp.metadata.building import Builder
@@ -199,9 +213,9 @@ class Application:
         return task
 
     def read_cursor_key(self) -> bytes:
-        from d365mcp.storage import shared_cursor_key
+        from d365mcp.storage import CURSOR_KEY, shared_key
 
-        return shared_cursor_key(self.storage)
+        return shared_key(self.storage, CURSOR_KEY)
 
     def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
         """Return what one tool call may use."""

@@ -100,12 +100,20 @@ class Audit(NamedTuple):
     """A write, or a call refused: who, what, on which record (only a hash of its key), how it ended."""
 
     caller: str
-    tool: str
+    tool: str | None
     entity: str | None
     key_hash: str | None
     outcome: str
     trace: Trace
     activity_id: str | None = None
+
+
+class Refusal(NamedTuple):
+    """Calls of nobody in particular that were refused for one reason: counted, since anybody can send any number."""
+
+    reason: str
+    trace: Trace  # of the first
+    calls: int = 1
 
 
 class StatisticsReset(NamedTuple):
@@ -116,7 +124,7 @@ class StatisticsReset(NamedTuple):
     trace: Trace
 
 
-Event = McpRequest | D365Exchange | CatalogRefreshed | Audit | StatisticsReset
+Event = McpRequest | D365Exchange | CatalogRefreshed | Audit | Refusal | StatisticsReset
 Listener = Callable[[Event], None]
 
 

@@ -23,7 +23,9 @@ from d365mcp.settings import Settings
 API_VERSION = "2025-11-05"
 DEVELOPMENT = "UseDevelopmentStorage=true"
 STATE = "state"
+# Keys that all instances share, each made once, by whoever comes first.
 CURSOR_KEY = "cursor-key"
+AUDIT_KEY = "audit-key"
 
 
 class ChangedError(StorageError):
@@ -259,13 +261,13 @@ def open_storage(settings: Settings) -> Storage:
         raise StorageError("AzureWebJobsStorage is not a connection string.") from None
 
 
-def shared_cursor_key(storage: Storage) -> bytes:
-    """Return the key all instances seal cursors with: made once, by whoever comes first."""
-    found = storage.get(STATE, CURSOR_KEY)
+def shared_key(storage: Storage, name: str) -> bytes:
+    """Return the key of this name that all instances share: made once, by whoever comes first."""
+    found = storage.get(STATE, name)
     if found is None:
         with contextlib.suppress(ChangedError):
-            storage.put(STATE, CURSOR_KEY, secrets.token_bytes(32), new=True)
-        found = storage.get(STATE, CURSOR_KEY)
+            storage.put(STATE, name, secrets.token_bytes(32), new=True)
+        found = storage.get(STATE, name)
     if found is None:
-        raise StorageError("The shared cursor key could neither be read nor made.")
+        raise StorageError(f"The shared {name} could neither be read nor made.")
     return found.data

@@ -13,7 +13,7 @@ import pytest
 from d365mcp.app import Application
 from d365mcp.errors import StorageError
 from d365mcp.settings import Settings
-from d365mcp.storage import Blob, ChangedError, FolderStorage, Storage, open_storage, shared_cursor_key
+from d365mcp.storage import CURSOR_KEY, Blob, ChangedError, FolderStorage, Storage, open_storage, shared_key
 from tests.azurite import ACCOUNT, KEY, Azurite
 
 
@@ -104,7 +104,7 @@ def test_of_writers_who_read_the_same_one_wins(storage: Storage, container: str)
 
 def test_all_instances_seal_with_the_same_key(storage: Storage) -> None:
     with ThreadPoolExecutor(8) as threads:
-        keys = set(threads.map(lambda _: shared_cursor_key(storage), range(16)))
+        keys = set(threads.map(lambda _: shared_key(storage, CURSOR_KEY), range(16)))
     assert len(keys) == 1
     assert len(keys.pop()) == 32
 

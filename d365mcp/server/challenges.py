@@ -23,9 +23,9 @@ class InvalidToken(Exception):
 
 
 class NotAdmitted(Refused):
-    """Somebody who tried to come in and may not; `reason` is for the audit."""
+    """Somebody who tried to come in and may not, by name where that is certain; `reason` is for the audit."""
 
-    def __init__(self, reply: Reply, reason: str, caller: str = "unknown") -> None:
+    def __init__(self, reply: Reply, reason: str, caller: str | None = None) -> None:
         super().__init__(reply)
         self.reason = reason
         self.caller = caller

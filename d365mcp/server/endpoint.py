@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Trace, working_on
+from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Refusal, Trace, working_on
 from d365mcp.server.callers import Access, Callers, narrowed, usual_access
 from d365mcp.server.challenges import NotAdmitted, forbidden
 from d365mcp.server.late import Arming, Late, UnavailableError
@@ -23,6 +23,7 @@ from d365mcp.server.messages import (
     INVALID_REQUEST,
     JSON_HEADERS,
     MAX_BODY_BYTES,
+    METHODS,
     UNAVAILABLE,
     Id,
     Message,
@@ -41,9 +42,11 @@ from d365mcp.settings import LOOPBACK, Settings
 if TYPE_CHECKING:
     from d365mcp.server.calls import ToolCalls
     from d365mcp.server.sdk import Engine, Served
+    from d365mcp.tools.tool import Tool
 
 log = logging.getLogger("d365mcp.request")
 
+UNKNOWN = "unknown"  # a method that is none of ours
 ACCEPTED = ("application/json", "application/*", "*/*")
 # What reaches F&O, and so takes a permit.
 REACHING_D365 = frozenset({"tools/call", "resources/read", "completion/complete"})
@@ -158,7 +161,7 @@ class Endpoint:
         return self.emit is not None or log.isEnabledFor(logging.INFO)
 
     async def admit(self, headers: Mapping[str, str], traceparent: str | None = None) -> Caller:
-        """Return the caller. Raises Refused; who tried in vain is told to the audit."""
+        """Return the caller. Raises Refused; the audit hears of those who tried, and counts those who are nobody."""
         try:
             return await self.callers.identify(headers)
         except UnavailableError as problem:
@@ -166,8 +169,9 @@ class Endpoint:
         except Refused as refused:
             self.arm()  # who signs in comes back soon
             if isinstance(refused, NotAdmitted):
-                tool, trace = headers.get("mcp-name", "")[:100], Trace.continued(traceparent)
-                self.note(Audit(refused.caller, tool, None, None, refused.reason, trace))
+                trace = Trace.continued(traceparent)
+                known = refused.caller and Audit(refused.caller, None, None, None, refused.reason, trace)
+                self.note(known or Refusal(refused.reason, trace))
             raise
 
     @asynccontextmanager
@@ -251,7 +255,6 @@ class Job:
         self.began = time.perf_counter()
         self.started_at = time.time()
         self.queued = 0.0
-        self.toolset: str | None = None
         self.outcome: Outcome = "ok"
         self.error_code: str | None = None
         deadline = time.monotonic() + endpoint.settings.deadline_seconds
@@ -281,8 +284,7 @@ class Job:
     async def answer(self) -> Reply:
         if self.message["method"] == "tools/call" and self.endpoint.calls:
             calls = await self.endpoint.calls.get()
-            tool = calls.tools.get(self.name())
-            self.toolset = tool.toolset if tool else None
+            tool = self.tool()
             if tool and (role := self.access.lacking(tool.toolset, read_only=tool.read_only)):
                 return self.step_up(calls, tool.name, role)
             direct = await calls.answer(self.message, self.headers, self.access)
@@ -310,11 +312,13 @@ class Job:
         data = {"code": "busy", "retryable": True, "retry_after": 2}
         return error(503, BUSY, told, self.message["id"], data, {"retry-after": "2"})
 
-    def name(self) -> str:
-        """Return the tool's name, or the method's where no tool is called."""
-        params = self.message.get("params") or {}
-        tool = params.get("name") if self.message["method"] == "tools/call" else None
-        return tool[:100] if isinstance(tool, str) else str(self.message["method"])[:100]
+    def tool(self) -> "Tool | None":
+        """Return the tool that is called, where it is one of ours and those are loaded."""
+        calls = self.endpoint.calls.value if self.endpoint.calls else None
+        if calls is None or self.message["method"] != "tools/call":
+            return None
+        name = (self.message.get("params") or {}).get("name")
+        return calls.tools.get(name) if isinstance(name, str) else None
 
     def tell(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
@@ -326,16 +330,18 @@ class Job:
         self.endpoint.answered += 1
 
     def event(self, reply: Reply) -> McpRequest:
-        operation = self.operation
+        operation, tool = self.operation, self.tool()
+        # Names of the caller's own choosing stay out of telemetry's tables, which anybody could fill with them.
+        method = self.message["method"] if self.message["method"] in METHODS else UNKNOWN
         return McpRequest(
-            name=self.name(),
-            method=self.message["method"][:100],
+            name=tool.name if tool else method,
+            method=method,
             trace=operation.trace,
             started_at=self.started_at,
             duration_ms=(time.perf_counter() - self.began) * 1000,
             outcome=self.outcome,
             error_code=self.error_code,
-            toolset=self.toolset,
+            toolset=tool.toolset if tool else None,
             protocol_version=self.headers.get("mcp-protocol-version"),
             client_name=client_name(self.message, self.headers),
             caller=operation.caller,
@@ -386,7 +392,7 @@ def line_of(event: McpRequest) -> str:
     shown = {
         "event": "mcp.request",
         "method": event.method,
-        "tool": event.name if event.method == "tools/call" else None,
+        "tool": event.name if event.toolset else None,
         "outcome": event.outcome,
         "error_code": event.error_code,
         "total_ms": round(event.duration_ms, 1),

@@ -29,6 +29,23 @@ JSON_HEADERS = {"content-type": "application/json"}
 # json.dumps would make an encoder for every value, which takes longer than writing a small one.
 COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
+# What may be asked here.
+METHODS = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "tools/call",
+        "prompts/list",
+        "prompts/get",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "completion/complete",
+    }
+)
+
 Id = str | int | None
 Message = dict[str, Any]
 

@@ -5,7 +5,8 @@
 | `McpRequest` | dependency of type `MCP`, below the host's request | the tool, or the method where no tool was called |
 | the first of a process | custom event as well | `mcp.cold_start` |
 | `D365Exchange` | dependency of type `HTTP`, below its MCP request | method and path, without query |
-| `CatalogRefreshed`, `Audit`, `StatisticsReset` | custom event | `mcp.catalog.refreshed`, `mcp.audit`, `mcp.stats.reset` |
+| `CatalogRefreshed`, `StatisticsReset` | custom event | `mcp.catalog.refreshed`, `mcp.stats.reset` |
+| `Audit`, and `Refusal` with the number of calls | custom event | `mcp.audit` |
 
 Never a request: the host writes that one itself.
 """
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from d365mcp import __version__
-from d365mcp.events import Audit, CatalogRefreshed, D365Exchange, Event, McpRequest, StatisticsReset, Trace
+from d365mcp.events import Audit, CatalogRefreshed, D365Exchange, Event, McpRequest, Refusal, StatisticsReset, Trace
 from d365mcp.settings import Settings
 
 Envelope = dict[str, Any]
@@ -63,6 +64,8 @@ def envelopes(event: Event, noted_at: float, source: Source) -> Iterator[Envelop
             yield catalog_refreshed(event, noted_at, source)
         case Audit():
             yield audit(event, noted_at, source)
+        case Refusal():
+            yield refusal(event, noted_at, source)
         case StatisticsReset():
             yield statistics_reset(event, source)
 
@@ -76,7 +79,7 @@ def mcp_request(event: McpRequest, source: Source) -> Envelope:
         "success": event.outcome == "ok",
     }
     properties = {
-        "tool": event.name if event.method == "tools/call" else None,
+        "tool": event.name if event.toolset else None,
         "method": event.method,
         "toolset": event.toolset,
         "outcome": event.outcome,
@@ -163,7 +166,12 @@ def audit(event: Audit, noted_at: float, source: Source) -> Envelope:
         "outcome": event.outcome,
         "ms-dyn-aid": event.activity_id,
     }
-    return custom_event("mcp.audit", noted_at, event.trace, source, properties)
+    return custom_event("mcp.audit", noted_at, event.trace, source, properties, calls=1)
+
+
+def refusal(event: Refusal, noted_at: float, source: Source) -> Envelope:
+    properties = {"caller": "unknown", "outcome": event.reason}
+    return custom_event("mcp.audit", noted_at, event.trace, source, properties, calls=event.calls)
 
 
 def statistics_reset(event: StatisticsReset, source: Source) -> Envelope:

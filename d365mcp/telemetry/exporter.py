@@ -5,13 +5,15 @@ events wait here.
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from d365mcp.events import Event
+from d365mcp.events import Event, Refusal
 from d365mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,28 +50,54 @@ class Backlog:
     problem: str | None = None
 
 
+class Refusals:
+    """Counts refused calls of nobody in particular until they are sent: a flood of them takes no room of others."""
+
+    def __init__(self) -> None:
+        self._counted: dict[str, Refusal] = {}
+        self._turn = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._counted)
+
+    def add(self, event: Refusal) -> None:
+        with self._turn:
+            known = self._counted.get(event.reason)
+            self._counted[event.reason] = known._replace(calls=known.calls + event.calls) if known else event
+
+    def taken(self) -> list[Refusal]:
+        """Return what was counted, one for each reason, and begin anew."""
+        with self._turn:
+            counted, self._counted = self._counted, {}
+        return list(counted.values())
+
+
 class Telemetry:
     """A listener. `load` may be called early by whoever imports things in the background; it is called in any case."""
 
-    def __init__(self, settings: Settings, pace: Pace) -> None:
+    def __init__(self, settings: Settings, pace: Pace, audit_key: Callable[[], bytes]) -> None:
         self.settings = settings
         self.pace = pace
+        self.audit_key = audit_key
         self.enabled = settings.performance_monitoring and bool(settings.application_insights)
         self.problem: str | None = None
         self.dropped = 0
         self.ingestion: Ingestion | None = None
         self.waiting: deque[Noted] = deque()
+        self.refusals = Refusals()
         self._loading = threading.Lock()
         self._timer: threading.Timer | None = None
 
     def __call__(self, event: Event) -> None:
-        """Note an event: no I/O, no exception, no lock."""
+        """Note an event: no I/O, no exception, no wait."""
         if not self.enabled:
             return
-        if len(self.waiting) >= self.pace.most_waiting:
+        if isinstance(event, Refusal):
+            self.refusals.add(event)
+        elif len(self.waiting) < self.pace.most_waiting:
+            self.waiting.append((event, time.time()))
+        else:
             self.dropped += 1
-            return
-        self.waiting.append((event, time.time()))
         if not self._timer:
             self._timer = threading.Timer(LOAD_AFTER_SECONDS, self.load)
             self._timer.daemon = True
@@ -83,11 +111,16 @@ class Telemetry:
             try:
                 from d365mcp.telemetry.ingestion import Ingestion
 
-                self.ingestion = Ingestion(self.settings, self.pace, self.waiting)
+                self.ingestion = Ingestion(self.settings, self.pace, self.due, self.audit_key)
             except ImportError as exc:
                 self._give_up(f"The package {exc.name} is missing: the deployment is incomplete.")
             except Exception as exc:  # whatever is wrong, the server works without telemetry
                 self._give_up(f"APPLICATIONINSIGHTS_CONNECTION_STRING cannot be used: {exc}")
+
+    def due(self) -> list[Noted]:
+        """Return what may be sent now, a batch at most."""
+        refused = [(event, time.time()) for event in self.refusals.taken()]
+        return refused + [self.waiting.popleft() for _ in range(min(len(self.waiting), self.pace.batch))]
 
     def _give_up(self, problem: str) -> None:
         self.enabled = False
@@ -115,12 +148,15 @@ class Telemetry:
         """Send what waits and end the threads; at exit this happens by itself."""
         if self._timer:
             self._timer.cancel()
-        if self.waiting:
+        if self.waiting or self.refusals:
             self.load()
         if self.ingestion:
             self.ingestion.close(timeout)
 
 
-def start(settings: Settings, pace: Pace = Pace()) -> Telemetry:
-    """Return the listener; it is off without a connection string or with MCP_PERFORMANCE_MONITORING=false."""
-    return Telemetry(settings, pace)
+def start(settings: Settings, pace: Pace = Pace(), audit_key: Callable[[], bytes] = secrets.token_bytes) -> Telemetry:
+    """Return the listener; it is off without a connection string or with MCP_PERFORMANCE_MONITORING=false.
+
+    `audit_key` returns the key that hashes of records' keys are made with; it may block, and raise what we raise.
+    """
+    return Telemetry(settings, pace, audit_key)

@@ -20,8 +20,7 @@ import json
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -35,9 +34,11 @@ from opencensus.ext.azure.common.transport import RETRYABLE_STATUS_CODES, Transp
 from opencensus.ext.azure.trace_exporter import AzureExporter
 from pydantic_core import to_json
 
+from d365mcp.events import Audit
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
 from d365mcp.telemetry.exporter import Noted, Pace
+from d365mcp.telemetry.keyed import KeyedHash
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
     a request ten times as much as the event; it carries only the wish to flush or to end.
     """
 
-    def __init__(self, settings: Settings, pace: Pace, waiting: deque[Noted]) -> None:
+    def __init__(
+        self, settings: Settings, pace: Pace, due: Callable[[], list[Noted]], audit_key: Callable[[], bytes]
+    ) -> None:
         options = Options(connection_string=settings.application_insights)
         # Before the constructor, which starts its thread first and checks the key then.
         utils.validate_instrumentation_key(options.instrumentation_key)
@@ -82,7 +85,8 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         local = urlsplit(self.url).hostname in LOOPBACK
         self.http = httpx.Client(timeout=pace.timeout, trust_env=not local)  # no proxy leads to this machine
         self.pace = pace
-        self.waiting = waiting
+        self.due = due
+        self.hashed = KeyedHash(audit_key)
         self.pause = 0.0
         self.paused_until = 0.0
         self.sent_at: float | None = None
@@ -118,12 +122,15 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
 
     def emit(self, batch: Sequence[Noted], event: QueueEvent | None = None) -> None:
         self.complete.wait()
-        while self.waiting:
-            super().emit([self.waiting.popleft() for _ in range(min(len(self.waiting), self.pace.batch))])
+        while due := self.due():
+            super().emit(due)
         super().emit(batch, event)
 
     def span_data_to_envelope(self, noted: Noted) -> Iterator[Envelope]:
-        return envelopes(*noted, self.source)
+        event, noted_at = noted
+        if isinstance(event, Audit) and event.key_hash:
+            event = event._replace(key_hash=self.hashed(event.key_hash))
+        return envelopes(event, noted_at, self.source)
 
     def _transmit_from_storage(self) -> None:
         if not self.paused:

@@ -58,7 +58,7 @@ async def get_server_performance(
     if report.total:
         result["response_time_percentiles_ms"] = percentiles(report.total)
     elif tool and report.tools:
-        # Names come from callers: what is none has its place in the table only.
+        # Calls of no tool of ours stand under the method's name.
         called = ", ".join(name for name in report.tools if name.isidentifier())
         result["note"] = f"No call of {tool} in this window. Called were {called}."
     result["tools"] = [{"tool": name, **numbers(each)} for name, each in report.tools.items()]

@@ -156,6 +156,9 @@ def target_of(arguments: Any) -> tuple[str | None, Mapping[str, Any] | None]:
 
 
 def key_hash(key: Mapping[str, Any]) -> str:
-    """Return a short fingerprint of a key, the same for the same record whatever the order of its parts."""
+    """Return the digest of a key, the same for the same record whatever the order of its parts.
+
+    What is stored is made from it with a key: as it is, likely keys could be tried out on it.
+    """
     text = json.dumps({name.casefold(): str(value).casefold() for name, value in key.items()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,9 +1,11 @@
 """The audit as it is stored: every write and every refused call, by whom, on what, how it ended; nothing of a record."""
 
 import asyncio
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +14,15 @@ from typing import Any
 import pytest
 
 from d365mcp.app import Application
+from d365mcp.errors import StorageError
 from d365mcp.server.messages import Reply
 from d365mcp.settings import read_settings
-from d365mcp.simulator.insights import KEY
+from d365mcp.simulator.insights import KEY as COMPONENT
 from d365mcp.simulator.log_analytics import WORKSPACE
+from d365mcp.storage import FolderStorage
+from d365mcp.telemetry import keyed
+from d365mcp.telemetry.exporter import Pace
+from tests.azurite import Azurite
 from tests.signing import API, TENANT, USER, publish, token
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace
@@ -86,7 +93,7 @@ def start(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     own = {
         "D365FO_BASE_URL": simulator.base_url,
         "AZURE_AUTHORITY_HOST": simulator.base_url,
-        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={simulator.base_url}/",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={COMPONENT};IngestionEndpoint={simulator.base_url}/",
         "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
     }
     with ExitStack() as stack:
@@ -101,6 +108,19 @@ def start(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             return Trail(application, simulator, runner)
 
         yield begin
+
+
+@pytest.fixture
+def another_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Start what comes next on a machine that has nothing yet."""
+    return lambda: monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[str]:
+    running = Azurite()
+    yield running.connection
+    running.stop()
 
 
 async def let_go(application: Application) -> None:
@@ -298,9 +318,113 @@ def test_an_entity_that_is_no_name_is_not_told(trail: Trail) -> None:
 def test_a_token_that_does_not_do_is_told_by_nobodys_name(trail: Trail, changes: dict[str, Any], outcome: str) -> None:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     refused = f"Bearer {token(trail.simulator.base_url, **changes)}"
-    assert trail.post(message, refused, **{"mcp-name": "d365fo_batch"}).status == 401
+    assert trail.post(message, refused, **{"mcp-name": CANARY}).status == 401
     [row] = trail.rows()
-    assert (row["caller"], row["tool"], row["outcome"]) == ("unknown", "d365fo_batch", outcome)
+    assert (row["caller"], row["outcome"], "tool" in row) == ("unknown", outcome, False)
+
+
+def test_a_flood_of_nobodies_is_counted_and_costs_nobody_else_their_place(start: Any) -> None:
+    trail = start()
+    trail.application.telemetry.pace = Pace(most_waiting=20)
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    expired = f"Bearer {token(trail.simulator.base_url, exp=1)}"
+    for number in range(500):
+        trail.post(message, expired if number % 2 else f"Bearer {number}", **{"mcp-name": f"{CANARY} {number}"})
+    trail.call("create_entity_record", **GROUPS, data=group("FLD"))
+    assert trail.application.telemetry.backlog().dropped == 0
+    rows = trail.rows()
+    assert ("d365fo_create_entity_record", "done") in [(row.get("tool"), row["outcome"]) for row in rows]
+    counted = Counter[str]()
+    for row in Workspace(trail.simulator).rows("AppEvents | where Name == 'mcp.audit'"):
+        told = json.loads(row["Properties"])
+        counted[f"{told['caller']} {told['outcome']}"] += json.loads(row["Measurements"])["calls"]
+    assert counted == {"unknown expired": 250, "unknown malformed": 250, f"{USER} done": 1}
+    assert len(rows) < 20
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "name"),
+    [
+        ("tools/call", {"name": CANARY, "arguments": {}}, "tools/call"),
+        ("tools/call", {"name": f"d365fo_{CANARY}"}, "tools/call"),
+        ("tools/call", {"name": [CANARY]}, "tools/call"),
+        (CANARY, {}, "unknown"),
+        (f"tools/{CANARY}", {"name": CANARY}, "unknown"),
+        ("prompts/get", {"name": CANARY}, "prompts/get"),
+        ("resources/read", {"uri": f"d365fo://entities/{CANARY}"}, "resources/read"),
+        ("tools/call", {"name": "d365fo_get_server_config", "arguments": {CANARY: 1}}, "d365fo_get_server_config"),
+    ],
+)
+def test_a_name_the_caller_chose_is_never_the_tools(
+    trail: Trail, method: str, params: dict[str, Any], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="d365mcp.request")
+    bearer = f"Bearer {token(trail.simulator.base_url)}"
+    trail.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, bearer)
+    [row] = trail.rows("AppDependencies | where DependencyType == 'MCP'")  # which shows no canary
+    [stored] = Workspace(trail.simulator).rows("AppDependencies | where DependencyType == 'MCP'")
+    assert (stored["Name"], row.get("tool")) == (name, name if name.startswith("d365fo_") else None)
+    assert not [line for line in caplog.messages if CANARY in line]
+
+
+# The hash of a record's key
+
+KEY = {"CustomerGroupId": "HSH", "dataAreaId": "usmf"}
+
+
+def hash_of(trail: Trail, key: dict[str, str] = KEY) -> str | None:
+    """Return what the audit calls a record."""
+    trail.call("delete_entity_record", "D365.Read", **GROUPS, key=key, confirm=True)
+    found = trail.rows()[-1].get("key_hash")
+    return str(found) if found else None
+
+
+def test_a_likely_key_cannot_be_tried_out_on_its_hash(trail: Trail) -> None:
+    told = hash_of(trail)
+    assert told is not None
+    text = json.dumps({name.casefold(): value.casefold() for name, value in KEY.items()}, sort_keys=True)
+    for algorithm in ("md5", "sha1", "sha256", "sha512"):
+        digest = hashlib.new(algorithm, text.encode(), usedforsecurity=False).hexdigest()
+        for plain in (digest, digest[:16], digest[-16:]):
+            assert told != plain != hashlib.sha256(plain.encode()).hexdigest()[:16] != told
+
+
+def test_a_record_keeps_its_hash_through_restarts(start: Any) -> None:
+    assert hash_of(start()) == hash_of(start())
+
+
+def test_instances_that_share_storage_share_the_hash(
+    start: Any, azurite: str, another_machine: Callable[[], None]
+) -> None:
+    first = hash_of(start(AzureWebJobsStorage=azurite))
+    another_machine()
+    assert hash_of(start(AzureWebJobsStorage=azurite, MCP_CURSOR_KEY="n" * 32)) == first
+
+
+def test_instances_that_share_the_cursors_key_alone_share_the_hash(
+    start: Any, another_machine: Callable[[], None]
+) -> None:
+    own = hash_of(start())
+    first = hash_of(start(MCP_CURSOR_KEY="k" * 32))
+    another_machine()
+    assert hash_of(start(MCP_CURSOR_KEY=f"{'k' * 32},{'o' * 32}")) == first
+    assert len({own, first, hash_of(start()), hash_of(start(MCP_CURSOR_KEY="n" * 32))}) == 4
+
+
+def test_while_the_storage_fails_the_hash_is_left_out_and_the_rest_is_told(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = start()
+    monkeypatch.setattr(keyed, "PAUSE_SECONDS", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(FolderStorage, "get", refusing)
+        assert hash_of(trail) is None
+        assert trail.rows()[-1]["outcome"] == "insufficient_scope"
+    assert hash_of(trail) == hash_of(start())
+
+
+def refusing(*_: Any, **__: Any) -> None:
+    raise StorageError("The storage refused (HTTP 403).")
 
 
 def test_a_caller_without_a_role_is_told_by_name(trail: Trail) -> None:

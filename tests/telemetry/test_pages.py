@@ -64,3 +64,4 @@ def test_each_query_finds_what_it_says(telemetry: Telemetry, workspace: Workspac
     assert (instances["instances"], instances["cold_starts"]) == (1, 1)
     changed = row("Who changed")
     assert (changed["caller"], changed["entity"], changed["outcome"]) == ("alice", "CustomersV3", "ok")
+    assert changed["calls"] == 1
