@@ -227,7 +227,7 @@ class Application:
             catalog=self.catalog,
             cursors=self.cursors,
             caller=access.caller,
-            read_only=access.read_only,
+            read_only=not access.may_write,
             report_progress=report_progress,
             emit=self.emit,
             statistics=self.statistics,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import Caller
-from d365mcp.server.challenges import READ, ROLES, InvalidToken, NotAdmitted, forbidden, role_for, unauthorized
+from d365mcp.server.challenges import READ, ROLES, WRITE, InvalidToken, NotAdmitted, forbidden, role_for, unauthorized
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused
 from d365mcp.settings import SIGNING_IN, TOOLSETS, Settings
@@ -53,6 +53,12 @@ class Access(NamedTuple):
     toolsets: frozenset[str]
     read_only: bool
     private: bool = False  # whether another caller's answers may differ
+    asked_to_read: bool = False  # whether the request itself wants nothing but reading
+
+    @property
+    def may_write(self) -> bool:
+        """Return whether anything may be changed in F&O: by the operator, the request and the caller's roles."""
+        return not self.read_only and WRITE in self.caller.roles
 
     def allows(self, toolset: str, *, read_only: bool) -> bool:
         """Return whether a tool may be seen and called."""
@@ -64,9 +70,14 @@ class Access(NamedTuple):
         return role if self.offers(toolset, read_only=read_only) and role not in self.caller.roles else None
 
     def offers(self, toolset: str, *, read_only: bool) -> bool:
-        """Return whether the operator and the request leave a tool in; statistics and the catalog leave F&O alone."""
-        harmless = toolset in ("performance", "admin")
+        """Return whether the operator and the request leave a tool in; MCP_READ_ONLY is about F&O alone."""
+        harmless = leaves_d365_alone(toolset) and not self.asked_to_read
         return toolset in self.toolsets and (read_only or harmless or not self.read_only)
+
+
+def leaves_d365_alone(toolset: str) -> bool:
+    """Return whether the tools of a toolset write nothing to F&O, if they write: to statistics and catalog, then."""
+    return toolset in ("performance", "admin")
 
 
 class Callers:
@@ -224,5 +235,6 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
         caller=access.caller,
         toolsets=access.toolsets & frozenset(wanted) if narrowing else access.toolsets,
         read_only=access.read_only or only_reading,
-        private=access.private or narrowing or (only_reading and not access.read_only),
+        private=access.private or narrowing or only_reading,
+        asked_to_read=only_reading,
     )

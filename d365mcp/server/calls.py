@@ -15,7 +15,7 @@ from pydantic_core import to_json
 import d365mcp
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidArgument, NotAllowed, SettingsError
 from d365mcp.events import Caller, Listener, Outcome, current_operation
-from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
+from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
 from d365mcp.server.messages import JSON_HEADERS, MAX_BODY_BYTES, Message, Reply, dumped, head
 from d365mcp.server.prepared import (
     DEFAULT_VERSION,
@@ -174,10 +174,9 @@ def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
     if role := access.lacking(tool.toolset, read_only=tool.read_only):
         raise NotAllowed(f"{tool.name} needs the role {role}, which you do not hold: an administrator assigns it.")
     if not access.allows(tool.toolset, read_only=tool.read_only):
-        where = (
-            "MCP_READ_ONLY is not false" if settings.read_only else f"this request's {READ_ONLY_HEADER} header is true"
-        )
-        raise NotAllowed(f"{tool.name} changes data, and only reading is allowed: {where}.")
+        by_operator = settings.read_only and not leaves_d365_alone(tool.toolset)
+        where = "MCP_READ_ONLY is not false" if by_operator else f"this request's {READ_ONLY_HEADER} header is true"
+        raise NotAllowed(f"{tool.name} does not only read, and only reading is allowed: {where}.")
 
 
 def too_long(name: str, chars: int) -> InvalidArgument:

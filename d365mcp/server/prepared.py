@@ -36,7 +36,7 @@ class Prepared:
 
     def __init__(self, path: Path = FRAGMENTS) -> None:
         self.path = path
-        self.lists: dict[tuple[str, frozenset[str], frozenset[str], bool, bool], bytes] = {}
+        self.lists: dict[tuple[Any, ...], bytes] = {}
 
     @cached_property
     def fragments(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access.toolsets, access.caller.roles, access.read_only, access.private)
+        key = (version, access.caller.roles, *access[1:])
         found = self.lists.get(key)
         if found is None:
             if len(self.lists) >= MOST_LISTS:

@@ -26,9 +26,11 @@ def bound_of(context: ToolContext) -> CompanyBound:
 
 
 def check_writes_allowed(context: ToolContext) -> None:
-    """Raise NotAllowed where this server, or this request, only reads."""
+    """Raise NotAllowed where this server, this request or this caller only reads."""
     if context.read_only:
-        raise NotAllowed("Only reading is allowed here: the operator sets MCP_READ_ONLY=false to let tools write.")
+        raise NotAllowed(
+            "Only reading is allowed here. The operator sets MCP_READ_ONLY=false to let tools write; who signs in needs the role D365.Write, too."
+        )
 
 
 def check_writable(context: ToolContext, entity: DataEntity) -> None:

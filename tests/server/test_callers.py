@@ -45,6 +45,7 @@ SETTINGS = {
     "MCP_PUBLIC_URL": "https://mcp.contoso.com",
     "MCP_READ_ONLY": "false",
     "MCP_TOOLSETS": "all",
+    "D365FO_ALLOWED_ACTIONS": "*",
 }
 READING = {tool.name for tool in ALL_TOOLS if tool.read_only and tool.toolset != "admin"}
 CHANGING = {tool.name for tool in ALL_TOOLS if not tool.read_only and tool.toolset not in ("admin", "performance")}
@@ -333,6 +334,14 @@ def test_a_call_beyond_the_role_is_told_all_scopes_it_needs(served: Served, tool
     assert f"d365fo_{tool}" in body["error"]["message"]
 
 
+@pytest.mark.parametrize(("role", "code"), [("D365.Read", "not_allowed"), ("D365.Write", "not_found")])
+def test_who_may_only_read_runs_no_controller_of_their_choosing(served: Served, role: str, code: str) -> None:
+    custom = {"document": "custom", "controller": "AnyController", "table": "AnyTable", "field": "AnyField"}
+    reply = call(served, bearer(served, scp=role), "download_document", **custom, number="1", company="usmf")
+    error = json.loads(reply.json()["result"]["content"][0]["text"])
+    assert (error["code"], "D365.Write" in error["message"]) == (code, code == "not_allowed")
+
+
 def test_a_call_within_the_role_is_done(served: Served) -> None:
     group = {"CustomerGroupId": "JWT", "Description": "By token"}
     made = call(
@@ -362,6 +371,15 @@ def test_a_cursor_is_its_callers_own(served: Served) -> None:
     cursor = page(USER)["next_cursor"]
     assert page(USER, cursor=cursor)["records"]
     assert page("somebody-else", cursor=cursor)["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("role", ["D365.Read", "D365.Write", "D365.Admin"])
+def test_a_request_that_only_reads_sees_no_tool_that_does_more(served: Served, role: str) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {**HEADERS, "authorization": bearer(served, scp=role), "x-mcp-readonly": "true"}
+    for params in ({}, {"_meta": {"progressToken": 1}}):
+        reply = httpx.post(served.url, json={**message, "params": params}, headers=headers, trust_env=False)
+        assert {tool.name for tool in ALL_TOOLS if not tool.read_only} & names(reply) == set()
 
 
 def test_a_request_may_narrow_its_role_never_widen_it(served: Served) -> None:

@@ -218,6 +218,51 @@ def test_a_document_comes_as_an_embedded_pdf(writer: Served) -> None:
     assert missing["code"] == "not_found"
 
 
+CUSTOM = {
+    "document": "custom",
+    "number": "CIV-000708",
+    "company": "usmf",
+    "controller": "SalesInvoiceController",
+    "table": "CustInvoiceJour",
+    "field": "InvoiceId",
+}
+RENDERING = "SrsFinanceCopilots.RunCopilotReport"
+WRITING = {"MCP_READ_ONLY": "false", "MCP_TOOLSETS": "all"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"MCP_TOOLSETS": "all"}, "MCP_READ_ONLY"),
+        ({"MCP_TOOLSETS": "all", "D365FO_ALLOWED_ACTIONS": "*"}, "MCP_READ_ONLY"),
+        (WRITING, f"The action {RENDERING} may not be invoked here"),
+        ({**WRITING, "D365FO_ALLOWED_ACTIONS": "CustomersV3.*"}, f"The action {RENDERING} may not be invoked here"),
+        ({**WRITING, "D365FO_ALLOWED_ACTIONS": "*", "D365FO_COMPANIES": "usmf"}, "D365FO_COMPANIES"),
+        ({**WRITING, "D365FO_ALLOWED_ACTIONS": RENDERING.lower()}, None),
+        ({**WRITING, "D365FO_ALLOWED_ACTIONS": "SrsFinanceCopilots.*"}, None),
+    ],
+)
+def test_a_controller_of_the_callers_choosing_is_an_action_that_must_be_allowed(
+    simulator: Simulator, settings: dict[str, str], named: str | None
+) -> None:
+    with serving(simulator, **settings) as served:
+        if named is None:
+            assert served.call("download_document", **CUSTOM)["bytes"] > 100
+        else:
+            error = served.refuse("download_document", **CUSTOM)
+            assert (error["code"], named in error["message"]) == ("not_allowed", True)
+            assert not [entry for entry in served.requests() if "RunCopilotReport" in entry["path"]]
+        known = {"document": "customer_invoice", "number": "CIV-000708", "company": "usmf"}
+        assert served.call("download_document", **known)["bytes"] > 100
+
+
+def test_a_controller_of_the_callers_choosing_is_never_run_twice(writer: Served, simulator: Simulator) -> None:
+    simulator.fault("RunCopilotReport", kind="drop")
+    assert writer.refuse("download_document", **CUSTOM)["code"] == "outcome_unknown"
+    assert len([entry for entry in writer.requests() if "RunCopilotReport" in entry["path"]]) == 1
+
+
 @pytest.mark.once
 def test_a_document_above_the_limit_is_a_clear_error(simulator: Simulator) -> None:
     from base64 import b64encode

@@ -2,9 +2,14 @@
 
 import json
 
+import httpx
+import pytest
+
 from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import TOOLSETS
+from tests.served import serving
+from tests.simulated import Simulator
 
 DEFAULT = ("data", "metadata", "environment", "performance")
 # Bytes of compact JSON to a token; o200k needs more bytes for one (4.4 on lists like this).
@@ -37,3 +42,22 @@ def test_the_reading_tools_of_a_first_conversation_stay_under_2000_tokens() -> N
 def test_the_instructions_are_short() -> None:
     answer = Prepared().fragments["answers"]["2025-11-25"]["initialize"]
     assert len(answer["instructions"]) < 1200
+
+
+@pytest.mark.parametrize("tool", ["d365fo_reset_performance_stats", "d365fo_sync_metadata"])
+def test_what_writes_nothing_to_f_and_o_is_on_offer_unless_the_request_only_reads(
+    simulator: Simulator, tool: str
+) -> None:
+    with serving(simulator, MCP_TOOLSETS="all") as served:
+        ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+
+        def names(**headers: str) -> set[str]:
+            listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+            reply = httpx.post(served.url, json=listing, headers=headers, trust_env=False)
+            return {each["name"] for each in reply.json()["result"]["tools"]}
+
+        assert tool in names()
+        assert tool not in names(**{"x-mcp-readonly": "true"})
+        called = httpx.post(served.url, json=ask, headers={"x-mcp-readonly": "true"}, trust_env=False, timeout=30)
+        error = json.loads(called.json()["result"]["content"][0]["text"])
+        assert (error["code"], "x-mcp-readonly" in error["message"]) == ("not_allowed", True)
