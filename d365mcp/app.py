@@ -347,14 +347,12 @@ class Application:
 
 
 def warn_of_settings(settings: Settings) -> None:
-    """Write to the log what has to be mended, and what is asked for and never done."""
+    """Write to the log what has to be mended, and what the operator may want to know."""
     log = logging.getLogger("d365mcp")
     for problem in settings.problems:
         log.error("%s", problem)
-    if not settings.stateless:
-        log.warning("MCP_HTTP_STATELESS=false has no effect: this server is always stateless.")
-    if not settings.json_answers:
-        log.warning("MCP_HTTP_JSON=false has no effect: this server always answers in JSON.")
+    for notice in settings.notices:
+        log.warning("%s", notice)
 
 
 application = Application(read_settings())

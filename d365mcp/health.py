@@ -41,7 +41,7 @@ def deep(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int,
         "status": status,
         "version": d365mcp.__version__,
         "description": DESCRIPTION,
-        "notes": list(settings.problems),
+        "notes": [*settings.problems, *settings.notices],
         "checks": {name: [check] for name, check in checks.items()},
     }
     return (200 if status != "fail" else 429 if throttled else 503), body

@@ -54,7 +54,9 @@ async def check_now() -> dict[str, dict[str, Any]]:
     finally:
         await close()
     shown = {title: checks[name] for name, title in SHOWN.items() if name in checks}
-    return {"settings": health.check("pass", output=application.settings.base_url), **shown}
+    notices = application.settings.notices
+    told = " ".join((application.settings.base_url, *notices))
+    return {"settings": health.check("warn" if notices else "pass", output=told), **shown}
 
 
 def storage_check() -> dict[str, Any]:

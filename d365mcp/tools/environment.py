@@ -133,5 +133,5 @@ async def get_server_config(context: ToolContext) -> ServerConfigResult:
             "host_max_concurrent_requests": settings.host.max_concurrent_requests,
             "host_max_outstanding_requests": settings.host.max_outstanding_requests,
         },
-        settings_problems=list(settings.problems),
+        settings_problems=[*settings.problems, *settings.notices],
     )

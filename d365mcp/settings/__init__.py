@@ -4,27 +4,47 @@ Two prefixes only: `D365FO_` (which F&O, as whom, what of it) and `MCP_` (how th
 platform's own names. The README's table is rendered from the fields below.
 """
 
-import base64
-import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-MINIMUM_CURSOR_KEY_BYTES = 32
+from d365mcp.settings.host import HostLimits, read_host_limits
+from d365mcp.settings.parsing import (
+    LOOPBACK,
+    MCP_PATH,
+    account_name,
+    certificate,
+    companies,
+    cursor_keys,
+    flag,
+    followed,
+    is_guid,
+    names,
+    number,
+    one_of,
+    public_address,
+    redirect_uris,
+    some_of,
+    tenant_ids,
+    text,
+    web_address,
+    whole,
+)
+from d365mcp.settings.rules import SIGNING_IN, contradictions, missing_settings, without_effect
+from d365mcp.settings.spelling import misspelt
+
+__all__ = ["LOOPBACK", "METADATA_PATH", "SIGNING_IN", "TOOLSETS", "HostLimits", "Settings", "declared", "read_settings"]
+
 # The platform's load balancer answers for us after 230 s, whatever functionTimeout says:
 # https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
 LOAD_BALANCER_SECONDS = 230.0
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-MCP_PATH = "/mcp"
-SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 METADATA_PATH = "/.well-known/oauth-protected-resource"
-REFERENCE = "@microsoft.keyvault("
-GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# The host reads these whatever their case: https://learn.microsoft.com/dotnet/core/extensions/configuration
+OF_THE_HOST = "AzureWebJobsStorage"
 
 
 def setting(name: str, parse: Callable[[str], Any], default: Any, text: str, *, secret: bool = False) -> Any:
@@ -34,144 +54,7 @@ def setting(name: str, parse: Callable[[str], Any], default: Any, text: str, *, 
     )
 
 
-def text(value: str) -> str:
-    return value
-
-
-def flag(value: str) -> bool:
-    """Read true or false as people write them."""
-    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if value.lower() not in known:
-        raise ValueError("must be true or false")
-    return known[value.lower()]
-
-
-def names(value: str) -> tuple[str, ...]:
-    """Read a comma-separated list."""
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def companies(value: str) -> tuple[str, ...]:
-    """Read a list of companies; F&O writes them in lower case."""
-    return tuple(name.lower() for name in names(value))
-
-
-def number(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            found = float(value)
-        except ValueError:
-            raise ValueError("must be a number") from None
-        if not minimum <= found <= maximum:
-            raise ValueError(f"must be between {minimum:g} and {maximum:g}")
-        return found
-
-    return parse
-
-
-def whole(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            found = int(value)
-        except ValueError:
-            raise ValueError("must be a whole number") from None
-        if not minimum <= found <= maximum:
-            raise ValueError(f"must be between {minimum} and {maximum}")
-        return found
-
-    return parse
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.lower() not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return value.lower()
-
-    return parse
-
-
-def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
-    def parse(value: str) -> tuple[str, ...]:
-        found = tuple(name.lower() for name in names(value))
-        if unknown := [name for name in found if name not in (*allowed, "all")]:
-            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
-        return allowed if "all" in found else found
-
-    return parse
-
-
-def web_address(value: str) -> str:
-    """Read an https address without trailing slash; http only on loopback, where simulators and tests live."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an address like https://contoso.operations.dynamics.com")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("must start with https://")
-    if parts.username or parts.query or parts.fragment:
-        raise ValueError("must hold neither user name, query nor fragment")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
-
-
-def public_address(value: str) -> str:
-    """Read the address clients use; that of the endpoint itself will do as well."""
-    return web_address(value).removesuffix(MCP_PATH)
-
-
-def redirect_uris(value: str) -> tuple[str, ...]:
-    """Read where sign-ins may return to; one that leads anywhere else would hand over what they bring."""
-    found = names(value)
-    if not all(is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
-        raise ValueError(
-            "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
-        )
-    return found
-
-
-def is_redirect_uri(parts: SplitResult) -> bool:
-    local = parts.scheme != "http" or parts.hostname in LOOPBACK
-    return bool(parts.hostname) and not parts.username and local and parts.scheme != "javascript"
-
-
-def tenant_ids(value: str) -> tuple[str, ...]:
-    """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
-    found = tuple(name.lower() for name in names(value))
-    if not all(is_guid(name) for name in found):
-        raise ValueError("takes tenant ids (GUIDs), not domain names")
-    return found
-
-
-def is_guid(value: str) -> bool:
-    return GUID.fullmatch(value) is not None
-
-
-def certificate(value: str) -> bytes:
-    """Read a certificate with its private key: PEM, or the base64 of a PFX, as a Key Vault reference gives it."""
-    if value.startswith("-----BEGIN "):
-        return value.replace("\\n", "\n").encode()  # app settings keep no line ends everywhere
-    try:
-        return base64.b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("must be PEM, or the base64 of a PFX") from None
-
-
-def cursor_keys(value: str) -> tuple[bytes, ...]:
-    keys = tuple(key.encode() for key in names(value))
-    if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
-        raise ValueError(f"holds a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
-    return keys
-
-
 TOOLSETS = ("data", "metadata", "environment", "performance", "services", "documents", "admin")
-
-
-@dataclass(frozen=True)
-class HostLimits:
-    """What host.json lets the Functions host do: the one place where concurrency and timeouts are set."""
-
-    function_timeout: float | None = 300.0  # seconds; None where the plan allows an unbounded one
-    max_concurrent_requests: int | None = None
-    max_outstanding_requests: int | None = None
 
 
 @dataclass(frozen=True, eq=False)  # nobody compares them; that they could be would cost each cold start 0.6 ms
@@ -340,8 +223,14 @@ class Settings:
     storage_connection: str = setting(
         "AzureWebJobsStorage", text, "", "Storage by connection string; the identity form is better.", secret=True
     )
-    storage_blob_uri: str = setting(
+    storage_uri: str = setting(
         "AzureWebJobsStorage__blobServiceUri", web_address, "", "Storage by identity: the blob service's address."
+    )
+    storage_account: str = setting(
+        "AzureWebJobsStorage__accountName",
+        account_name,
+        "",
+        "In its place the account's name, where it is in `core.windows.net`.",
     )
     storage_client_id: str = setting(
         "AzureWebJobsStorage__clientId", text, "", "Client id of the identity that opens the storage."
@@ -364,6 +253,7 @@ class Settings:
     host: HostLimits = HostLimits()
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()  # what the operator may want to know, and nothing that keeps the server from its work
 
     @property
     def on_azure(self) -> bool:
@@ -420,6 +310,12 @@ class Settings:
         return frozenset(self.toolsets)
 
     @property
+    def storage_blob_uri(self) -> str:
+        """Return the blob service's address, made of the account's name as the Functions host makes it."""
+        named = f"https://{self.storage_account}.blob.core.windows.net" if self.storage_account else ""
+        return self.storage_uri or named
+
+    @property
     def has_shared_storage(self) -> bool:
         """Return whether storage is configured that all instances share."""
         return bool(self.storage_blob_uri or self.storage_connection)
@@ -451,137 +347,25 @@ def declared() -> list[Field[Any]]:
 def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | None = None) -> Settings:
     """Read all settings. Nothing raises: what is wrong is in `problems`, one sentence each."""
     variables = os.environ if environ is None else environ  # noqa: TID251 - the one place that reads it
+    folded = {name.lower(): value for name, value in variables.items()}
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for each in declared():
-        raw = variables.get(each.metadata["name"], "").strip()
+        name = each.metadata["name"]
+        raw = (folded.get(name.lower(), "") if name.startswith(OF_THE_HOST) else variables.get(name, "")).strip()
         if not raw:
             continue
         try:
             values[each.name] = each.metadata["parse"](followed(raw))
         except ValueError as problem:
-            wrong[each.metadata["name"]] = str(problem)
+            wrong[name] = str(problem)
     problems = [f"{name} {problem}." for name, problem in wrong.items()]
-    host = read_host_limits(variables, host_json, problems)
+    host = read_host_limits(folded, host_json, problems)
     draft = Settings(**values, host=host)
     missing = missing_settings(draft)
+    unread, unknown = misspelt(variables, [each.metadata["name"] for each in declared()])
+    problems += unread
     problems += [f"{name} is not set." for name in missing if name not in wrong]
     problems += contradictions(draft)
-    return Settings(**values, host=host, problems=tuple(problems), missing=tuple(missing))
-
-
-def followed(value: str) -> str:
-    """Refuse a Key Vault reference as it stands: what the platform hands on when it cannot follow one.
-
-    https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
-    """
-    if value.lower().startswith(REFERENCE):
-        raise ValueError(
-            "is a Key Vault reference that could not be followed: create the secret, and give the identity the role Key Vault Secrets User"
-        )
-    return value
-
-
-def missing_settings(settings: Settings) -> list[str]:
-    """Name the required variables that are not set."""
-    required: dict[str, object] = {"D365FO_BASE_URL": settings.base_url}
-    if settings.d365_auth in ("client_secret", "on_behalf_of"):
-        required |= {"D365FO_TENANT_ID": settings.tenant_id, "D365FO_CLIENT_ID": settings.client_id}
-    if settings.d365_auth == "client_secret":
-        required |= {"D365FO_CLIENT_SECRET": settings.client_secret}
-    if settings.oauth_facade:
-        required |= {"MCP_OAUTH_CLIENT_ID": settings.oauth_client_id}
-    if settings.mcp_auth == "jwt":
-        required |= {"MCP_CLIENT_ID": settings.caller_client_id, "MCP_PUBLIC_URL": settings.public_url}
-        required |= {"MCP_ALLOWED_TENANTS": settings.tenants}
-    return [name for name, value in required.items() if not value]
-
-
-def contradictions(settings: Settings) -> list[str]:
-    """Say which settings cannot stand together."""
-    found = []
-    if settings.mcp_auth == "none" and settings.on_azure:
-        found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
-    if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
-        found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
-    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication tells clients of Entra itself
-        found.append(f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={settings.mcp_auth}: set jwt.")
-    if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
-        found.append(
-            "MCP_AUTH is easy_auth, but App Service Authentication is off (WEBSITE_AUTH_ENABLED): turn it on, or set jwt."
-        )
-    if settings.mcp_auth == "easy_auth" and settings.tenant_id and not settings.tenants:
-        found.append(
-            "D365FO_TENANT_ID is no tenant id (a GUID), so callers cannot be held to it: set MCP_ALLOWED_TENANTS to the ids of theirs."
-        )
-    if settings.d365_auth == "on_behalf_of":
-        found += on_behalf_contradictions(settings)
-    return found
-
-
-def on_behalf_contradictions(settings: Settings) -> list[str]:
-    """Say why callers' tokens could not be exchanged: Entra does it for the app registration they are meant for."""
-    if settings.mcp_auth not in SIGNING_IN:
-        return [f"D365FO_AUTH is on_behalf_of, but with MCP_AUTH={settings.mcp_auth} callers bring no token: set jwt."]
-    if settings.caller_client_id and settings.caller_client_id != settings.client_id:
-        return ["MCP_CLIENT_ID and D365FO_CLIENT_ID differ, but on_behalf_of needs one app registration for both."]
-    return []
-
-
-def read_host_limits(variables: Mapping[str, str], host_json: Path | None, problems: list[str]) -> HostLimits:
-    """Read host.json with the platform's own overrides (`AzureFunctionsJobHost__extensions__http__…`).
-
-    https://learn.microsoft.com/azure/azure-functions/functions-host-json#override-hostjson-values
-    """
-    path = host_json or Path(__file__).parent.parent / "host.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
-    except ValueError:
-        problems.append(f"{path.name} is not valid JSON.")
-        tree = {}
-    overrides = {name.lower(): value for name, value in variables.items()}
-
-    def value(*keys: str) -> Any:
-        override = overrides.get("__".join(("azurefunctionsjobhost", *keys)).lower())
-        if override:
-            return override
-        node: Any = tree
-        for key in keys:
-            node = node.get(key) if isinstance(node, dict) else None
-        return node
-
-    try:
-        return HostLimits(
-            function_timeout=seconds(value("functionTimeout")),
-            max_concurrent_requests=limit(value("extensions", "http", "maxConcurrentRequests")),
-            max_outstanding_requests=limit(value("extensions", "http", "maxOutstandingRequests")),
-        )
-    except ValueError as problem:
-        problems.append(f"{path.name}: {problem}.")
-        return HostLimits()
-
-
-def seconds(value: Any) -> float | None:
-    """Read a .NET time span, `[d.]hh:mm:ss`; -1 means no limit, nothing means the plan's default of five minutes."""
-    if value is None:
-        return 300.0
-    if str(value) in ("-1", "-00:00:01"):
-        return None
-    days, _, clock = str(value).rpartition(".") if str(value).count(".") and ":" in str(value) else ("", "", str(value))
-    try:
-        hours, minutes, secs = (int(part) for part in clock.split(":"))
-        total = float(int(days or 0) * 86_400 + hours * 3600 + minutes * 60 + secs)
-    except ValueError:
-        raise ValueError(f"functionTimeout {value!r} is not hh:mm:ss") from None
-    if total <= 0:
-        raise ValueError("functionTimeout must be above zero")
-    return total
-
-
-def limit(value: Any) -> int | None:
-    """Read a count of requests; -1 means no limit."""
-    if value is None or int(value) == -1:
-        return None
-    if int(value) < 1:
-        raise ValueError("a request limit must be at least 1 (or -1 for none)")
-    return int(value)
+    notices = (*unknown, *without_effect(draft))
+    return Settings(**values, host=host, problems=tuple(problems), missing=tuple(missing), notices=notices)

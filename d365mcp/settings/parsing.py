@@ -1,0 +1,160 @@
+"""How the value of a setting is read; what does not do is a ValueError that says what would. Performs no I/O."""
+
+import base64
+import re
+from collections.abc import Callable
+from urllib.parse import SplitResult, urlsplit
+
+MINIMUM_CURSOR_KEY_BYTES = 32
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+MCP_PATH = "/mcp"
+REFERENCE = "@microsoft.keyvault("
+ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def text(value: str) -> str:
+    return value
+
+
+def flag(value: str) -> bool:
+    """Read true or false as people write them."""
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if value.lower() not in known:
+        raise ValueError("must be true or false")
+    return known[value.lower()]
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Read a comma-separated list."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def companies(value: str) -> tuple[str, ...]:
+    """Read a list of companies; F&O writes them in lower case."""
+    return tuple(name.lower() for name in names(value))
+
+
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+        if not minimum <= found <= maximum:
+            raise ValueError(f"must be between {minimum:g} and {maximum:g}")
+        return found
+
+    return parse
+
+
+def whole(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            found = int(value)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if not minimum <= found <= maximum:
+            raise ValueError(f"must be between {minimum} and {maximum}")
+        return found
+
+    return parse
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value.lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return value.lower()
+
+    return parse
+
+
+def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+    def parse(value: str) -> tuple[str, ...]:
+        found = tuple(name.lower() for name in names(value))
+        if unknown := [name for name in found if name not in (*allowed, "all")]:
+            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
+        return allowed if "all" in found else found
+
+    return parse
+
+
+def web_address(value: str) -> str:
+    """Read an https address without trailing slash; http only on loopback, where simulators and tests live."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address like https://contoso.operations.dynamics.com")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must start with https://")
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError("must hold neither user name, query nor fragment")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def public_address(value: str) -> str:
+    """Read the address clients use; that of the endpoint itself will do as well."""
+    return web_address(value).removesuffix(MCP_PATH)
+
+
+def redirect_uris(value: str) -> tuple[str, ...]:
+    """Read where sign-ins may return to; one that leads anywhere else would hand over what they bring."""
+    found = names(value)
+    if not all(is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
+        raise ValueError(
+            "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
+        )
+    return found
+
+
+def is_redirect_uri(parts: SplitResult) -> bool:
+    local = parts.scheme != "http" or parts.hostname in LOOPBACK
+    return bool(parts.hostname) and not parts.username and local and parts.scheme != "javascript"
+
+
+def tenant_ids(value: str) -> tuple[str, ...]:
+    """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
+    found = tuple(name.lower() for name in names(value))
+    if not all(is_guid(name) for name in found):
+        raise ValueError("takes tenant ids (GUIDs), not domain names")
+    return found
+
+
+def is_guid(value: str) -> bool:
+    return GUID.fullmatch(value) is not None
+
+
+def certificate(value: str) -> bytes:
+    """Read a certificate with its private key: PEM, or the base64 of a PFX, as a Key Vault reference gives it."""
+    if value.startswith("-----BEGIN "):
+        return value.replace("\\n", "\n").encode()  # app settings keep no line ends everywhere
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise ValueError("must be PEM, or the base64 of a PFX") from None
+
+
+def cursor_keys(value: str) -> tuple[bytes, ...]:
+    keys = tuple(key.encode() for key in names(value))
+    if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
+        raise ValueError(f"holds a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
+    return keys
+
+
+def account_name(value: str) -> str:
+    """Read a storage account's name; it becomes part of an address."""
+    if not ACCOUNT.fullmatch(value):
+        raise ValueError("must be a storage account's name: 3 to 24 lower-case letters and digits")
+    return value
+
+
+def followed(value: str) -> str:
+    """Refuse a Key Vault reference as it stands: what the platform hands on when it cannot follow one.
+
+    https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
+    """
+    if value.lower().startswith(REFERENCE):
+        raise ValueError(
+            "is a Key Vault reference that could not be followed: create the secret, and give the identity the role Key Vault Secrets User"
+        )
+    return value
