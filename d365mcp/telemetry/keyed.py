@@ -30,6 +30,7 @@ class KeyedHash:
     def fetch(self) -> None:
         try:
             self.key = self.read()
-        except D365McpError as problem:
+        except Exception as problem:  # whatever it is, the rest of telemetry is sent
             self.paused_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("The audit leaves out hashes of keys: their own key cannot be read. %s", problem.message)
+            told = problem.message if isinstance(problem, D365McpError) else type(problem).__name__
+            log.warning("The audit leaves out hashes of keys: their own key cannot be read. %s", told)

@@ -411,9 +411,13 @@ def test_instances_that_share_the_cursors_key_alone_share_the_hash(
     assert len({own, first, hash_of(start()), hash_of(start(MCP_CURSOR_KEY="n" * 32))}) == 4
 
 
+@pytest.mark.parametrize("problem", [StorageError("HTTP 403"), OSError("read-only"), ImportError("azure")])
 def test_while_the_storage_fails_the_hash_is_left_out_and_the_rest_is_told(
-    start: Any, monkeypatch: pytest.MonkeyPatch
+    start: Any, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
+    def refusing(*_: Any, **__: Any) -> None:
+        raise problem
+
     trail = start()
     monkeypatch.setattr(keyed, "PAUSE_SECONDS", 0.0)
     with monkeypatch.context() as broken:
@@ -421,10 +425,6 @@ def test_while_the_storage_fails_the_hash_is_left_out_and_the_rest_is_told(
         assert hash_of(trail) is None
         assert trail.rows()[-1]["outcome"] == "insufficient_scope"
     assert hash_of(trail) == hash_of(start())
-
-
-def refusing(*_: Any, **__: Any) -> None:
-    raise StorageError("The storage refused (HTTP 403).")
 
 
 def test_a_caller_without_a_role_is_told_by_name(trail: Trail) -> None:
