@@ -352,8 +352,8 @@ module functionApp 'app/function.bicep' = {
     hostLog: hostLog
     operatorId: operatorId
     operatorType: operatorType
-    // Who is given none of the registration's roles may do nothing, whatever all clients are allowed.
-    settings: union(createAppRegistration ? { MCP_REQUIRE_ROLES: 'true' } : {}, settings, {
+    // A registration without app roles has to say so, by MCP_REQUIRE_ROLES in settings.
+    settings: union({ MCP_REQUIRE_ROLES: signsIn ? 'true' : '' }, settings, {
       D365FO_BASE_URL: d365BaseUrl
       D365FO_AUTH: d365Auth
       D365FO_TENANT_ID: d365Auth == 'managed_identity' ? '' : d365Auth == 'client_secret' && !empty(d365TenantId) ? d365TenantId : tenant().tenantId

@@ -179,6 +179,16 @@ def test_the_registration_fits_what_the_server_looks_for(facade: bool, public_ur
     assert returning_to == ([settings.redirect_uris] if facade else [])
 
 
+def test_who_has_a_registration_without_roles_may_say_so() -> None:
+    def required(**given: Any) -> bool:
+        return read_settings(environment(deployed(**given))).require_roles
+
+    jwt = {"authentication": "jwt", "authClientId": CLIENT}
+    assert required(**jwt) and required(**{**jwt, "authentication": "easyAuth"})
+    assert not required()
+    assert not required(**jwt, settings={"MCP_REQUIRE_ROLES": "false"})
+
+
 def test_a_registration_may_exchange_tokens_once_it_knows_the_app_s_identity() -> None:
     identity = deployed(**CONFIGURATIONS["on behalf of"]).outputs[-1]["identityPrincipalId"]
     trusted = registered(identityPrincipalId=identity).of("Microsoft.Graph/applications/federatedIdentityCredentials")
