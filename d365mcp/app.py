@@ -273,23 +273,18 @@ class Application:
 
     async def d365_check(self, caller: Caller) -> dict[str, Any]:
         """Ask F&O who we are, with a permit as every request that reaches it."""
-        operation = Operation(
-            Trace.continued(None),
-            time.monotonic() + self.deep_seconds,
-            caller.name,
-            caller.assertion,
-            on_own_behalf=caller is OPERATOR,
-        )
-        async with self.endpoint.permit(min(PERMIT_SECONDS, self.deep_seconds / 2)) as permitted:
-            if not permitted:
-                told = f"F&O was not asked: calls hold all permits this instance has ({self.settings.tool_permits})."
-                return health.check("warn", output=told)
-            began = time.monotonic()
-            with working_on(operation):
-                try:
-                    session = await self.client.session(fresh=True)
-                except D365McpError as problem:
-                    return health.failed(problem)
+        trace, own, deadline = Trace.continued(None), caller is OPERATOR, time.monotonic() + self.deep_seconds
+        if not await self.endpoint.take_permit(min(PERMIT_SECONDS, self.deep_seconds / 2)):
+            told = f"F&O was not asked: calls hold all permits this instance has ({self.settings.tool_permits})."
+            return health.check("warn", output=told)
+        began = time.monotonic()
+        try:
+            with working_on(Operation(trace, deadline, caller.name, caller.assertion, own)):
+                session = await self.client.session(fresh=True)
+        except D365McpError as problem:
+            return health.failed(problem)
+        finally:
+            self.endpoint.release_permit()
         took = round((time.monotonic() - began) * 1000)
         return health.check("pass", took, "ms", f"signed in as {session.user_id}, company {session.company}")
 

@@ -7,8 +7,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -174,28 +173,22 @@ class Endpoint:
                 self.note(known or Refusal(refused.reason, trace))
             raise
 
-    @asynccontextmanager
-    async def permit(self, seconds: float) -> AsyncIterator[bool]:
-        """Hold one of the permits, in order of asking; False where none becomes free in time."""
-        taken = await self.take_permit(seconds)
-        try:
-            yield taken
-        finally:
-            if taken:
-                self.in_flight -= 1
-                self.permits.release()
-
     async def take_permit(self, seconds: float) -> bool:
-        if self.permits.locked():
+        """Take one of the permits, in order of asking; False where none becomes free in time. Who has one releases it."""
+        if not self.permits.locked():  # free at once, as mostly: needs no clock
+            await self.permits.acquire()
+        else:
             try:
                 async with asyncio.timeout(seconds):
                     await self.permits.acquire()
             except TimeoutError:
                 return False
-        else:
-            await self.permits.acquire()
         self.in_flight += 1
         return True
+
+    def release_permit(self) -> None:
+        self.in_flight -= 1
+        self.permits.release()
 
     def note(self, event: Event) -> None:
         if self.emit is not None:
@@ -274,9 +267,14 @@ class Job:
                 if self.message["method"] not in REACHING_D365:
                     return await self.answer()
                 waiting = time.perf_counter()
-                async with self.endpoint.permit(max(0.0, self.operation.remaining() - LEAST_SECONDS)) as permitted:
-                    self.queued = time.perf_counter() - waiting
-                    return await self.answer() if permitted else self.busy()
+                permitted = await self.endpoint.take_permit(max(0.0, self.operation.remaining() - LEAST_SECONDS))
+                self.queued = time.perf_counter() - waiting
+                if not permitted:
+                    return self.busy()
+                try:
+                    return await self.answer()
+                finally:
+                    self.endpoint.release_permit()
             except UnavailableError as problem:
                 self.outcome, self.error_code = "protocol_error", "unavailable"
                 return unavailable(problem, self.message["id"])
