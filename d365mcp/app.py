@@ -275,8 +275,8 @@ class Application:
         """Ask F&O who we are, with a permit as every request that reaches it."""
         trace, own, deadline = Trace.continued(None), caller is OPERATOR, time.monotonic() + self.deep_seconds
         if not await self.endpoint.take_permit(min(PERMIT_SECONDS, self.deep_seconds / 2)):
-            told = f"F&O was not asked: calls hold all permits this instance has ({self.settings.tool_permits})."
-            return health.check("warn", output=told)
+            detail = f"F&O was not asked: calls hold all permits this instance has ({self.settings.tool_permits})."
+            return health.check("warn", output=detail)
         began = time.monotonic()
         try:
             with working_on(Operation(trace, deadline, caller.name, caller.assertion, own)):

@@ -67,11 +67,11 @@ def check(status: Status, value: Any = None, unit: str | None = None, output: st
 
 def failed(problem: D365McpError, status: Status = "fail") -> dict[str, Any]:
     """Return a check that failed, in the error's words."""
-    told = " ".join(part for part in (problem.message, problem.hint) if part)
+    detail = " ".join(part for part in (problem.message, problem.hint) if part)
     if not isinstance(problem, Throttled):
-        return check(status, output=told)
+        return check(status, output=detail)
     wait = math.ceil(problem.retry_after or 0)
-    return {**check(status, output=f"{told} (HTTP 429: not before {wait} s)"), "retryAfter": wait}
+    return {**check(status, output=f"{detail} (HTTP 429: not before {wait} s)"), "retryAfter": wait}
 
 
 def catalog_check(age_seconds: float | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ KNOWN = [each.metadata["name"] for each in declared()]
 OURS = [name for name in KNOWN if name.startswith(("MCP_", "D365FO_"))]
 
 
-def told(*names: str, value: str = "x") -> tuple[tuple[str, ...], tuple[str, ...]]:
+def complaints(*names: str, value: str = "x") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return problems and notices of an environment that has these variables as well."""
     read = read_settings({**GOOD, **dict.fromkeys(names, value)})
     return read.problems, read.notices
@@ -48,7 +48,7 @@ def told(*names: str, value: str = "x") -> tuple[tuple[str, ...], tuple[str, ...
     ],
 )
 def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(written: str, meant: str) -> None:
-    problems, _ = told(written, value="usmf-secret")
+    problems, _ = complaints(written, value="usmf-secret")
     assert problems == (f"{written} is no setting of this server: did you mean {meant}?",)
 
 
@@ -59,8 +59,8 @@ def test_a_client_is_told_of_a_limit_that_is_misspelt_instead_of_being_let_past_
         assert served.requests("/data") == []
     with serving(simulator, MCP_FOO="1") as served:
         assert served.call("query_entities", entity_name="CustomersV3", top=1)["records"]
-        told = served.call("get_server_config")["settings_problems"]
-        assert told == ["MCP_FOO is no setting of this server."]
+        listed = served.call("get_server_config")["settings_problems"]
+        assert listed == ["MCP_FOO is no setting of this server."]
         assert "MCP_FOO is no setting" in served.host.log
 
 
@@ -78,21 +78,21 @@ def letters_gone(name: str) -> set[str]:
 @pytest.mark.parametrize("name", OURS)
 def test_a_slip_of_one_letter_in_any_setting_is_a_problem(name: str) -> None:
     for slip in letters_gone(name) - set(KNOWN):
-        (problem,), _ = told(slip)
+        (problem,), _ = complaints(slip)
         assert f"did you mean {name}?" in problem or any(f"did you mean {other}?" in problem for other in OURS), slip
 
 
 @pytest.mark.parametrize("name", ["MCP_TENANTS", "MCP_SOMETHING_ELSE", "D365FO_LOG_LEVEL", "MCP_TIMEOUT"])
 def test_what_may_be_somebody_elses_is_a_notice_and_keeps_nobody_from_work(name: str) -> None:
     """Claude Code's MCP_TIMEOUT may well be in the shell that starts this server on a laptop."""
-    problems, (notice,) = told(name)
+    problems, (notice,) = complaints(name)
     assert problems == ()
     assert notice.startswith(f"{name} is no setting of this server")
     assert ("did you mean" in notice) == (name in ("MCP_TENANTS", "MCP_TIMEOUT"))
 
 
 def test_a_misspelt_setting_without_a_value_is_nothing() -> None:
-    assert told("MCP_TOOLSET", value=" ") == ((), ())
+    assert complaints("MCP_TOOLSET", value=" ") == ((), ())
 
 
 def test_a_missing_setting_is_told_after_its_misspelling() -> None:
@@ -158,7 +158,7 @@ D365MCP_SERVICE_HOST D365MCP_PORT_80_TCP_ADDR DYNAMICS365_URL D365_TENANT MCPORT
 
 def test_nothing_of_the_platforms_or_of_kubernetes_is_called_wrong() -> None:
     assert len(FOREIGN) > 150
-    assert told(*(name for name in FOREIGN if name not in KNOWN)) == ((), ())
+    assert complaints(*(name for name in FOREIGN if name not in KNOWN)) == ((), ())
 
 
 def test_what_is_in_the_tests_own_environment_is_not_called_wrong() -> None:
@@ -197,7 +197,7 @@ def test_an_accounts_name_is_nothing_else(name: str) -> None:
 
 
 def test_all_that_is_misspelt_is_named_at_once() -> None:
-    problems, notices = told("MCP_TOOLSET", "MCP_READONLY", "D365FO_COMPANY", "MCP_FOO")
+    problems, notices = complaints("MCP_TOOLSET", "MCP_READONLY", "D365FO_COMPANY", "MCP_FOO")
     assert [problem.split()[0] for problem in itertools.chain(problems, notices)] == [
         "D365FO_COMPANY",
         "MCP_READONLY",

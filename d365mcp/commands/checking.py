@@ -55,8 +55,8 @@ async def check_now() -> dict[str, dict[str, Any]]:
         await close()
     shown = {title: checks[name] for name, title in SHOWN.items() if name in checks}
     notices = application.settings.notices
-    told = " ".join((application.settings.base_url, *notices))
-    return {"settings": health.check("warn" if notices else "pass", output=told), **shown}
+    detail = " ".join((application.settings.base_url, *notices))
+    return {"settings": health.check("warn" if notices else "pass", output=detail), **shown}
 
 
 def storage_check() -> dict[str, Any]:

@@ -177,8 +177,8 @@ def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[s
     if found["auth_typ"] != ENTRA:
         raise InvalidToken("not_entra", "You are signed in elsewhere: only accounts of Entra may call this server.")
     if settings.tenants and str(found.get("tid", "")).lower() not in settings.tenants:
-        told = "Your tenant is not among those this server lets in (MCP_ALLOWED_TENANTS, else D365FO_TENANT_ID)."
-        raise InvalidToken("wrong_tenant", told)
+        message = "Your tenant is not among those this server lets in (MCP_ALLOWED_TENANTS, else D365FO_TENANT_ID)."
+        raise InvalidToken("wrong_tenant", message)
     return found
 
 

@@ -145,15 +145,14 @@ def check_message(message: Any) -> Message:
     return message
 
 
-def check_array(messages: list[Any], version: str) -> list[Any]:
-    """Return the messages of an array. Raises Refused where the protocol's version, or their number, does not allow it."""
+def check_array(messages: list[Any], version: str) -> None:
+    """Raise Refused for an array that the protocol's version, or the number of its messages, does not allow."""
     if version != ARRAY_VERSION:
-        told = f"Send one JSON-RPC message at a time: protocol {ARRAY_VERSION} alone has batches."
-        raise Refused(error(400, INVALID_REQUEST, told))
+        problem = f"Send one JSON-RPC message at a time: protocol {ARRAY_VERSION} alone has batches."
+        raise Refused(error(400, INVALID_REQUEST, problem))
     if not 0 < len(messages) <= MAX_MESSAGES:
-        told = f"A batch has 1 to {MAX_MESSAGES} JSON-RPC messages; this one has {len(messages)}."
-        raise Refused(error(400, INVALID_REQUEST, told))
-    return messages
+        problem = f"A batch has 1 to {MAX_MESSAGES} JSON-RPC messages; this one has {len(messages)}."
+        raise Refused(error(400, INVALID_REQUEST, problem))
 
 
 def parsed(document: bytes) -> Any:

@@ -34,11 +34,11 @@ def misspelt(variables: Mapping[str, str], known: Sequence[str]) -> tuple[list[s
             continue
         ours = plain.startswith(OURS)
         close, meant = closest(plain, written) if ours else (slip_of(plain, written), True)
-        told = f"{name[:80]} is no setting of this server" + (f": did you mean {folded[close]}?" if close else ".")
+        message = f"{name[:80]} is no setting of this server" + (f": did you mean {folded[close]}?" if close else ".")
         if close and meant:
-            wrong.append(told)
+            wrong.append(message)
         elif ours:
-            odd.append(told)
+            odd.append(message)
     return wrong, odd
 
 

@@ -32,5 +32,5 @@ class KeyedHash:
             self.key = self.read()
         except Exception as problem:  # whatever it is, the rest of telemetry is sent
             self.paused_until = time.monotonic() + PAUSE_SECONDS
-            told = problem.message if isinstance(problem, D365McpError) else type(problem).__name__
-            log.warning("The audit leaves out hashes of keys: their own key cannot be read. %s", told)
+            detail = problem.message if isinstance(problem, D365McpError) else type(problem).__name__
+            log.warning("The audit leaves out hashes of keys: their own key cannot be read. %s", detail)

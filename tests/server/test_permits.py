@@ -141,12 +141,12 @@ def test_a_throttled_resource_is_told_with_its_wait(served: Served, work: Callab
     served.simulator.fault("/(data|metadata)/", status=429, headers={"Retry-After": "60"}, times=0)
     error = refusal(served, work)
     assert error.code == -31429
-    told = {"code": "throttled", "http_status": 429, "retryable": True, "retry_after": 60.0}
-    assert told.items() <= error.error.data.items()
+    data = {"code": "throttled", "http_status": 429, "retryable": True, "retry_after": 60.0}
+    assert data.items() <= error.error.data.items()
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "told"),
+    ("fault", "code", "data"),
     [
         ({"status": 403}, -31500, {"code": "forbidden", "http_status": 403, "retryable": False}),
         ({"status": 503}, -31500, {"code": "unavailable", "http_status": 503, "retryable": True}),
@@ -156,12 +156,12 @@ def test_a_throttled_resource_is_told_with_its_wait(served: Served, work: Callab
 )
 @pytest.mark.parametrize("work", [reading, completing])
 def test_what_f_and_o_refuses_is_no_fault_of_the_arguments(
-    served: Served, work: Callable[[Client], Awaitable[Any]], fault: dict[str, Any], code: int, told: dict[str, Any]
+    served: Served, work: Callable[[Client], Awaitable[Any]], fault: dict[str, Any], code: int, data: dict[str, Any]
 ) -> None:
     served.simulator.fault("/(data|metadata)/", times=0, **fault)
     error = refusal(served, work)
     assert error.code == code
-    assert told.items() <= error.error.data.items()
+    assert data.items() <= error.error.data.items()
 
 
 def test_deep_health_tells_a_throttled_environment_from_a_failing_one(served: Served) -> None:
