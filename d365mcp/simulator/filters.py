@@ -27,8 +27,8 @@ _COMPARISONS = {
     "le": ("<=", "LessThanOrEqual"),
 }
 _SUMS = {"add": "Add", "sub": "Subtract"}
-_PRODUCTS = {"mul": "Multiply", "div": "Divide", "divby": "Divide", "mod": "Modulo"}
-_NUMBERS = ("Edm.Int32", "Edm.Int64", "Edm.Decimal")  # each promotes to the next
+_PRODUCTS = {"mul": "Multiply", "div": "Divide", "mod": "Modulo"}  # Microsoft's library knows no divby
+_NUMBERS = ("Edm.Int32", "Edm.Int64", "Edm.Double", "Edm.Decimal")  # each promotes to the next
 _FUNCTIONS = {
     "contains": ("instr({0}, {1}) > 0", "Edm.Boolean"),
     "startswith": ("substr({0}, 1, length({1})) = {1}", "Edm.Boolean"),
@@ -249,7 +249,7 @@ def _require(holds: bool, left: Expression, right: Expression, kind: str) -> Non
     if not holds:
         raise Refusal(
             "A binary operator with incompatible types was detected. "
-            f"Found operand types '{left.type}' and '{right.type}' for operator kind '{kind}'."
+            f"Found operand types '{left.type or '<null>'}' and '{right.type or '<null>'}' for operator kind '{kind}'."
         )
 
 
@@ -262,10 +262,10 @@ def _unary_refused(operand: Expression, kind: str) -> Refusal:
 
 def _compared(word: str, left: Expression, right: Expression, scope: Scope) -> Expression:
     operator, kind = _COMPARISONS[word]
-    if "" not in (left.type, right.type):
-        same = left.type == right.type or (left.type in _NUMBERS and right.type in _NUMBERS)
-        ordered = left.type.startswith("Edm.") and left.type != "Edm.Boolean"
-        _require(same and (ordered or word in ("eq", "ne")), left, right, kind)
+    types = {left.type, right.type} - {""}  # null goes with every type
+    same = len(types) <= 1 or types <= set(_NUMBERS)
+    ordered = all(name.startswith("Edm.") and name != "Edm.Boolean" for name in types)
+    _require(same and (ordered or word in ("eq", "ne")), left, right, kind)
     # No string, number or date of F&O's is ever null, so `eq null` finds nothing among them. UNVERIFIED.
     if left.type == right.type == "Edm.String":
         return _text_compared(word, left, right, scope)
@@ -296,15 +296,12 @@ def _like(sql: str, pattern: str) -> tuple[str, Values]:
 def _calculated(word: str, kind: str, left: Expression, right: Expression) -> Expression:
     _require(left.type in _NUMBERS and right.type in _NUMBERS, left, right, kind)
     result = max(left.type, right.type, key=_NUMBERS.index)
-    if word == "divby":
-        result = "Edm.Decimal"
-    exact = result == "Edm.Decimal"
+    exact = result in ("Edm.Double", "Edm.Decimal")
     template = {
         "add": "({} + {})",
         "sub": "({} - {})",
         "mul": "({} * {})",
         "mod": "modulo({}, {})" if exact else "({} % {})",
         "div": "(CAST({} AS REAL) / {})" if exact else "({} / {})",  # SQLite divides 5 by 2 and gets 2
-        "divby": "(CAST({} AS REAL) / {})",
     }[word]
     return Expression(template.format(left.sql, right.sql), left.values + right.values, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from d365mcp.simulator.model import Entity, Enumeration, Property
 from d365mcp.simulator.store import quoted
 from d365mcp.simulator.values import empty_value
 
+_NO_SECONDS = re.compile(r"[\d-]+T\d\d:\d\d(Z|[+-]\d\d:\d\d)")
 _INTEGERS = ("Edm.Int32", "Edm.Int64")
-_ACCEPTED = {"Edm.Int64": _INTEGERS, "Edm.Decimal": (*_INTEGERS, "Edm.Decimal")}
+_ACCEPTED = {"Edm.Int64": _INTEGERS, "Edm.Decimal": (*_INTEGERS, "Edm.Decimal")}  # of numbers without a suffix
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,10 @@ def key_parts(predicate: str, enumerations: dict[str, Enumeration], alone: str) 
 
 
 def _typed(prop: Property, literal: Literal) -> object:
-    if literal.type != prop.edm_type and literal.type not in _ACCEPTED.get(prop.edm_type, ()):
+    promoted = literal.type in _ACCEPTED.get(prop.edm_type, ()) and literal.text[-1].isdigit()
+    if literal.type != prop.edm_type and not promoted:
+        raise _bad_syntax()
+    if _NO_SECONDS.fullmatch(literal.text):  # a filter takes such a time, a key does not
         raise _bad_syntax()
     return literal.value
 

@@ -33,13 +33,15 @@ class Token:
 
 @dataclass(frozen=True)
 class Literal:
-    """A value with its EDM type; null has the type ""."""
+    """A value with its EDM type, and how it was written; null has the type ""."""
 
     type: str
     value: object
+    text: str = ""
 
 
 NULL = Literal("", None)
+LARGEST_DECIMAL = 79228162514264337593543950335  # .NET's, which OData's decimals are read into
 _WORDS = {"true": Literal("Edm.Boolean", 1), "false": Literal("Edm.Boolean", 0), "null": NULL}
 
 
@@ -93,17 +95,30 @@ def _moment(text: str) -> Literal:
     value = moment(text)
     if value is None:
         raise Refusal(f"Unrecognized 'Edm.DateTimeOffset' literal '{text}' at '0' in '{text}'.")
-    return Literal("Edm.DateTimeOffset", value)
+    return Literal("Edm.DateTimeOffset", value, text)
 
 
 def _number(match: re.Match[str]) -> Literal:
-    text = match["number"].rstrip("mMdDfFlL")
-    if match["fraction"] or match["exponent"]:
-        return Literal("Edm.Decimal", float(text))
-    value = int(text)
+    """Type a number by its suffix; one without is of the smallest type that holds it."""
+    text = match["number"]
+    digits = text.rstrip("mMdDfFlL")
+    suffix = text[len(digits) :].lower()
+    if suffix in ("d", "f"):
+        return Literal("Edm.Double", float(digits), text)
+    if suffix == "m" or match["fraction"] or match["exponent"]:
+        return Literal("Edm.Decimal", _decimal(digits), text)
+    value = int(digits)
     if not -(1 << 63) <= value < 1 << 63:
         raise Refusal(f"Unrecognized 'Edm.Int64' literal '{text}' at '0' in '{text}'.")
-    return Literal("Edm.Int32" if -(1 << 31) <= value < 1 << 31 else "Edm.Int64", value)
+    small = suffix != "l" and -(1 << 31) <= value < 1 << 31
+    return Literal("Edm.Int32" if small else "Edm.Int64", value, text)
+
+
+def _decimal(digits: str) -> float:
+    value = float(digits)
+    if abs(value) >= LARGEST_DECIMAL:
+        raise Refusal("Value was either too large or too small for a Decimal.")
+    return value
 
 
 def _member(type_name: str, name: str, enumerations: dict[str, Enumeration]) -> Literal:

@@ -88,11 +88,9 @@ def selected(entity: Entity, text: str | None) -> tuple[Property, ...]:
     """The properties `$select` names, in its order; navigation properties in it select nothing by themselves."""
     if text is None:
         return tuple(entity.properties.values())
-    names = [name.strip() for name in text.split(",")]
-    if "*" in names:
-        return tuple(entity.properties.values())
-    wanted = dict.fromkeys(name for name in names if name not in entity.navigations)
-    return tuple(known_property(entity, name) for name in wanted)
+    names = dict.fromkeys(name.strip() for name in text.split(","))
+    wanted = tuple(known_property(entity, name) for name in names if name != "*" and name not in entity.navigations)
+    return tuple(entity.properties.values()) if "*" in names else wanted
 
 
 def expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple[Expansion, ...]:
@@ -103,19 +101,21 @@ def expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple
         match = _EXPANDED.match(text, position)
         if match is None:
             raise Refusal(f"The $expand '{text}' is not supported: only the first level, with $select inside.")
-        found.append(_expansion(entity, match[1], match[2] or "", entities))
+        found.append(_expansion(entity, match[1], match[2], entities))
         position = match.end()
     return tuple(found)
 
 
-def _expansion(entity: Entity, name: str, inner: str, entities: Mapping[str, Entity]) -> Expansion:
+def _expansion(entity: Entity, name: str, inner: str | None, entities: Mapping[str, Entity]) -> Expansion:
     navigation = entity.navigations.get(name)
     if navigation is None or not navigation.joins:
         raise no_property(name, entity.type_name)
+    if inner is None:
+        return Expansion(navigation, selected(entities[navigation.related_set], None))
     option, _, value = inner.partition("=")
-    if inner and option.strip() != "$select":
+    if option.strip() != "$select":
         raise Refusal(f"The query option '{option.strip()}' is not supported inside $expand.")
-    return Expansion(navigation, selected(entities[navigation.related_set], value if inner else None))
+    return Expansion(navigation, selected(entities[navigation.related_set], value))
 
 
 def ordered(entity: Entity, text: str) -> str:

@@ -36,7 +36,10 @@ SQL_TYPES = {
     "Edm.Binary": "TEXT",
 }
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?")
+# A time needs its offset, which is 14 hours at most.
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,12})?)?(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00))?", re.ASCII
+)
 
 
 def empty_value(prop: Property) -> object:

@@ -42,7 +42,7 @@ def refusal(fo: httpx.Client, condition: str, entity_set: str = "CustomersV3") -
         ("CreditLimit add 1 eq 1000001", ["US-009"]),
         ("CreditLimit sub 1 mul 2 eq 999998", ["US-009"]),
         ("CreditLimit div 3 gt 333333.3", ["US-009"]),
-        ("CreditLimit divby 4 eq 250000", ["US-009"]),
+        ("CreditLimit div 4.0 eq 250000", ["US-009"]),
         ("CreditLimit mod 3 eq 1 and CreditLimit gt 999999", ["US-009"]),
         ("-CreditLimit eq -1000000", ["US-009"]),
         ("not (CreditLimit lt 1000000)", ["US-009"]),
