@@ -40,9 +40,9 @@ class Actions:
         self._actions = {(action.entity_set, action.binding, action.name): action for action in self.world.actions}
 
     def find(self, entity_set: str, binding: str, segment: str) -> Action | None:
-        """The action a path segment names; unbound ones go without an entity set."""
+        """The action a path segment names; unbound ones go without an entity set, and by their import's name too."""
         name = segment.removeprefix(PREFIX)
-        return self._actions.get((entity_set, binding, name)) if name != segment else None
+        return self._actions.get((entity_set, binding, name)) if name != segment or not entity_set else None
 
     def invoke(self, call: Call, action: Action, entity: Entity | None = None, key: Record | None = None) -> Reply:
         """Invoke an action, on one record when it is bound to one."""

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from urllib.parse import quote
 
 from d365mcp.simulator.call import Call
 from d365mcp.simulator.errors import Reply, json_reply, not_found
 from d365mcp.simulator.filters import Values, condition
 from d365mcp.simulator.keys import key_condition
-from d365mcp.simulator.model import NAMESPACE, Entity, Enumeration, Navigation, Property, Record
+from d365mcp.simulator.model import NAMESPACE, Entity, Enumeration, Property, Record
 from d365mcp.simulator.queries import (
     EntityScope,
     Expansion,
     Paging,
+    Selection,
     conjunction,
     counted,
-    expanded,
     joins,
     ordered,
-    selected,
+    selection,
     skip_token,
     skipped,
     whole_number,
@@ -60,14 +59,13 @@ class Reader:
 
     def collection(self, call: Call, entity: Entity, paging: Paging, *also: Condition) -> Reply:
         """One page of an entity set."""
-        columns = selected(entity, call.options.get("$select"))
-        expansions = expanded(entity, call.options.get("$expand", ""), self.entities)
+        shown = selection(entity, self.entities, call.options)
         where = conjunction(*also, *self.company_scope(call, entity), *self._filter(call, entity))
-        answer: dict[str, object] = {"@odata.context": _context(call, entity)}
+        answer: dict[str, object] = {"@odata.context": f"{_context(call, entity)}{shown.named}"}
         if counted(call):
             answer["@odata.count"] = self._count(entity, where)
-        rows, link = self._page(call, entity, where, paging, _needed(columns, expansions))
-        answer["value"] = [self._shown(call, entity, row, columns, expansions) for row in rows]
+        rows, link = self._page(call, entity, where, paging, shown.needed())
+        answer["value"] = [self._shown(entity, row, shown) for row in rows]
         if link:
             answer["@odata.nextLink"] = link
         return json_reply(answer)
@@ -80,26 +78,21 @@ class Reader:
 
     def record(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Reply:
         found = self.find(call, entity, key)
-        columns = selected(entity, call.options.get("$select"))
-        expansions = expanded(entity, call.options.get("$expand", ""), self.entities)
-        context = _entity_context(call, entity)
-        return json_reply(context | self._shown(call, entity, found, columns, expansions))
+        return json_reply(self._one(call, entity, found, selection(entity, self.entities, call.options)))
 
     def related(self, call: Call, entity: Entity, key: Mapping[str, object], name: str, paging: Paging) -> Reply:
         """What a navigation property of one record leads to."""
         found = self.find(call, entity, key)
         navigation = entity.navigations.get(name)
-        if navigation is None or not navigation.joins:
+        if navigation is None:
             raise not_found(f"Resource not found for the segment '{name}'.")
         target = self.entities[navigation.related_set]
-        where = self._related(entity, navigation, found.values)
+        where = _related(target, joins(navigation, entity, target), found.values)
         if not navigation.single:
             return self.collection(call, target, paging, where)
-        rows = self.rows(target, where, target.properties)
-        if not rows:
-            return Reply(204)
-        context = _entity_context(call, target)
-        return json_reply(context | self._shown(call, target, rows[0], selected(target, call.options.get("$select"))))
+        shown = selection(target, self.entities, call.options)
+        rows = self.rows(target, where, shown.needed())
+        return json_reply(self._one(call, target, rows[0], shown)) if rows else Reply(204)
 
     def find(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Found:
         """The record with this key, if the caller's companies and the request's scope let it be seen."""
@@ -112,7 +105,7 @@ class Reader:
     def whole(self, call: Call, entity: Entity, rec_id: int) -> Record:
         """A stored record with all its properties, as a create answers it."""
         (found,) = self.rows(entity, ("_rec_id IS ?", (rec_id,)), entity.properties)
-        return _entity_context(call, entity) | self._shown(call, entity, found, tuple(entity.properties.values()))
+        return self._one(call, entity, found, selection(entity, self.entities, {}))
 
     def etag(self, entity: Entity, found: Found) -> str:
         return etag(found.rec_id, found.version, entity.data_sources)
@@ -166,36 +159,26 @@ class Reader:
         sql = f"SELECT {columns} FROM {self.store.table(entity)} WHERE {holds} ORDER BY {order} LIMIT ? OFFSET ?"
         return [_found(names, row) for row in self.store.select(sql, (*values, limit, offset))]
 
-    def _related(self, entity: Entity, navigation: Navigation, values: Record) -> Condition:
-        target = self.entities[navigation.related_set]
-        return key_condition(target, {theirs: values[ours] for ours, theirs in joins(navigation, entity)})
+    def _one(self, call: Call, entity: Entity, found: Found, shown: Selection) -> Record:
+        context = f"{_context(call, entity)}{shown.named}/$entity"
+        return {"@odata.context": context} | self._shown(entity, found, shown)
 
-    def _shown(
-        self,
-        call: Call,
-        entity: Entity,
-        found: Found,
-        columns: Sequence[Property],
-        expansions: Sequence[Expansion] = (),
-    ) -> Record:
-        members = {"@odata.etag": self.etag(entity, found)} | _members(columns, found.values)
-        for expansion in expansions:
-            members[expansion.navigation.name] = self._expanded(call, entity, found, expansion)
+    def _shown(self, entity: Entity, found: Found, shown: Selection) -> Record:
+        members = {"@odata.etag": self.etag(entity, found)} | _members(shown.columns, found.values)
+        for expansion in shown.expansions:
+            members[expansion.navigation.name] = self._expanded(found, expansion)
         return members
 
-    def _expanded(self, call: Call, entity: Entity, found: Found, expansion: Expansion) -> object:
-        navigation = expansion.navigation
-        target = self.entities[navigation.related_set]
-        where = self._related(entity, navigation, found.values)
-        rows = self.rows(target, where, _needed(expansion.select, ()), limit=1 if navigation.single else -1)
-        shown = [self._shown(call, target, row, expansion.select) for row in rows]
-        return next(iter(shown), None) if navigation.single else shown
+    def _expanded(self, found: Found, expansion: Expansion) -> object:
+        target, single = expansion.target, expansion.navigation.single
+        where = _related(target, expansion.joins, found.values)
+        rows = self.rows(target, where, expansion.selection.needed(), limit=1 if single else -1)
+        shown = [self._shown(target, row, expansion.selection) for row in rows]
+        return next(iter(shown), None) if single else shown
 
 
-def _needed(columns: Sequence[Property], expansions: Sequence[Expansion]) -> Collection[str]:
-    """The columns to read: those shown, and those that join the expansions."""
-    joined = (ours for expansion in expansions for ours in ("dataAreaId", *expansion.navigation.joins))
-    return dict.fromkeys(chain((prop.name for prop in columns), joined))
+def _related(target: Entity, joined: Sequence[tuple[str, str]], values: Record) -> Condition:
+    return key_condition(target, {theirs: values[ours] for ours, theirs in joined})
 
 
 def _found(names: Collection[str], row: Row) -> Found:
@@ -209,13 +192,7 @@ def _members(columns: Sequence[Property], values: Record) -> Record:
 
 
 def _context(call: Call, entity: Entity) -> str:
-    select = call.options.get("$select")
-    names = f"({','.join(name.strip() for name in select.split(','))})" if select else ""
-    return f"{call.base}/data/$metadata#{entity.entity_set}{names}"
-
-
-def _entity_context(call: Call, entity: Entity) -> Record:
-    return {"@odata.context": f"{call.base}/data/$metadata#{entity.entity_set}/$entity"}
+    return f"{call.base}/data/$metadata#{entity.entity_set}"
 
 
 def _next_link(call: Call, rows: int) -> str:

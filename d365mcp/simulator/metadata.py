@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from xml.sax.saxutils import quoteattr
 
+from d365mcp.simulator import csdl
 from d365mcp.simulator.call import Call
 from d365mcp.simulator.errors import JSON, Refusal, Reply, json_reply, no_property, not_found
 from d365mcp.simulator.filters import TableScope, Values, condition
 from d365mcp.simulator.keys import key_parts, segment
 from d365mcp.simulator.literals import NULL
-from d365mcp.simulator.model import NAMESPACE, Action, Entity, Enumeration, Navigation, Property, Record, World
+from d365mcp.simulator.model import Action, Entity, Enumeration, Navigation, Property, Record, World
 from d365mcp.simulator.queries import counted, whole_number
 
 _CATEGORY = "Microsoft.Dynamics.Metadata.EntityCategory"
 _CATEGORIES = ("Parameters", "Reference", "Master", "Document", "Transaction", "Configuration")
 _HEADERS = {"Content-Type": JSON, "OData-Version": "4.0"}
-_ANNOTATION = "Microsoft.Dynamics.OData.Core.V1."
 
 _FILTERED = {
     "DataEntities": {
@@ -70,8 +69,8 @@ class Metadata:
 
     @cached_property
     def xml(self) -> bytes:
-        """The CSDL document, in the order the world lists things."""
-        return "".join(_csdl(self.world)).encode()
+        """The CSDL document."""
+        return csdl.document(self.world).encode()
 
     @cached_property
     def _documents(self) -> sqlite3.Connection:
@@ -244,42 +243,3 @@ def _public_enumeration(enumeration: Enumeration) -> Record:
             for name, number in enumeration.members.items()
         ],
     }
-
-
-def _csdl(world: World) -> Iterator[str]:
-    yield '<?xml version="1.0" encoding="utf-8"?>\n'
-    yield '<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx"><edmx:DataServices>'
-    yield f'<Schema Namespace="{NAMESPACE}" xmlns="http://docs.oasis-open.org/odata/ns/edm">'
-    for enumeration in world.enumerations.values():
-        yield from _csdl_enumeration(enumeration)
-    for entity in world.entities.values():
-        yield from _csdl_entity(entity)
-    yield '<EntityContainer Name="Resources">'
-    for entity in world.entities.values():
-        yield f"<EntitySet Name={quoteattr(entity.entity_set)} EntityType={quoteattr(entity.type_name)}/>"
-    yield "</EntityContainer></Schema></edmx:DataServices></edmx:Edmx>"
-
-
-def _csdl_enumeration(enumeration: Enumeration) -> Iterator[str]:
-    yield f"<EnumType Name={quoteattr(enumeration.name)}>"
-    for name, number in enumeration.members.items():
-        yield f'<Member Name={quoteattr(name)} Value="{number}">{_label_annotation(enumeration.member_labels.get(name))}</Member>'
-    yield "</EnumType>"
-
-
-def _csdl_entity(entity: Entity) -> Iterator[str]:
-    yield f"<EntityType Name={quoteattr(entity.public_name)}>"
-    if entity.keys:
-        yield f"<Key>{''.join(f'<PropertyRef Name={quoteattr(key)}/>' for key in entity.keys)}</Key>"
-    for prop in entity.properties.values():
-        nullable = "" if prop.nullable else ' Nullable="false"'
-        yield f"<Property Name={quoteattr(prop.name)} Type={quoteattr(prop.edm_type)}{nullable}>{_label_annotation(prop.label)}</Property>"
-    for item in entity.navigations.values():
-        target = f"{NAMESPACE}.{item.related_entity}"
-        kind = target if item.single else f"Collection({target})"
-        yield f"<NavigationProperty Name={quoteattr(item.name)} Type={quoteattr(kind)}/>"
-    yield "</EntityType>"
-
-
-def _label_annotation(label: str | None) -> str:
-    return f'<Annotation Term="{_ANNOTATION}LabelId" String={quoteattr(label)}/>' if label else ""

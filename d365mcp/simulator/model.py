@@ -29,6 +29,8 @@ class Property:
     enumeration: Enumeration | None = None
     is_key: bool = False
     nullable: bool = True
+    empty_is_null: bool = False
+    """An enumeration whose empty number, as X++ stores it, has no member."""
     label: str | None = None
     mandatory: bool = False
     allow_edit: bool = True
@@ -50,11 +52,12 @@ class Default:
 
 @dataclass(frozen=True)
 class Reference:
-    """A property that must name an existing record of another entity set."""
+    """Properties that together must name an existing record of another entity set."""
 
     property: str
     entity_set: str
-    key: str
+    by: Mapping[str, str]
+    """Their properties and ours; `property` comes first."""
     text: str
     cascade: bool
     """Deleting the other record deletes this one too, instead of being refused."""
@@ -71,7 +74,7 @@ class Touch:
 
 @dataclass(frozen=True)
 class Navigation:
-    """A relation by its role name; `joins` maps our properties to theirs and is empty when it is only described."""
+    """A relation by its role name; `joins` maps our properties to theirs."""
 
     name: str
     related_entity: str
@@ -85,6 +88,14 @@ class Navigation:
 class Parameter:
     name: str
     type: str
+
+
+@dataclass(frozen=True)
+class ComplexType:
+    """What an action returns as one value of several members."""
+
+    name: str
+    members: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,7 @@ class World:
     companies: frozenset[str]
     entities: Mapping[str, Entity]
     enumerations: Mapping[str, Enumeration]
+    complex_types: tuple[ComplexType, ...]
     actions: tuple[Action, ...]
     services: Mapping[str, Mapping[str, Mapping[str, Operation]]]
     labels: Mapping[str, Mapping[str, str]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from d365mcp.simulator.call import Call
 from d365mcp.simulator.errors import Refusal, no_property
@@ -19,9 +20,28 @@ _EXPANDED = re.compile(r"\s*([\w.]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What is shown of each record, by `$select` and `$expand`."""
+
+    columns: tuple[Property, ...]
+    expansions: tuple[Expansion, ...]
+    named: str
+    """As a context lists what was selected: "" for everything, "(CustomerAccount,CustomerGroup(Description))"."""
+
+    def needed(self) -> Collection[str]:
+        """The columns to read: those shown, and those that join the expansions."""
+        joined = (ours for expansion in self.expansions for ours, _ in expansion.joins)
+        return dict.fromkeys(chain((prop.name for prop in self.columns), joined))
+
+
+@dataclass(frozen=True)
 class Expansion:
+    """Related records beside a record; `joins` are our and their properties."""
+
     navigation: Navigation
-    select: tuple[Property, ...]
+    target: Entity
+    joins: list[tuple[str, str]]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -58,22 +78,22 @@ def _column(store: Store, entity: Entity, table: str, path: Sequence[str]) -> Ex
     if not rest:
         return Expression(f"{table}.{quoted(first)}", (), known_property(entity, first).edm_type)
     navigation = entity.navigations.get(first)
-    if navigation is None or not navigation.single or not navigation.joins:
+    if navigation is None or not navigation.single:
         raise no_property(first, entity.type_name)
     related = store.world.entities[navigation.related_set]
     alias = f"related{len(path)}"
     inner = _column(store, related, alias, rest)
     joined = " AND ".join(
-        f"{alias}.{quoted(theirs)} IS {table}.{quoted(ours)}" for ours, theirs in joins(navigation, entity)
+        f"{alias}.{quoted(theirs)} IS {table}.{quoted(ours)}" for ours, theirs in joins(navigation, entity, related)
     )
     sql = f"(SELECT {inner.sql} FROM {store.table(related)} AS {alias} WHERE {joined})"  # noqa: S608 the world's names
     collation = " COLLATE NOCASE" if inner.type == "Edm.String" else ""  # a subquery loses its column's
     return Expression(sql + collation, inner.values, inner.type)
 
 
-def joins(navigation: Navigation, entity: Entity) -> list[tuple[str, str]]:
+def joins(navigation: Navigation, ours: Entity, theirs: Entity) -> list[tuple[str, str]]:
     """Our and their joined properties; records of different companies are never related."""
-    company = {"dataAreaId": "dataAreaId"} if entity.company_specific else {}
+    company = {"dataAreaId": "dataAreaId"} if ours.company_specific and theirs.company_specific else {}
     return list((company | dict(navigation.joins)).items())
 
 
@@ -84,17 +104,25 @@ def known_property(entity: Entity, name: str) -> Property:
     return entity.properties[name]
 
 
-def selected(entity: Entity, text: str | None) -> tuple[Property, ...]:
-    """The properties `$select` names, in its order; navigation properties in it select nothing by themselves."""
-    if text is None:
-        return tuple(entity.properties.values())
-    names = dict.fromkeys(name.strip() for name in text.split(","))
+def selection(entity: Entity, entities: Mapping[str, Entity], options: Mapping[str, str]) -> Selection:
+    """Read `$select` and `$expand`; expanded are single levels, with nothing but `$select` inside."""
+    expansions = _expanded(entity, options.get("$expand", ""), entities)
+    if "$select" in options:
+        names = dict.fromkeys(name.strip() for name in options["$select"].split(","))
+        columns = _selected(entity, names)
+    else:
+        names, columns = {}, tuple(entity.properties.values())
+    shown = [*names, *(each.navigation.name + each.selection.named for each in expansions if each.selection.named)]
+    return Selection(columns, expansions, f"({','.join(shown)})" if shown else "")
+
+
+def _selected(entity: Entity, names: Collection[str]) -> tuple[Property, ...]:
+    """The properties named, in order; navigation properties among them select nothing by themselves."""
     wanted = tuple(known_property(entity, name) for name in names if name != "*" and name not in entity.navigations)
     return tuple(entity.properties.values()) if "*" in names else wanted
 
 
-def expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple[Expansion, ...]:
-    """`$expand`, first level only, with nothing but `$select` inside."""
+def _expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple[Expansion, ...]:
     found: list[Expansion] = []
     position = 0
     while position < len(text):
@@ -108,14 +136,14 @@ def expanded(entity: Entity, text: str, entities: Mapping[str, Entity]) -> tuple
 
 def _expansion(entity: Entity, name: str, inner: str | None, entities: Mapping[str, Entity]) -> Expansion:
     navigation = entity.navigations.get(name)
-    if navigation is None or not navigation.joins:
+    if navigation is None:
         raise no_property(name, entity.type_name)
-    if inner is None:
-        return Expansion(navigation, selected(entities[navigation.related_set], None))
-    option, _, value = inner.partition("=")
-    if option.strip() != "$select":
-        raise Refusal(f"The query option '{option.strip()}' is not supported inside $expand.")
-    return Expansion(navigation, selected(entities[navigation.related_set], value))
+    target = entities[navigation.related_set]
+    option, _, value = (part.strip() for part in (inner or "").partition("="))
+    if inner is not None and option != "$select":
+        raise Refusal(f"The query option '{option}' is not supported inside $expand.")
+    shown = selection(target, entities, {} if inner is None else {"$select": value})
+    return Expansion(navigation, target, joins(navigation, entity, target), shown)
 
 
 def ordered(entity: Entity, text: str) -> str:

@@ -44,6 +44,8 @@ _MOMENT = re.compile(
 
 def empty_value(prop: Property) -> object:
     """What a read shows for a property nobody filled in."""
+    if prop.empty_is_null:
+        return None
     if prop.enumeration is not None:
         members = prop.enumeration.members
         return min(members, key=lambda name: members[name])
@@ -55,6 +57,8 @@ def empty_value(prop: Property) -> object:
 def stored(prop: Property, value: object) -> object:
     """The stored form of a JSON value, or a refusal in OData's words."""
     if value is None:
+        if not prop.nullable:
+            raise _null_refused(prop)
         return None if prop.enumeration is not None else empty_value(prop)
     if prop.enumeration is not None:
         if not isinstance(value, str) or value not in prop.enumeration.members:
@@ -83,6 +87,14 @@ def today() -> str:
 
 def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _null_refused(prop: Property) -> Refusal:
+    expected = f"'{prop.edm_type}[Nullable=False]'"
+    return Refusal(
+        f"A null value was found for the property named '{prop.name}', which has the expected type {expected}. "
+        f"The expected type {expected} does not allow null values."
+    )
 
 
 def _not_convertible(prop: Property, value: object) -> Refusal:
@@ -126,15 +138,19 @@ def _date(prop: Property, value: object) -> object:
 
 
 def _guid(prop: Property, value: object) -> object:
+    if not isinstance(value, str) or value.startswith("urn:"):
+        raise _not_convertible(prop, value)
     try:
-        return str(UUID(str(value)))
+        return str(UUID(value))
     except ValueError as exc:
         raise _not_convertible(prop, value) from exc
 
 
 def _binary(prop: Property, value: object) -> object:
+    if not isinstance(value, str):
+        raise _not_convertible(prop, value)
     try:
-        b64decode(str(value), validate=True)
+        b64decode(value, validate=True)
     except ValueError as exc:
         raise _not_convertible(prop, value) from exc
     return value

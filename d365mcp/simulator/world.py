@@ -10,6 +10,7 @@ A world is an object with these members, all optional but `entities`:
 | `entities` | `[{entitySet, publicEntityName, aotName, entityCategory, keys, properties, records, …}]`; an entry whose entity set is known from an earlier file adds to it |
 | `enumerations` | `[{name, members: [{name, position, label}], numericValues}]` |
 | `number_sequences` | `[{entitySet, property, format, first}]`, or `within` and `step` for line numbers |
+| `complexTypes` | `[{name, properties: [{name, edmType}]}]`: what actions may return beside values and records |
 | `navigationProperties` | `[{fromEntitySet, name, toEntitySet, cardinality, joins: {ours: theirs}}]` |
 | `actions` | `[{entitySet, name, bindingKind, parameters, returns, result, error, changes}]` |
 | `services` | `{group: {service: {operation: {parameters, returns, result}}}}` |
@@ -24,13 +25,14 @@ An entity has the members of the entity reference, and may have
 |---|---|
 | `label`, of a property too | a label id |
 | `dataType`, `mandatory`, `allowEdit`, `allowEditOnCreate`, `maxLength`, of a property | as the metadata service knows them |
+| `emptyIsNull`, of a property | an enumeration whose empty number has no member, so that it is read as null |
 | `records` | its records; properties they leave out are empty |
 | `generate` | bulk rows, as the module `generate` describes them |
-| `backedBy` | another entity set whose records and rules are these too |
+| `backedBy` | another entity set whose records and rules are these too; it then has none of its own |
 | `dataSource`, `dataSources` | the table named in error texts, and how many tables an ETag covers |
-| `newRecordDefaults` | `{nonTrivialDefaults, nulls}`: fixed values of a new record |
+| `newRecordDefaults` | `{nonTrivialDefaults}`: fixed values of a new record |
 | `defaults` | `[{property, from}]`, `[{property, lookup, by: {theirs: ours}, from}]`, `[{property, product: […]}]` or `[{property, today: true}]` |
-| `references` | `[{property, entitySet, key, text, cascade}]`: values that must exist elsewhere |
+| `references` | `[{property, entitySet, key, by: {theirs: ours}, text, cascade}]`: values that must exist elsewhere, by further columns too |
 | `touches` | `[{entitySet, by: {theirs: ours}, set}]`: what a new record changes in another one |
 
 Anything else is passed over.
@@ -39,16 +41,18 @@ Anything else is passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
 
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.generate import rows
+from d365mcp.simulator.links import Links
 from d365mcp.simulator.model import (
     NAMESPACE,
     Action,
     Client,
+    ComplexType,
     Default,
     Entity,
     Enumeration,
@@ -77,6 +81,7 @@ DATA_TYPES = {
     "Edm.Binary": "Container",
     "Edm.Boolean": "Enum",  # https://github.com/d365collaborative/d365fo.integrations: kernel enumerations look so
 }
+EDM_TYPES = (*DATA_TYPES, "Edm.DateTimeOffset")
 
 
 def load(path: Path) -> World:
@@ -122,21 +127,25 @@ def _added(first: Shape, second: Shape) -> Shape:
     return Shape(value, second.place)
 
 
-def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
+def _world(shape: Shape, shapes: Mapping[str, Shape]) -> World:
     enumerations = {item.text("name"): _enumeration(item) for item in shape.items("enumerations")}
     sequences = list(shape.items("number_sequences"))
     navigations = list(shape.items("navigationProperties"))
-    for entity in entities.values():
-        _check_links(entity, entities)
+    entities = {
+        name: _entity(item, enumerations, _sequences(item, sequences), _navigations(name, navigations, shapes))
+        for name, item in shapes.items()
+    }
+    Links(entities).check(shape, shapes.values())
+    names = [*enumerations, *(entity.public_name for entity in entities.values())]
+    names += [item.text("name") for item in shape.items("complexTypes")]
+    types = {*EDM_TYPES, *(f"{NAMESPACE}.{name}" for name in names)}
     return World(
         default_company=shape.text("default_company", "dat").lower(),
         companies=frozenset(item.text("dataAreaId").lower() for item in shape.items("companies")),
-        entities={
-            name: _entity(item, enumerations, _sequences(item, sequences), _navigations(name, navigations, entities))
-            for name, item in entities.items()
-        },
+        entities=entities,
         enumerations=enumerations,
-        actions=tuple(_action(item) for item in shape.items("actions")),
+        complex_types=tuple(_complex_type(item, types) for item in shape.items("complexTypes")),
+        actions=tuple(_action(item, types) for item in shape.items("actions")),
         services=_services(shape),
         labels={
             label: {language.lower(): text for language, text in texts.as_pairs().items()}
@@ -146,26 +155,6 @@ def _world(shape: Shape, entities: Mapping[str, Shape]) -> World:
         documents=shape.pairs("documents"),
         clients={name: client(item) for name, item in shape.objects("clients").items()},
     )
-
-
-def _check_links(entity: Shape, entities: Mapping[str, Shape]) -> None:
-    """Every entity set that an entity speaks of must exist."""
-    named = [entity.member("backedBy")]
-    named += [item.member("entitySet") for name in ("references", "touches") for item in entity.items(name)]
-    named += [item.member("lookup") for item in entity.items("defaults")]
-    for found in filter(None, named):
-        if found.as_text() not in entities:
-            raise WorldError(f"{found.place}: no entity set {found.value!r} in this world.")
-    for item in (*entity.items("references"), *entity.items("defaults")):
-        if item.text("property") not in _property_names(entity):
-            raise WorldError(f"{item.place}: the entity has no property {item.text('property')!r}.")
-    owner = entities.get(entity.text("backedBy", ""), entity)
-    if missing := _property_names(entity) - _property_names(owner):
-        raise WorldError(f"{entity.place}.backedBy: {owner.text('entitySet')} has no {', '.join(sorted(missing))}.")
-
-
-def _property_names(entity: Shape) -> set[str]:
-    return {item.text("name") for item in entity.items("properties")}
 
 
 def _enumeration(shape: Shape) -> Enumeration:
@@ -190,16 +179,19 @@ def _property(
         enumeration = enumerations.get(edm_type.removeprefix(f"{NAMESPACE}."))
         if enumeration is None:
             raise WorldError(f"{shape.place}.edmType: no enumeration {edm_type!r} in this world.")
-    elif edm_type not in DATA_TYPES and edm_type != "Edm.DateTimeOffset":
+    elif edm_type not in EDM_TYPES:
         raise WorldError(f"{shape.place}.edmType: {edm_type!r} is no type F&O uses.")
-    is_key = name in keys
+    is_key, empty_is_null = name in keys, shape.flag("emptyIsNull")
+    if empty_is_null and (enumeration is None or is_key):
+        raise WorldError(f"{shape.place}.emptyIsNull: {name} is no enumeration outside the key.")
     return Property(
         name=name,
         edm_type=edm_type,
         data_type=shape.text("dataType", shape.text("xppType", _data_type(name, edm_type))),
         enumeration=enumeration,
         is_key=is_key,
-        nullable=not is_key and (edm_type == "Edm.String" or enumeration is not None),
+        nullable=not is_key and (edm_type in ("Edm.String", "Edm.Binary") or enumeration is not None),
+        empty_is_null=empty_is_null,
         label=shape.text("label", "") or None,
         mandatory=shape.flag("mandatory"),
         allow_edit=shape.flag("allowEdit", not is_key and not read_only),
@@ -246,7 +238,7 @@ def _entity(
         data_source=shape.text("dataSource", aot_name),
         data_sources=shape.number("dataSources", 1),
         sequences=sequences,
-        new_record=_new_record(shape),
+        new_record=shape.part("newRecordDefaults").plain("nonTrivialDefaults"),
         defaults=tuple(_default(item) for item in shape.items("defaults")),
         references=tuple(_reference(item) for item in shape.items("references")),
         touches=tuple(_touch(item) for item in shape.items("touches")),
@@ -275,12 +267,6 @@ def _generator(shape: Shape, properties: Mapping[str, Property]) -> Shape:
     return shape
 
 
-def _new_record(shape: Shape) -> dict[str, object]:
-    """`newRecordDefaults` as the entity reference records them."""
-    found = shape.part("newRecordDefaults")
-    return found.plain("nonTrivialDefaults") | dict.fromkeys(found.texts("nulls"))
-
-
 def _default(shape: Shape) -> Default:
     return Default(
         property=shape.text("property"),
@@ -294,8 +280,8 @@ def _default(shape: Shape) -> Default:
 
 def _reference(shape: Shape) -> Reference:
     name = shape.text("property")
-    key, text = shape.text("key", name), shape.text("text", name)
-    return Reference(name, shape.text("entitySet"), key, text, shape.flag("cascade"))
+    by = {shape.text("key", name): name} | shape.pairs("by")
+    return Reference(name, shape.text("entitySet"), by, shape.text("text", name), shape.flag("cascade"))
 
 
 def _touch(shape: Shape) -> Touch:
@@ -325,32 +311,48 @@ def _navigations(entity_set: str, shapes: list[Shape], entities: Mapping[str, Sh
 
 
 def _navigation(shape: Shape, entities: Mapping[str, Shape]) -> Navigation:
-    target = shape.text("toEntitySet", "")
-    if target and target not in entities:
-        raise WorldError(f"{shape.place}.toEntitySet: no entity set {target!r} in this world.")
-    related = entities[target].text("publicEntityName") if target else ""
+    target = entities.get(shape.text("toEntitySet"))
+    if target is None:
+        raise WorldError(f"{shape.place}.toEntitySet: no entity set {shape.text('toEntitySet')!r} in this world.")
+    joins = shape.pairs("joins")
+    if not joins:
+        raise WorldError(f"{shape.place}: joins is missing.")
     return Navigation(
         name=shape.text("name"),
-        related_entity=shape.text("relatedEntity", related),
-        related_set=target,
+        related_entity=target.text("publicEntityName"),
+        related_set=target.text("entitySet"),
         related_relation=shape.text("relatedRelationName", shape.text("fromEntitySet")),
         single=shape.text("cardinality", "Single") == "Single",
-        joins=shape.pairs("joins"),
+        joins=joins,
     )
+
+
+def _complex_type(shape: Shape, types: Set[str]) -> ComplexType:
+    members = tuple(Parameter(item.text("name"), _type(item, "edmType", types)) for item in shape.items("properties"))
+    return ComplexType(shape.text("name"), members)
 
 
 def _parameters(shape: Shape) -> tuple[Parameter, ...]:
     return tuple(Parameter(item.text("name"), item.text("type", "Edm.String")) for item in shape.items("parameters"))
 
 
-def _action(shape: Shape) -> Action:
+def _type(shape: Shape, name: str, types: Set[str]) -> str:
+    """The name of a type; a remark may follow, as in "Edm.String (base64 PDF)"."""
+    found = shape.text(name, "Edm.String").split(" ")[0]
+    if found and found.removeprefix("Collection(").removesuffix(")") not in types:
+        raise WorldError(f"{shape.place}.{name}: no type {found!r} in this world.")
+    return found
+
+
+def _action(shape: Shape, types: Set[str]) -> Action:
     return Action(
         name=shape.text("name"),
         entity_set=shape.text("entitySet", ""),
         binding=shape.text("bindingKind", "BoundToEntitySet"),
-        parameters=_parameters(shape),
-        # A remark may follow, as in "Edm.String (base64 PDF)".
-        returns=shape.text("returns", "").split(" ")[0],
+        parameters=tuple(
+            Parameter(item.text("name"), _type(item, "type", types)) for item in shape.items("parameters")
+        ),
+        returns=_type(shape, "returns", types) if shape.member("returns") else "",
         result=shape.as_object().get("result"),
         error=shape.text("error", ""),
         changes=shape.plain("changes"),

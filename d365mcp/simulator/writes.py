@@ -123,12 +123,12 @@ class Writer:
 
     def _dangling(self, owner: Entity, record: Record, changed: Mapping[str, object]) -> Iterator[str]:
         for reference in owner.references:
-            value = record[reference.property] if reference.property in changed else ""
-            if value in ("", 0):
+            if record[reference.property] in ("", 0, None) or not changed.keys() & set(reference.by.values()):
                 continue
             other = self.entities[reference.entity_set]
-            if not self.reader.rows(other, _matching(other, {reference.key: value}, record), []):
-                yield f"Warning: {reference.text} {value} does not exist."
+            named = {theirs: record[ours] for theirs, ours in reference.by.items()}
+            if not self.reader.rows(other, _matching(other, named, record), []):
+                yield f"Warning: {reference.text} {', '.join(map(str, named.values()))} does not exist."
 
     def _refuse_duplicate(self, entity: Entity, owner: Entity, record: Record) -> None:
         if not owner.keys:
@@ -149,7 +149,8 @@ class Writer:
 
     def _delete(self, owner: Entity, found: Found) -> None:
         for dependent, reference in self._references_to(owner):
-            where = _matching(dependent, {reference.property: found.values[reference.key]}, found.values)
+            named = {ours: found.values[theirs] for theirs, ours in reference.by.items()}
+            where = _matching(dependent, named, found.values)
             for row in self.reader.rows(dependent, where, dependent.properties, limit=-1):
                 if not reference.cascade:
                     raise _referenced(owner, reference, found, dependent)
@@ -159,7 +160,7 @@ class Writer:
     def _references_to(self, owner: Entity) -> Iterator[tuple[Entity, Reference]]:
         for entity in self.entities.values():
             for reference in entity.references:
-                if reference.entity_set == owner.entity_set:
+                if self.store.owner(self.entities[reference.entity_set]) is owner:
                     yield entity, reference
 
     def _require_match(self, call: Call, entity: Entity, found: Found) -> None:
@@ -226,7 +227,7 @@ def _unfilled(owner: Entity, record: Record, changed: Mapping[str, object]) -> I
 
 
 def _referenced(owner: Entity, reference: Reference, found: Found, dependent: Entity) -> Refusal:
-    value = found.values[reference.key]
+    value = ", ".join(str(found.values[theirs]) for theirs in reference.by)
     what = f"{reference.text} {value} cannot be deleted while dependent {dependent.entity_set} exist"
     where = f"{owner.data_source} ({owner.data_source})"
     return write_refused(

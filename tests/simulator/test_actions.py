@@ -59,6 +59,7 @@ def test_an_action_of_a_record_changes_it_and_answers_nothing(fo: httpx.Client) 
 
 def test_an_unbound_action_takes_typed_arguments(fo: httpx.Client) -> None:
     assert invoke(fo, "getContosoGreeting", _name="x", _answer="Yes").json()["value"] == "Hello from Contoso"
+    assert fo.post("/data/getContosoGreeting", json={"_name": "x", "_answer": "No"}).status_code == 200
     assert invoke(fo, "getContosoGreeting", _name=1, _answer="Yes").status_code == 400
     assert invoke(fo, "getContosoGreeting", _name="x", _answer="Ja").status_code == 400
 

@@ -123,6 +123,34 @@ def test_vendors_items_and_warehouses(fo: httpx.Client) -> None:
     assert kinds["18"] == "Quarantine"
 
 
+NULL_ENUMERATIONS = {
+    "CustomerPaymentMethods": ["SATPaymentType"],
+    "LegalEntities": ["AddressTimeZone", "LegalNature", "TimeZone"],
+    "VendorsV2": ["Tax1099Type", "AddressTimeZone"],
+    "PurchaseOrderLinesV2": ["Tax1099Type", "DeliveryAddressTimeZone"],
+    "SalesQuotationLines": ["DeliveryAddressTimeZone"],
+    "VendorPaymentJournalLines": ["RemittanceAddressTimeZone"],
+    "Warehouses": ["PrimaryAddressTimeZone", "IdentificationGroup"],
+}
+
+
+@pytest.mark.parametrize(("entity_set", "names"), NULL_ENUMERATIONS.items())
+def test_enumerations_without_a_member_for_their_number_are_null(
+    fo: httpx.Client, entity_set: str, names: list[str]
+) -> None:
+    found = rows(fo, f"{entity_set}?cross-company=true")
+    for name in names:
+        nothing = rows(fo, f"{entity_set}?cross-company=true&$filter={name} eq null&$select={name}")
+        assert len(nothing) == len([row for row in found if row[name] is None]) > 0
+        assert {row[name] for row in nothing} == {None}
+
+
+def test_a_fixed_exchange_rate_is_a_number(fo: httpx.Client) -> None:
+    quotation = rows(fo, "SalesQuotationHeadersV2?$top=1&$filter=FixedExchangeRate eq 0")
+    assert quotation[0]["FixedExchangeRate"] == 0
+    assert rows(fo, "VendorsV2?$top=1")[0]["FixedExchangeRate"] == "No"
+
+
 def test_documents_and_finance(fo: httpx.Client) -> None:
     assert len(rows(fo, "SalesOrderHeadersV2?$filter=SalesOrderNumber eq '00081*'&$select=SalesOrderNumber")) == 2
     invoices = [row["InvoiceId"] for row in rows(fo, "CustInvoiceJourBiEntities")]

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.once
 US_001 = "/data/CustomersV3(dataAreaId='usmf',CustomerAccount='US-001')"
 
 
+ORDER = "/data/SalesOrderHeadersV2(dataAreaId='usmf',SalesOrderNumber='000810')"
+
+
 def rows(fo: httpx.Client, url: str) -> list[dict[str, Any]]:
     reply = fo.get(url)
     assert reply.status_code == 200, reply.text
@@ -68,9 +71,36 @@ def test_the_whole_width_of_a_customer_is_returned_without_select(fo: httpx.Clie
     assert len(fo.get(US_001).json()) == 309 + 2
 
 
+@pytest.mark.parametrize(
+    ("url", "context"),
+    [
+        (f"{US_001}?$select=OrganizationName, CreditLimit", "CustomersV3(OrganizationName,CreditLimit)/$entity"),
+        (f"{US_001}?$expand=CustomerGroup", "CustomersV3/$entity"),
+        (
+            f"{US_001}?$select=CreditLimit&$expand=CustomerGroup($select=Description)",
+            "CustomersV3(CreditLimit,CustomerGroup(Description))/$entity",
+        ),
+        (f"{US_001}/CustomerGroup?$select=Description", "CustomerGroups(Description)/$entity"),
+        (f"{ORDER}/SalesOrderLines?$select=LineNumber&$top=1", "SalesOrderLines(LineNumber)"),
+        ("/data/CustomersV3?$select=*&$top=1", "CustomersV3(*)"),
+        (
+            "/data/CustomersV3?$select=CreditLimit,CreditLimit&$expand=CustomerGroup($select=Description)&$top=1",
+            "CustomersV3(CreditLimit,CustomerGroup(Description))",
+        ),
+    ],
+)
+def test_a_context_names_what_was_selected(simulator: Simulator, fo: httpx.Client, url: str, context: str) -> None:
+    assert fo.get(url).json()["@odata.context"] == f"{simulator.base_url}/data/$metadata#{context}"
+
+
 def test_a_record_and_its_set_are_named_in_the_context(simulator: Simulator, fo: httpx.Client) -> None:
-    reply = fo.get(f"{US_001}?$select=OrganizationName")
+    reply = fo.get(US_001)
     assert reply.json()["@odata.context"] == f"{simulator.base_url}/data/$metadata#CustomersV3/$entity"
+
+
+@pytest.mark.parametrize("select", ["CustomerAccount,,CreditLimit", "*,Nme", "CustomerGroup/Description"])
+def test_a_selection_is_checked_to_its_end(fo: httpx.Client, select: str) -> None:
+    assert fo.get(f"/data/CustomersV3?$top=1&$select={select}").status_code == 400
 
 
 def test_an_unknown_property_in_select_fails_the_request(fo: httpx.Client) -> None:
@@ -161,6 +191,50 @@ def test_expand_follows_one_level_with_select_inside(fo: httpx.Client) -> None:
     assert line["SalesOrderHeader"]["SalesOrderNumber"] == "000001"
 
 
+HEADERS_AND_LINES = {
+    "SalesOrderHeaders": "SalesOrderLine",
+    "SalesOrderHeadersV2": "SalesOrderLines",
+    "SalesQuotationHeadersV2": "SalesQuotationLines",
+    "PurchaseOrderHeadersV2": "PurchaseOrderLinesV2",
+    "LedgerJournalHeaders": "LedgerJournalLine",
+    "CustomerPaymentJournalHeaders": "CustomerPaymentJournalLineHeaderEntity",
+    "VendorPaymentJournalHeaders": "VendorPaymentJournalLine",
+    "FreeTextInvoiceHeaders": "CustFreeTextInvoiceHeader",
+    "TransferOrderHeaders": "TransferOrderLine",
+}
+
+
+@pytest.mark.parametrize(("headers", "lines"), HEADERS_AND_LINES.items())
+def test_headers_expand_to_their_lines(fo: httpx.Client, headers: str, lines: str) -> None:
+    found = rows(fo, f"/data/{headers}?$expand={lines}&$top=20")
+    assert any(row[lines] for row in found)
+    of_one_company = {(row["dataAreaId"], line["dataAreaId"]) for row in found for line in row[lines]}
+    assert all(ours == theirs for ours, theirs in of_one_company)
+
+
+def test_an_order_leads_to_all_that_live_tenants_were_seen_to_expand(fo: httpx.Client) -> None:
+    expanded = fo.get(
+        f"{ORDER}?$select=SalesOrderNumber&$expand=SalesOrderLines($select=LineAmount),SalesOrderOrigin"
+        ",Project($select=ProjectName),DimensionSet,QualityOrderHeaders($select=QualityOrderNumber)"
+    ).json()
+    assert len(expanded["SalesOrderLines"]) == 15
+    assert expanded["SalesOrderOrigin"] is None
+    assert expanded["Project"] is None
+    assert [row["QualityOrderNumber"] for row in expanded["QualityOrderHeaders"]] == ["QO-000001", "QO-000002"]
+    (other,) = rows(fo, "/data/SalesOrderHeadersV2?$top=1&$expand=SalesOrderOrigin,DimensionSet")
+    assert other["SalesOrderOrigin"]["OriginDescription"] == "Web order"
+    assert other["DimensionSet"]["DisplayValue"] == other["DefaultLedgerDimensionDisplayValue"] == "001-022--"
+    ussi = "/data/SalesOrderHeadersV2?cross-company=true&$filter=dataAreaId eq 'ussi'&$top=1&$expand=Project"
+    assert rows(fo, ussi)[0]["Project"]["ProjectName"] == "Consulting & training"
+    (group,) = rows(fo, "/data/CustomerGroups?$filter=CustomerGroupId eq '30'&$expand=Prospects($select=ProspectId)")
+    assert [row["ProspectId"] for row in group["Prospects"]] == ["P-000001", "P-000002"]
+
+
+def test_a_path_leads_from_a_line_to_its_header(fo: httpx.Client) -> None:
+    url = "/data/SalesOrderLines?$filter=SalesOrderHeaderV2/SalesOrderOriginCode eq 'Phone'&$top=1&$select=SalesOrderNumber"
+    assert rows(fo, url)[0]["SalesOrderNumber"] == "000002"
+
+
 @pytest.mark.parametrize(
     "expand",
     [
@@ -168,6 +242,8 @@ def test_expand_follows_one_level_with_select_inside(fo: httpx.Client) -> None:
         "SalesOrderLine($top=1)",
         "SalesOrderLine($expand=SalesOrderHeader)",
         "SalesOrderLine/SalesOrderHeader",
+        "SalesOrderLine()",
+        "SalesOrderNumber",
         "Lines",
     ],
 )
@@ -201,10 +277,3 @@ def test_every_answer_can_be_traced(fo: httpx.Client) -> None:
     assert reply.headers["x-ms-client-request-id"] == "abc"
     assert len(reply.headers["ms-dyn-aid"]) == 36
     assert "dur=" in reply.headers["server-timing"]
-
-
-def test_metadata_as_xml_describes_what_the_service_document_lists(fo: httpx.Client) -> None:
-    text = fo.get("/data/$metadata").text
-    assert '<EnumType Name="NoYes">' in text
-    assert '<Property Name="CreditLimit" Type="Edm.Decimal" Nullable="false">' in text
-    assert '<EntitySet Name="CustomersV3" EntityType="Microsoft.Dynamics.DataEntities.CustomerV3"/>' in text

@@ -33,6 +33,15 @@ ITEMS: dict[str, Any] = {
     ],
 }
 MORE = ITEMS | {"entitySet": "More", "backedBy": "Fewer"}
+FEWER = ITEMS | {"entitySet": "Fewer", "publicEntityName": "Few"}
+ACTIVE_AS_TEXT = {"name": "Active", "edmType": "Edm.String"}
+NAVIGATION: dict[str, Any] = {
+    "fromEntitySet": "Items",
+    "name": "Like",
+    "toEntitySet": "Items",
+    "cardinality": "Multiple",
+    "joins": {"Color": "Color"},
+}
 COLORS = {"name": "Color", "members": [{"name": "None"}, {"name": "Red", "position": 5}]}
 
 
@@ -126,6 +135,66 @@ def test_actions_and_services_answer_what_the_world_says() -> None:
     running.stop()
 
 
+KINDS: dict[str, Any] = {
+    "entitySet": "Kinds",
+    "publicEntityName": "Kind",
+    "keys": ["Group", "Name"],
+    "properties": [{"name": name, "edmType": "Edm.String"} for name in ("Group", "Name")],
+    "records": [{"Group": "a", "Name": "x"}, {"Group": "b", "Name": "y"}],
+}
+KINDS_OF_ITEMS: dict[str, Any] = {
+    "property": "Kind",
+    "entitySet": "Kinds",
+    "key": "Name",
+    "by": {"Group": "KindGroup"},
+    "text": "Kind",
+}
+KIND_COLUMNS = [{"name": name, "edmType": "Edm.String"} for name in ("Kind", "KindGroup")]
+KIND_OF = ITEMS | {"properties": [*ITEMS["properties"], *KIND_COLUMNS], "references": [KINDS_OF_ITEMS]}
+
+
+def test_a_reference_may_hold_over_several_columns() -> None:
+    running = Simulator.start(world(entities=[KIND_OF, KINDS]))
+    item = {"dataAreaId": "usmf", "Id": "1"}
+    with running.client() as fo:
+        wrong = fo.post("/data/Items", json=item | {"KindGroup": "b", "Kind": "x"})
+        right = fo.post("/data/Items", json=item | {"KindGroup": "a", "Kind": "X"})
+        other_group = fo.patch("/data/Items(dataAreaId='usmf',Id='1')", json={"KindGroup": "b"})
+        used, unused = fo.delete("/data/Kinds(Group='a',Name='x')"), fo.delete("/data/Kinds(Group='b',Name='y')")
+    running.stop()
+    assert (wrong.status_code, right.status_code, other_group.status_code) == (400, 201, 400)
+    assert "Warning: Kind x, b does not exist." in wrong.text
+    assert "Warning: Kind X, b does not exist." in other_group.text
+    assert "Kind x, a cannot be deleted while dependent Items exist" in used.text
+    assert unused.status_code == 204
+
+
+def test_what_refers_to_a_view_depends_on_its_owner() -> None:
+    view = KINDS | {"entitySet": "KindViews", "publicEntityName": "KindView", "backedBy": "Kinds", "records": None}
+    item = KIND_OF | {"references": [KINDS_OF_ITEMS | {"entitySet": "KindViews"}]}
+    item["records"] = [{"dataAreaId": "usmf", "Id": "1", "KindGroup": "a", "Kind": "x"}]
+    running = Simulator.start(world(entities=[item, KINDS, view]))
+    with running.client() as fo:
+        assert fo.delete("/data/Kinds(Group='a',Name='x')").status_code == 400
+        assert fo.delete("/data/KindViews(Group='a',Name='x')").status_code == 400
+        assert fo.delete("/data/KindViews(Group='b',Name='y')").status_code == 204
+    running.stop()
+
+
+def test_an_enumeration_whose_empty_number_has_no_member_is_read_as_null() -> None:
+    color = {"name": "Color", "edmType": "Microsoft.Dynamics.DataEntities.Color", "emptyIsNull": True}
+    properties = [color if prop["name"] == "Color" else prop for prop in ITEMS["properties"]]
+    running = Simulator.start(world(entities=[ITEMS | {"properties": properties}]))
+    with running.client() as fo:
+        created = fo.post("/data/Items", json={"dataAreaId": "usmf", "Id": "1"}).json()
+        fo.post("/data/Items", json={"dataAreaId": "usmf", "Id": "2", "Color": "Red"})
+        nothing = fo.get("/data/Items?$filter=Color eq null&$select=Id").json()["value"]
+        something = fo.get("/data/Items?$filter=Color ne null&$select=Id").json()["value"]
+    running.stop()
+    assert created["Color"] is None
+    assert ([row["Id"] for row in nothing], [row["Id"] for row in something]) == (["1"], ["2"])
+
+
 def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in entity.items() if key != name}
 
@@ -161,6 +230,66 @@ def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
             world(entities=[ITEMS, ITEMS | {"entitySet": "Fewer", "properties": ITEMS["properties"][:2]}, MORE]),
             "Fewer has no Active",
         ),
+        (world(entities=[FEWER, MORE | {"records": []}]), "entities[1].records: More has those of Fewer"),
+        (world(entities=[FEWER, MORE | {"generate": []}]), "generate: More has those of Fewer"),
+        (world(entities=[FEWER, MORE | {"references": []}]), "references: More has those of Fewer"),
+        (world(entities=[FEWER, MORE | {"numberSequenceKey": "Id"}]), "numberSequenceKey: More has those of Fewer"),
+        (
+            world(entities=[FEWER, MORE], number_sequences=[{"entitySet": "More", "property": "Id"}]),
+            "number_sequences[0]: More is backed by Fewer: name that one",
+        ),
+        (
+            world(entities=[FEWER, MORE, ITEMS | {"backedBy": "More"}]),
+            "entities[2]: More is backed by Fewer: name that one",
+        ),
+        (
+            world(
+                include=["contoso"], entities=[{"entitySet": "SalesOrderLines", "records": [{"InventoryLotId": "1"}]}]
+            ),
+            "entities[0].records: SalesOrderLines has those of SalesOrderLinesV3: put it there",
+        ),
+        (
+            world(entities=[FEWER | {"properties": [*FEWER["properties"][:-1], ACTIVE_AS_TEXT]}, MORE]),
+            "Active is of another type in Fewer",
+        ),
+        (world(entities=[KIND_OF]), "references[0].entitySet: no entity set 'Kinds'"),
+        (
+            world(entities=[KIND_OF | {"references": [KINDS_OF_ITEMS | {"by": {"Nme": "KindGroup"}}]}, KINDS]),
+            "references[0]: Kinds has no property 'Nme'",
+        ),
+        (
+            world(entities=[KIND_OF | {"references": [KINDS_OF_ITEMS | {"by": {"Group": "Nme"}}]}, KINDS]),
+            "references[0]: Items has no property 'Nme'",
+        ),
+        (
+            world(entities=[ITEMS | {"touches": [{"entitySet": "Kinds", "set": {"Nme": 1}}]}, KINDS]),
+            "touches[0]: Kinds has no property 'Nme'",
+        ),
+        (
+            world(entities=[ITEMS | {"defaults": [{"property": "Id", "lookup": "Kinds", "from": "Nme"}]}, KINDS]),
+            "defaults[0]: Kinds has no property 'Nme'",
+        ),
+        (world(number_sequences=[{"entitySet": "Items", "property": "Nme"}]), "Items has no property 'Nme'"),
+        (world(navigationProperties=[NAVIGATION | {"toEntitySet": "Nothing"}]), "toEntitySet: no entity set 'Nothing'"),
+        (world(navigationProperties=[NAVIGATION | {"fromEntitySet": "No"}]), "fromEntitySet: no entity set 'No'"),
+        (world(navigationProperties=[NAVIGATION | {"joins": {"Nme": "Id"}}]), "Items has no property 'Nme'"),
+        (world(navigationProperties=[NAVIGATION | {"joins": {}}]), "joins is missing"),
+        (world(actions=[{"name": "a", "returns": "Edm.Text"}]), "actions[0].returns: no type 'Edm.Text'"),
+        (
+            world(actions=[{"name": "a", "parameters": [{"name": "p", "type": "Nothing"}]}]),
+            "actions[0].parameters[0].type: no type 'Nothing'",
+        ),
+        (
+            world(complexTypes=[{"name": "C", "properties": [{"name": "a", "edmType": "Nothing"}]}]),
+            "properties[0].edmType: no type 'Nothing'",
+        ),
+        (
+            world(
+                entities=[ITEMS | {"properties": [*ITEMS["properties"][:-1], ACTIVE_AS_TEXT | {"emptyIsNull": True}]}]
+            ),
+            "emptyIsNull: Active is no enumeration",
+        ),
+        (world(entities=[ITEMS | {"records": [{"Price": None}]}]), "Price: A null value was found"),
         (world(entities=[ITEMS | {"defaults": [{"property": "Nme", "today": True}]}]), "no property 'Nme'"),
         (world(default_company=5), "default_company: expected text, found int 5"),
         (world(include=["nowhere"]), "cannot be read"),
