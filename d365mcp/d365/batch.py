@@ -4,7 +4,6 @@ F&O speaks multipart/mixed with CRLF; a change set is atomic. JSON batches are U
 https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata#batch-requests
 """
 
-import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from email.message import Message
 from email.policy import HTTP
 from typing import Any
 
+from d365mcp.d365.literals import body_text
 from d365mcp.d365.responses import Answer, error_of, parsed
 from d365mcp.errors import D365Error, InvalidAnswer
 
@@ -66,7 +66,7 @@ def part(operation: BatchOperation, number: int, base_url: str) -> Iterator[str]
     if operation.body is not None:
         yield "Content-Type: application/json;odata.metadata=minimal"
     yield ""
-    yield json.dumps(operation.body) if operation.body is not None else ""
+    yield body_text(operation.body, ascii_only=True) if operation.body is not None else ""
 
 
 def boundary(kind: str) -> str:

@@ -4,7 +4,6 @@ Every name that becomes a part of a path is checked to be one; keys and query op
 """
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from urllib.parse import quote
 from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request, write_may_be_done
 from d365mcp.d365.links import own_link
+from d365mcp.d365.literals import body_text
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
@@ -346,7 +346,7 @@ def service_path(*parts: str) -> str:
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    return body_text(body).encode()
 
 
 def quoted(value: str) -> str:

@@ -3,11 +3,14 @@
 Types on the wire: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
@@ -96,6 +99,19 @@ def json_number(number: Decimal, prop: EntityProperty) -> int | float:
     if Decimal(repr(float(number))) != number:
         raise unfit(str(number), prop, "a number of up to 15 digits in JSON")
     return float(number)
+
+
+def body_text(body: Any, *, ascii_only: bool = False) -> str:
+    """Write a body as JSON whose numbers have no exponent: OData's reader takes 0.00001 for a Decimal, but not 1e-05."""
+    written = partial(body_text, ascii_only=ascii_only)
+    match body:
+        case float() if isfinite(body):
+            return format(Decimal(repr(body)), "f")
+        case Mapping():
+            return f"{{{', '.join(f'{written(str(name))}: {written(value)}' for name, value in body.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(written, body))}]"
+    return json.dumps(body, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def kind_of(prop: EntityProperty) -> str:

@@ -44,6 +44,15 @@ def test_an_enumeration_member_is_put_right(writer: Served) -> None:
     assert result["request"]["body"]["OnHoldStatus"] == "All"
 
 
+def test_a_small_number_is_written_without_an_exponent(writer: Served) -> None:
+    change = {"entity_name": "CustomersV3", "key": US_001, "data": {"CreditLimit": 0.00001}}
+    assert writer.call("update_entity_record", **change, return_record=True)["record"]["CreditLimit"] == 0.00001
+    change["data"] = {"CreditLimit": -2.5e-7}
+    writer.call("batch", operations=[{"operation": "update", **change}])
+    read = writer.call("get_entity_record", entity_name="CustomersV3", key=US_001)
+    assert read["record"]["CreditLimit"] == -2.5e-7
+
+
 def test_a_dry_run_shows_the_request_and_sends_nothing(writer: Served) -> None:
     result = writer.call(
         "update_entity_record", entity_name="CustomersV3", key=US_001, data={"CreditLimit": 5}, dry_run=True
