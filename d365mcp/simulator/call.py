@@ -10,6 +10,7 @@ from urllib.parse import unquote, unquote_plus
 
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.model import Client
+from d365mcp.simulator.values import Exponential
 
 SYSTEM_OPTIONS = ("$select", "$filter", "$orderby", "$top", "$skip", "$count", "$expand", "$skiptoken", "$format")
 
@@ -56,13 +57,25 @@ class Call:
     def json_object(self) -> dict[str, object]:
         """The body as a JSON object; an empty one counts as {}."""
         try:
-            value = loads(self.body or b"{}", parse_constant=_no_constant)
+            value = loads(
+                self.body or b"{}",
+                object_pairs_hook=_each_once,
+                parse_float=lambda text: Exponential(text) if "e" in text.lower() else float(text),
+                parse_constant=_no_constant,
+            )
             dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is JSON, but no text
         except ValueError as exc:
             raise Refusal("An error was encountered while parsing the JSON content of the request.") from exc
         if not isinstance(value, dict):
             raise Refusal("A JSON object was expected as the content of the request.")
         return value
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise Refusal("Multiple properties with the same name were detected; duplicate property names are not allowed.")
+    return members
 
 
 def _no_constant(name: str) -> object:

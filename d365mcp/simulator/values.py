@@ -42,6 +42,10 @@ _MOMENT = re.compile(
 )
 
 
+class Exponential(float):
+    """A JSON number written with an exponent, which OData's reader does not take for a Decimal."""
+
+
 def empty_value(prop: Property) -> object:
     """What a read shows for a property nobody filled in."""
     if prop.empty_is_null:
@@ -119,7 +123,7 @@ def _integer(bits: int) -> Callable[[Property, object], object]:
 
 
 def _decimal(prop: Property, value: object) -> object:
-    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) >= 1e28:
+    if not isinstance(value, int | float) or isinstance(value, bool | Exponential) or abs(value) >= 1e28:
         raise _not_convertible(prop, value)
     return float(value)
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from urllib.parse import quote
 
+from d365mcp.simulator.bodies import properties
 from d365mcp.simulator.call import Call
 from d365mcp.simulator.data import Condition, Found, Reader
-from d365mcp.simulator.errors import Refusal, Reply, json_reply, no_property, write_refused
+from d365mcp.simulator.errors import Refusal, Reply, json_reply, write_refused
 from d365mcp.simulator.keys import key_condition, key_predicate
 from d365mcp.simulator.model import Default, Entity, Property, Record, Reference, Sequence
 from d365mcp.simulator.store import quoted
@@ -29,8 +30,8 @@ class Writer:
         _require_writable(call, entity)
         owner = self.store.owner(entity)
         given = {
-            prop.name: stored(prop, value)
-            for prop, value in _properties(entity, call.json_object())
+            prop.name: value
+            for prop, value in properties(entity, call.json_object())
             if prop.allow_edit_on_create  # whether F&O ignores or refuses the others is UNVERIFIED
         }
         with self.store.all_or_nothing():
@@ -177,23 +178,10 @@ def _require_writable(call: Call, entity: Entity) -> None:
         raise write_refused(entity.aot_name, f"Error: The data entity {entity.public_name} is read-only")
 
 
-def _properties(entity: Entity, body: Record) -> Iterator[tuple[Property, object]]:
-    """The body's members as properties; annotations are passed over."""
-    for name, value in body.items():
-        if "@" in name:
-            continue
-        if name in entity.navigations:
-            raise Refusal(f"The navigation property '{name}' cannot be written: there is no deep insert.")
-        if name not in entity.properties:
-            raise no_property(name, entity.type_name)
-        yield entity.properties[name], value
-
-
 def _changes(entity: Entity, before: Record, body: Record) -> Record:
     """What an update changes; keys and fixed properties may be named as long as they stay as they are."""
     changes: Record = {}
-    for prop, value in _properties(entity, body):
-        after = stored(prop, value)
+    for prop, after in properties(entity, body):
         if prop.allow_edit and not prop.is_key:
             changes[prop.name] = after
         elif not _same(after, before[prop.name]):
