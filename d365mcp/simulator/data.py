@@ -171,6 +171,7 @@ class Reader:
 
     def _expanded(self, found: Found, expansion: Expansion) -> object:
         target, single = expansion.target, expansion.navigation.single
+        self.store.index(target, [theirs for _, theirs in expansion.joins])
         where = _related(target, expansion.joins, found.values)
         rows = self.rows(target, where, expansion.selection.needed(), limit=1 if single else -1)
         shown = [self._shown(target, row, expansion.selection) for row in rows]
