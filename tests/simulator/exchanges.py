@@ -71,6 +71,7 @@ def every_kind(simulator: Simulator) -> list[dict[str, Any]]:
         for entity_set, entity in driver.entities.items():
             records(driver, entity_set, entity)
             actions(driver, entity_set, entity)
+        pages(simulator, driver)
         refusals(simulator, driver)
         batches(driver)
     simulator.reset()
@@ -147,6 +148,13 @@ def refusals(simulator: Simulator, driver: Driver) -> None:
         driver.ask("GET", "CustomersV3")
 
 
+def pages(simulator: Simulator, driver: Driver) -> None:
+    simulator.control(page_size=20)
+    first = driver.get("CustomersV3?$select=CustomerAccount&$count=true")
+    driver.get(first["@odata.nextLink"].partition("/data/")[2])
+    simulator.control(page_size=10_000)
+
+
 def batches(driver: Driver) -> None:
     new, key = json.dumps(GROUP), "CustomerGroups(dataAreaId='usmf',CustomerGroupId='91')"
     create, change = operation("POST CustomerGroups", new, "1"), operation(f"PATCH {key}", '{"Description":"x"}', "2")
@@ -155,7 +163,8 @@ def batches(driver: Driver) -> None:
     batch(driver, change_set(change, operation("POST CustomerGroups", new, "3")), operation(f"GET {key}"))
     batch(driver, change_set(operation(f"DELETE {key}", "", "4")))
     keep_going = {"Prefer": "odata.continue-on-error"}
-    batch(driver, operation("GET Nothing"), create, create, operation("GET CustomersV3?$top=1"), headers=keep_going)
+    again = operation("POST CustomerGroups", new, "5")
+    batch(driver, operation("GET Nothing"), create, again, operation("GET CustomersV3?$top=1"), headers=keep_going)
 
 
 def batch(driver: Driver, *parts: str, headers: Mapping[str, str] | None = None) -> None:

@@ -99,6 +99,27 @@ def test_gotcha_15_expand_goes_one_level_with_select_only(reader: Served) -> Non
         assert reader.refuse("query_entities", **asked, expand=[expand])["code"] in ("invalid_argument", "unknown_name")
 
 
+def test_headers_expand_to_their_lines(reader: Served) -> None:
+    order = {"dataAreaId": "usmf", "SalesOrderNumber": "000810"}
+    lines = [
+        "SalesOrderLines($select=LineAmount)",
+        "QualityOrderHeaders($select=QualityOrderNumber)",
+        "SalesOrderOrigin",
+    ]
+    read = reader.call("get_entity_record", entity_name="SalesOrderHeadersV2", key=order, expand=lines)["record"]
+    assert len(read["SalesOrderLines"]) == 15
+    assert [row["QualityOrderNumber"] for row in read["QualityOrderHeaders"]] == ["QO-000001", "QO-000002"]
+    assert read["SalesOrderOrigin"] is None
+    (group,) = reader.call(
+        "query_entities",
+        entity_name="CustomerGroups",
+        filter="CustomerGroupId eq '30'",
+        select=["Description"],
+        expand=["Prospects($select=ProspectName)"],
+    )["records"]
+    assert [row["ProspectName"] for row in group["Prospects"]] == ["Litware, Inc.", "Proseware Café"]
+
+
 def test_gotcha_16_ten_thousand_rows_are_a_page_and_no_end(reader: Served) -> None:
     (count,) = reader.call("query_sql", sql="SELECT count(*) AS n FROM SalesOrderLinesV3 WHERE InventoryLotId <> ''")[
         "records"
