@@ -25,9 +25,9 @@ def judged(mode: str, metadata: str, lines: Iterable[Mapping[str, Any]]) -> list
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "metadata.xml")
         path.write_text(metadata, encoding="utf-8")
-        told = "".join(f"{json.dumps(line)}\n" for line in lines)
-        done = subprocess.run([program, mode, str(path)], input=told, capture_output=True, text=True, timeout=300)
+        given = "".join(f"{json.dumps(line)}\n" for line in lines)
+        done = subprocess.run([program, mode, str(path)], input=given, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(verdicts) == told.count("\n")
+    assert len(verdicts) == given.count("\n")
     return verdicts

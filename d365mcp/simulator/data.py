@@ -59,13 +59,13 @@ class Reader:
 
     def collection(self, call: Call, entity: Entity, paging: Paging, *also: Condition) -> Reply:
         """One page of an entity set."""
-        shown = selection(entity, self.entities, call.options)
+        wanted = selection(entity, self.entities, call.options)
         where = conjunction(*also, *self.company_scope(call, entity), *self._filter(call, entity))
-        answer: dict[str, object] = {"@odata.context": f"{_context(call, entity)}{shown.named}"}
+        answer: dict[str, object] = {"@odata.context": f"{_context(call, entity)}{wanted.named}"}
         if counted(call):
             answer["@odata.count"] = self._count(entity, where)
-        rows, link = self._page(call, entity, where, paging, shown.needed())
-        answer["value"] = [self._shown(entity, row, shown) for row in rows]
+        rows, link = self._page(call, entity, where, paging, wanted.needed())
+        answer["value"] = [self._members(entity, row, wanted) for row in rows]
         if link:
             answer["@odata.nextLink"] = link
         return json_reply(answer)
@@ -90,9 +90,9 @@ class Reader:
         where = _related(target, joins(navigation, entity, target), found.values)
         if not navigation.single:
             return self.collection(call, target, paging, where)
-        shown = selection(target, self.entities, call.options)
-        rows = self.rows(target, where, shown.needed())
-        return json_reply(self._one(call, target, rows[0], shown)) if rows else Reply(204)
+        wanted = selection(target, self.entities, call.options)
+        rows = self.rows(target, where, wanted.needed())
+        return json_reply(self._one(call, target, rows[0], wanted)) if rows else Reply(204)
 
     def find(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Found:
         """The record with this key, if the caller's companies and the request's scope let it be seen."""
@@ -159,13 +159,13 @@ class Reader:
         sql = f"SELECT {columns} FROM {self.store.table(entity)} WHERE {holds} ORDER BY {order} LIMIT ? OFFSET ?"
         return [_found(names, row) for row in self.store.select(sql, (*values, limit, offset))]
 
-    def _one(self, call: Call, entity: Entity, found: Found, shown: Selection) -> Record:
-        context = f"{_context(call, entity)}{shown.named}/$entity"
-        return {"@odata.context": context} | self._shown(entity, found, shown)
+    def _one(self, call: Call, entity: Entity, found: Found, wanted: Selection) -> Record:
+        context = f"{_context(call, entity)}{wanted.named}/$entity"
+        return {"@odata.context": context} | self._members(entity, found, wanted)
 
-    def _shown(self, entity: Entity, found: Found, shown: Selection) -> Record:
-        members = {"@odata.etag": self.etag(entity, found)} | _members(shown.columns, found.values)
-        for expansion in shown.expansions:
+    def _members(self, entity: Entity, found: Found, wanted: Selection) -> Record:
+        members = {"@odata.etag": self.etag(entity, found)} | _values(wanted.columns, found.values)
+        for expansion in wanted.expansions:
             members[expansion.navigation.name] = self._expanded(found, expansion)
         return members
 
@@ -174,8 +174,8 @@ class Reader:
         self.store.index(target, [theirs for _, theirs in expansion.joins])
         where = _related(target, expansion.joins, found.values)
         rows = self.rows(target, where, expansion.selection.needed(), limit=1 if single else -1)
-        shown = [self._shown(target, row, expansion.selection) for row in rows]
-        return next(iter(shown), None) if single else shown
+        related = [self._members(target, row, expansion.selection) for row in rows]
+        return next(iter(related), None) if single else related
 
 
 def _related(target: Entity, joined: Sequence[tuple[str, str]], values: Record) -> Condition:
@@ -186,7 +186,7 @@ def _found(names: Collection[str], row: Row) -> Found:
     return Found(row[0], row[1], dict(zip(names, row[2:], strict=True)))  # type: ignore[arg-type]  # INTEGER columns
 
 
-def _members(columns: Sequence[Property], values: Record) -> Record:
+def _values(columns: Sequence[Property], values: Record) -> Record:
     return {
         prop.name: bool(values[prop.name]) if prop.edm_type == "Edm.Boolean" else values[prop.name] for prop in columns
     }

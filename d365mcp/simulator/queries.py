@@ -21,7 +21,7 @@ _EXPANDED = re.compile(r"\s*([\w.]+)\s*(?:\(([^()]*)\))?\s*(?:,|$)")
 
 @dataclass(frozen=True)
 class Selection:
-    """What is shown of each record, by `$select` and `$expand`."""
+    """What `$select` and `$expand` ask for of each record."""
 
     columns: tuple[Property, ...]
     expansions: tuple[Expansion, ...]
@@ -29,7 +29,7 @@ class Selection:
     """As a context lists what was selected: "" for everything, "(CustomerAccount,CustomerGroup(Description))"."""
 
     def needed(self) -> Collection[str]:
-        """The columns to read: those shown, and those that join the expansions."""
+        """The columns to read: those asked for, and those that join the expansions."""
         joined = (ours for expansion in self.expansions for ours, _ in expansion.joins)
         return dict.fromkeys(chain((prop.name for prop in self.columns), joined))
 
@@ -112,8 +112,8 @@ def selection(entity: Entity, entities: Mapping[str, Entity], options: Mapping[s
         columns = _selected(entity, names)
     else:
         names, columns = {}, tuple(entity.properties.values())
-    shown = [*names, *(each.navigation.name + each.selection.named for each in expansions if each.selection.named)]
-    return Selection(columns, expansions, f"({','.join(shown)})" if shown else "")
+    listed = [*names, *(each.navigation.name + each.selection.named for each in expansions if each.selection.named)]
+    return Selection(columns, expansions, f"({','.join(listed)})" if listed else "")
 
 
 def _selected(entity: Entity, names: Collection[str]) -> tuple[Property, ...]:
@@ -142,8 +142,8 @@ def _expansion(entity: Entity, name: str, inner: str | None, entities: Mapping[s
     option, _, value = (part.strip() for part in (inner or "").partition("="))
     if inner is not None and option != "$select":
         raise Refusal(f"The query option '{option}' is not supported inside $expand.")
-    shown = selection(target, entities, {} if inner is None else {"$select": value})
-    return Expansion(navigation, target, joins(navigation, entity, target), shown)
+    wanted = selection(target, entities, {} if inner is None else {"$select": value})
+    return Expansion(navigation, target, joins(navigation, entity, target), wanted)
 
 
 def ordered(entity: Entity, text: str) -> str:

@@ -13,7 +13,7 @@ import httpx
 from tests.simulated import Simulator
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities"
-LARGEST_ANSWER = 2**20  # Microsoft's reader takes no more unless it is told to
+LARGEST_ANSWER = 2**20  # what Microsoft's reader takes unless it is set up for more
 ARGUMENTS: dict[str, Any] = {"Edm.String": "x", "Edm.Boolean": True, "Edm.Int32": 1, "Edm.Decimal": 1.5}
 GROUP = {"dataAreaId": "usmf", "CustomerGroupId": "91"}
 BATCH = "batch_1"
