@@ -48,22 +48,24 @@ class Writer:
     def update(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Reply:
         """PATCH changes what is named; PUT empties the rest too."""
         _require_writable(call, entity)
-        found = self.reader.find(call, entity, key)
+        owner = self.store.owner(entity)
+        found = self.reader.find(call, owner, key)  # with the columns that its rules look at
         self._require_match(call, entity, found)
         changes = _changes(entity, found.values, call.json_object())
         if call.method == "PUT":
             rest = (prop for prop in entity.properties.values() if prop.allow_edit and not prop.is_key)
             changes = {prop.name: empty_value(prop) for prop in rest} | changes
-        self._validate(entity, self.store.owner(entity), found.values | changes, changes)
+        self._validate(entity, owner, found.values | changes, changes)
         self.store.update(entity, found.rec_id, changes)
         return Reply(204)
 
     def delete(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Reply:
         _require_writable(call, entity)
-        found = self.reader.find(call, entity, key)
+        owner = self.store.owner(entity)
+        found = self.reader.find(call, owner, key)
         self._require_match(call, entity, found)
         with self.store.all_or_nothing():
-            self._delete(self.store.owner(entity), found)
+            self._delete(owner, found)
         return Reply(204)
 
     def _completed(self, call: Call, owner: Entity, given: Record) -> Record:

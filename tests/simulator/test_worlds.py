@@ -181,6 +181,23 @@ def test_what_refers_to_a_view_depends_on_its_owner() -> None:
     running.stop()
 
 
+def test_a_view_of_fewer_columns_obeys_the_rules_of_its_owner() -> None:
+    few = [prop for prop in ITEMS["properties"] if prop["name"] in ("dataAreaId", "Id", "Price")]
+    prices = {"entitySet": "Prices", "publicEntityName": "Price", "keys": ["dataAreaId", "Id"], "properties": few}
+    names = {"entitySet": "Names", "publicEntityName": "Name", "keys": ["Name"], "properties": KINDS["properties"][1:]}
+    item = KIND_OF | {"records": [{"dataAreaId": "usmf", "Id": "1", "KindGroup": "a", "Kind": "x"}]}
+    views = [prices | {"backedBy": "Items"}, names | {"backedBy": "Kinds"}]
+    running = Simulator.start(world(entities=[item, KINDS, *views]))
+    with running.client() as fo:
+        assert fo.patch("/data/Prices(dataAreaId='usmf',Id='1')", json={"Price": 2}).status_code == 204
+        assert fo.get("/data/Items(dataAreaId='usmf',Id='1')").json()["Price"] == 2
+        assert fo.delete("/data/Names('x')").status_code == 400
+        assert fo.delete("/data/Names('y')").status_code == 204
+        assert fo.delete("/data/Prices(dataAreaId='usmf',Id='1')").status_code == 204
+        assert fo.delete("/data/Names('x')").status_code == 204
+    running.stop()
+
+
 def test_an_enumeration_whose_empty_number_has_no_member_is_read_as_null() -> None:
     color = {"name": "Color", "edmType": "Microsoft.Dynamics.DataEntities.Color", "emptyIsNull": True}
     properties = [color if prop["name"] == "Color" else prop for prop in ITEMS["properties"]]
