@@ -137,6 +137,14 @@ def test_business_validation_speaks_through_the_infolog(fo: httpx.Client) -> Non
     assert "does not exist" in infolog(fo.patch(US_001, json={"PaymentTerms": "Net99"}))
 
 
+def test_a_main_account_is_one_of_its_chart(fo: httpx.Client) -> None:
+    account = {"MainAccountId": "606300", "LegalEntityId": "itco"}
+    reply = fo.post("/data/MainAccountLegalEntities", json=account | {"ChartOfAccounts": "Other"})
+    assert "Main account 606300, Other does not exist." in reply.text
+    assert fo.post("/data/MainAccountLegalEntities", json=account | {"ChartOfAccounts": "Shared"}).status_code == 201
+    assert fo.delete("/data/MainAccounts(ChartOfAccounts='Shared',MainAccountId='606300')").status_code == 400
+
+
 def test_a_mandatory_property_must_be_filled_in(fo: httpx.Client) -> None:
     body = {name: value for name, value in CUSTOMER.items() if name != "CustomerGroupId"}
     assert "Field 'CustomerGroupId' must be filled in." in infolog(fo.post("/data/CustomersV3", json=body))
