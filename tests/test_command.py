@@ -46,7 +46,9 @@ def test_a_catalog_is_built_and_shown(simulator: Simulator, tmp_path: Path) -> N
     assert built.returncode == 0, built.stderr
     assert "labels" in built.stderr
     shown = json.loads(command(simulator, tmp_path, "catalog", "status", "--json").stdout)
-    assert shown["snapshot"]["entities"] == 91
+    with simulator.client() as client:
+        known = client.get("/metadata/DataEntities?$select=Name").json()["value"]
+    assert shown["snapshot"]["entities"] == len(known) > 0
     assert shown["last_build"]["state"] == "done"
 
 
