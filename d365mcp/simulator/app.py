@@ -85,7 +85,7 @@ class Simulator:
             except ClientDisconnect:  # nobody waits for an answer
                 return Response(status_code=400)
             with self.control.noted(request, body, self._client_id(request) or "") as entry:
-                response = await self._response(request, body, answer)
+                response = await self._response(request, body, logged(answer, entry))
                 entry["status"] = response.status_code
             return response
 
@@ -108,10 +108,10 @@ class Simulator:
         fault = self.control.faults.take(request.method, request.url.path)
         if fault is None:
             return _response(answer(request, body))
-        if fault.is_reply:
-            return _response(fault.reply())
         if fault.kind not in ("slow", "malformed"):
-            return fault.response()
+            if fault.after:
+                answer(request, body)
+            return _response(fault.reply()) if fault.is_reply else fault.response()
         hung_up = await _hung_up(request, fault.seconds)
         reply = answer(request, body)  # what was begun is done, also for a caller who has gone
         if hung_up:
@@ -161,6 +161,19 @@ class Simulator:
 
     def _openid(self, request: Request, _: bytes) -> Reply:
         return openid_configuration(_origin(request), request.path_params["tenant"])
+
+
+def logged(answer: Answer, entry: dict[str, object]) -> Answer:
+    """Log what was done, whatever of the answer arrives."""
+
+    def answer_logged(request: Request, body: bytes) -> Reply:
+        reply = answer(request, body)
+        entry["done"] = reply.status < 400
+        if reply.parts:
+            entry["parts"] = list(reply.parts)
+        return reply
+
+    return answer_logged
 
 
 async def _hung_up(request: Request, seconds: float) -> bool:

@@ -12,11 +12,13 @@ from http import HTTPStatus
 from uuid import uuid4
 
 from d365mcp.simulator.call import Call
-from d365mcp.simulator.errors import Refusal, Reply
+from d365mcp.simulator.errors import Refusal, Reply, in_change_set
 from d365mcp.simulator.store import Store
 
 LARGEST_BATCH = 5_000
 _BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNORECASE)
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 Answer = Callable[[Call], Reply]
 
@@ -27,59 +29,118 @@ class Operation:
 
     call: Call
     content_id: str
+    in_change_set: bool
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    operation: Operation
+    reply: Reply
+
+    @property
+    def failed(self) -> bool:
+        return self.reply.status >= 400
 
 
 class _ChangeSetFailed(Exception):
-    def __init__(self, part: bytes) -> None:
-        self.part = part
+    def __init__(self, outcome: _Outcome) -> None:
+        self.outcome = outcome
 
 
-def answer(call: Call, store: Store, answer_one: Answer) -> Reply:
+def answer(call: Call, store: Store, answer_one: Answer, *, heeds_prefer: bool) -> Reply:
     """Carry out a batch; its parts tell how each operation went."""
     parts = [(headers, list(_operations(call, headers, body))) for headers, body in _parts(call.headers, call.body)]
-    if sum(len(operations) for _, operations in parts) > LARGEST_BATCH:
-        raise Refusal(f"The number of operations in the batch exceeds the limit of {LARGEST_BATCH}.")
-    keep_going = "continue-on-error" in call.headers.get("prefer", "")
-    boundary = f"batchresponse_{uuid4()}"
+    asked = [operation for _, operations in parts for operation in operations]
+    _check(asked)
+    keep_going = heeds_prefer and _continues_on_error(call.headers.get("prefer", ""))
     answered: list[bytes] = []
+    outcomes: list[_Outcome] = []
     for headers, operations in parts:
-        part, failed = _answered(headers, operations, store, answer_one)
-        answered.append(part)
-        if failed and not keep_going:  # the OData default; F&O's own is UNVERIFIED
+        found = _change_set(operations, store, answer_one) if _is_multipart(headers) else _alone(operations, answer_one)
+        outcomes += found
+        answered += filter(None, [_shown(headers, found)])
+        if any(outcome.failed for outcome in found) and not keep_going:  # the standard's default; F&O's is UNVERIFIED
             break
+    boundary = f"batchresponse_{uuid4()}"
+    applied = {"Preference-Applied": "odata.continue-on-error"} if keep_going else {}
     return Reply(
         200,
         _joined(answered, boundary),
-        {"Content-Type": f"multipart/mixed; boundary={boundary}", "OData-Version": "4.0"},
+        {"Content-Type": f"multipart/mixed; boundary={boundary}", "OData-Version": "4.0", **applied},
+        tuple(_logged(asked, outcomes)),
     )
 
 
-def _answered(
-    headers: Mapping[str, str], operations: list[Operation], store: Store, answer_one: Answer
-) -> tuple[bytes, bool]:
-    """The answer of a part, and whether it failed."""
-    if not _is_multipart(headers):
-        (operation,) = operations
-        reply = answer_one(operation.call)
-        return _part(reply, ""), reply.status >= 400
-    try:
-        return _change_set(operations, store, answer_one), False
-    except _ChangeSetFailed as failure:
-        return failure.part, True
+def _check(operations: list[Operation]) -> None:
+    """Refuse a batch that holds too much, or whose operations cannot be told apart: in Microsoft's library's words."""
+    if len(operations) > LARGEST_BATCH:
+        raise Refusal(f"The number of operations in the batch exceeds the limit of {LARGEST_BATCH}.")
+    seen: set[str] = set()
+    for operation in operations:
+        if operation.in_change_set and not operation.content_id:
+            raise Refusal(
+                "The header with name 'Content-ID' was not present in the header collection of the batch operation."
+            )
+        if operation.content_id in seen:
+            raise Refusal(
+                f"The content ID '{operation.content_id}' was found more than once in the same change set or same "
+                "batch request. Content IDs have to be unique."
+            )
+        seen |= {operation.content_id} - {""}
 
 
-def _change_set(operations: list[Operation], store: Store, answer_one: Answer) -> bytes:
+def _continues_on_error(prefer: str) -> bool:
+    """Whether `Prefer` asks to go on after an error: by its name in OData 4.0 or 4.01, where it may be false.
+
+    https://docs.oasis-open.org/odata/odata/v4.01/odata-v4.01-part1-protocol.html#sec_Preferencecontinueonerrorodatacontinueonerro
+    """
+    for preference in prefer.lower().split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().removeprefix("odata.") == "continue-on-error":
+            return value.strip(' "') in ("", "true")
+    return False
+
+
+def _alone(operations: list[Operation], answer_one: Answer) -> list[_Outcome]:
+    return [_Outcome(operation, answer_one(operation.call)) for operation in operations]
+
+
+def _change_set(operations: list[Operation], store: Store, answer_one: Answer) -> list[_Outcome]:
     """All of the operations or none; a failed set is answered by its one failure."""
-    answered: list[bytes] = []
-    with store.all_or_nothing():
-        for operation in operations:
-            reply = answer_one(operation.call)
-            part = _part(reply, operation.content_id)
-            if reply.status >= 400:
-                raise _ChangeSetFailed(part)
-            answered.append(part)
+    outcomes: list[_Outcome] = []
+    try:
+        with store.all_or_nothing():
+            for operation in operations:
+                outcome = _Outcome(operation, in_change_set(answer_one(operation.call)))
+                if outcome.failed:
+                    raise _ChangeSetFailed(outcome)
+                outcomes.append(outcome)
+    except _ChangeSetFailed as failure:
+        return [failure.outcome]
+    return outcomes
+
+
+def _shown(headers: Mapping[str, str], outcomes: list[_Outcome]) -> bytes:
+    """The answer to a part of the batch; F&O's to a failed change set is multipart too, seen on a one-box."""
+    parts = [_part(outcome) for outcome in outcomes if outcome.reply.arriving.status]
+    if not _is_multipart(headers):
+        return b"".join(parts)
     boundary = f"changesetresponse_{uuid4()}"
-    return f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode() + _joined(answered, boundary)
+    return f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode() + _joined(parts, boundary)
+
+
+def _logged(operations: list[Operation], outcomes: list[_Outcome]) -> Iterator[Mapping[str, object]]:
+    """What became of each operation that was asked for; those not answered have no status."""
+    replies = {id(outcome.operation): outcome.reply for outcome in outcomes}
+    for operation in operations:
+        reply = replies.get(id(operation))
+        yield {
+            "method": operation.call.method,
+            "path": operation.call.path,
+            "content_id": operation.content_id,
+            "status": reply.arriving.status if reply else None,
+            "done": reply is not None and reply.status < 400,
+        }
 
 
 def _parts(headers: Mapping[str, str], body: bytes) -> Iterator[tuple[Mapping[str, str], bytes]]:
@@ -110,13 +171,13 @@ def _is_multipart(headers: Mapping[str, str]) -> bool:
 
 def _operations(call: Call, headers: Mapping[str, str], body: bytes) -> Iterator[Operation]:
     if not _is_multipart(headers):
-        yield Operation(_inner_call(call, body), headers.get("content-id", ""))
+        yield Operation(_inner_call(call, body), headers.get("content-id", ""), in_change_set=False)
         return
     for inner_headers, inner_body in _parts(headers, body):
         inner = _inner_call(call, inner_body)
         if inner.method == "GET":
             raise Refusal("A change set must not contain a GET request.")
-        yield Operation(inner, inner_headers.get("content-id", ""))
+        yield Operation(inner, inner_headers.get("content-id", ""), in_change_set=True)
 
 
 def _inner_call(call: Call, text: bytes) -> Call:
@@ -139,11 +200,12 @@ def _below_base(call: Call, url: str) -> str:
     return url if url.startswith("/") else f"/data/{url}"
 
 
-def _part(reply: Reply, content_id: str) -> bytes:
+def _part(outcome: _Outcome) -> bytes:
     """One answer as an application/http part."""
+    reply, content_id = outcome.reply.arriving, outcome.operation.content_id
     head = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
     head += [f"Content-ID: {content_id}"] if content_id else []
-    inner = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
+    inner = [f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, 'Unknown')}"]
     inner += [f"{name}: {value}" for name, value in reply.headers.items()]
     return "\r\n".join([*head, "", *inner, "", ""]).encode() + reply.body
 

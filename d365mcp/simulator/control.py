@@ -7,12 +7,13 @@ once, and how many requests each kind of fault met;
 | command | value | effect |
 |---|---|---|
 | `reset` | true | records, numbers, faults, settings, clients, tokens and the log as at the start; done first |
-| `fault` | `{"match": {"method", "path", "after_n", "chance"}, "fault": {…}, "times": 1}` | the next `times` requests whose path has the regular expression fail, after letting `after_n` pass, each with that chance (1); `times` 0 = until reset. Replies (`kind` reply, html, empty) also meet the parts of a batch |
+| `fault` | `{"match": {"method", "path", "after_n", "chance"}, "fault": {…}, "times": 1}` | the next `times` requests whose path has the regular expression fail, after letting `after_n` pass, each with that chance (1); `times` 0 = until reset. Replies (`kind` reply, html, empty) also meet the parts of a batch, and so does a drop after the work, which leaves the part out |
 | `end_faults` | true | no fault meets a request any more; their count stays |
 | `latency_ms` | number | every request to F&O waits that long first |
 | `page_size` | number | rows per page, 10,000 at the start |
 | `shuffle` | true or false | rows that are asked for without an order come in another order on every page |
 | `refuse_order` | `["SequenceV2Tables"]` | these entity sets answer `$orderby` with 400 |
+| `heed_prefer` | number | 0: a batch stops at its first failure although `Prefer: odata.continue-on-error` asks to go on |
 | `throttle` | `{"requests", "seconds", "retry_after"}` or null | 429 once so many requests were made in so many seconds |
 | `client` | `{"id", "company", "user", "language", "allowed", "read_only", "companies", "denied"}` | how F&O maps an application |
 | `default_company` | text | the company of every client not mapped otherwise |
@@ -21,9 +22,11 @@ once, and how many requests each kind of fault met;
 | `revoke_tokens` | true | every token issued so far gets 401 |
 
 Inside `fault`: `kind` (reply, html, empty, slow, malformed, cut, drop, endless, huge; reply when left out), `status`
-(503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge). A log entry has `sequence`,
-`time`, `seconds`, `method`, `path`, `query` (both as sent), `headers`, `client` (from its token), `body` and `status`,
-which is null while the request is at work and 0 when its connection ended, by either side, before an answer.
+(503), `headers`, `body` (text, or an object sent as JSON), `seconds` (slow), `bytes` (huge), `after` (true: what was asked
+is done, and only then does its reply get lost). A log entry has `sequence`, `time`, `seconds`, `method`, `path`, `query`
+(both as sent), `headers`, `client` (from its token), `body`, `status`, which is null while the request is at work and 0 when
+its connection ended, by either side, before an answer, and `done`: whether what it asked for was done, null where a fault
+came before. A batch has `parts`, each with `method`, `path`, `content_id`, `status` as it arrives and `done`.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ from d365mcp.simulator.queries import Paging
 from d365mcp.simulator.shapes import Shape
 from d365mcp.simulator.world import client
 
-NUMBERS = {"latency_ms": 0, "page_size": 10_000, "token_seconds": 3_599}
+NUMBERS = {"latency_ms": 0, "page_size": 10_000, "token_seconds": 3_599, "heed_prefer": 1}
 LOG_LENGTH = 10_000
 BODY_LENGTH = 65_536
 LOGGED_HEADERS = (
@@ -172,6 +175,7 @@ class Control:
             "client": client_id,
             "body": body[:BODY_LENGTH].decode(errors="replace"),
             "status": None,
+            "done": None,
         }
         self.log.append(entry)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from d365mcp.simulator import batch
 from d365mcp.simulator.actions import Actions
 from d365mcp.simulator.call import Call
@@ -38,7 +40,8 @@ class Environment:
         match [segment.lower() for segment in call.segments[:2]]:
             case ["data", "$batch"] if len(call.segments) == 2:
                 _require(call, "POST")
-                return batch.answer(call, self.store, self._answer_inner)
+                heeds_prefer = bool(self.control.numbers["heed_prefer"])
+                return batch.answer(call, self.store, self._answer_inner, heeds_prefer=heeds_prefer)
             case ["data", *_]:
                 return self._data(call)
             case ["metadata", *_]:
@@ -49,15 +52,16 @@ class Environment:
 
     def _answer_inner(self, call: Call) -> Reply:
         """Answer one operation of a batch, which may meet faults of its own."""
-        fault = self.control.faults.take(call.method, call.path, only_replies=True)
-        if fault is not None:
+        fault = self.control.faults.take(call.method, call.path, in_batch=True)
+        if fault is not None and not fault.after:
             return fault.reply()
         try:
             if call.segments[0].lower() != "data":
                 raise _no_resource(call)
-            return self._data(call)
+            reply = self._data(call)
         except Refusal as refusal:
-            return refusal.reply()
+            reply = refusal.reply()
+        return replace(reply, instead=fault.reply()) if fault else reply
 
     def _data(self, call: Call) -> Reply:
         match call.segments[1:]:

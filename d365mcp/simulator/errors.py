@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 JSON = "application/json; odata.metadata=minimal"
 STACK_TRACE = (
@@ -16,9 +16,18 @@ WRITE_EXCEPTION = "Microsoft.Dynamics.Platform.Integration.Services.OData.AxODat
 
 @dataclass(frozen=True)
 class Reply:
+    """What F&O answers; `instead` is what arrives of it, and nothing does where that has no status."""
+
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Mapping[str, object], ...] = ()
+    """What became of each operation of a batch, for the log."""
+    instead: Reply | None = None
+
+    @property
+    def arriving(self) -> Reply:
+        return self.instead or self
 
 
 def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
@@ -54,6 +63,12 @@ def write_refused(aot_name: str, *infolog: str) -> Refusal:
     """What a write gets whose business logic said no; each line of the Infolog is like "Warning: text"."""
     lines = "; ".join(infolog)
     return Refusal(f"Write failed for table row of type '{aot_name}'. Infolog: {lines}.", kind=WRITE_EXCEPTION)
+
+
+def in_change_set(reply: Reply) -> Reply:
+    """The failure of a change set: what business logic refuses has HTTP 500 there, seen on a one-box."""
+    is_write = reply.status == 400 and WRITE_EXCEPTION.encode() in reply.body
+    return replace(reply, status=500) if is_write else reply
 
 
 def no_property(name: str, type_name: str) -> Refusal:

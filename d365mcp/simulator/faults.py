@@ -37,13 +37,20 @@ class Fault:
     body: bytes
     seconds: float
     size: int
+    after: bool
+    """The work is done first, and only its reply is lost."""
 
     @property
     def is_reply(self) -> bool:
         return self.kind in ("reply", "html", "empty")
 
+    @property
+    def meets_parts(self) -> bool:
+        """Whether it can befall an operation of a batch: an odd answer can, or none to what was done."""
+        return self.is_reply or (self.kind == "drop" and self.after)
+
     def reply(self) -> Reply:
-        return Reply(self.status, self.body, self.headers)
+        return Reply(self.status if self.is_reply else 0, self.body, self.headers)
 
     def response(self) -> Response:
         """The failures that are more than an odd answer."""
@@ -63,18 +70,19 @@ class Faults:
     met: Counter[str] = field(default_factory=Counter)
     dice: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311 - the same throws every time
 
-    def take(self, method: str, path: str, *, only_replies: bool = False) -> Fault | None:
+    def take(self, method: str, path: str, *, in_batch: bool = False) -> Fault | None:
         """The failure this request meets, counted down."""
         for fault in self.waiting:
             matches = fault.method in ("", method) and fault.path.search(path)
-            if not matches or (only_replies and not fault.is_reply):
+            if not matches or (in_batch and not fault.meets_parts):
                 continue
             if fault.skip:
                 fault.skip -= 1
                 continue
             if fault.chance < 1 and self.dice.random() >= fault.chance:
                 continue
-            self.met[f"{fault.kind} {fault.status}" if fault.kind == "reply" else fault.kind] += 1
+            name = f"{fault.kind} {fault.status}" if fault.kind == "reply" else fault.kind
+            self.met[f"{name} after the work" if fault.after else name] += 1
             if fault.times == 1:
                 self.waiting.remove(fault)
             fault.times -= 1
@@ -83,7 +91,7 @@ class Faults:
 
 
 def fault(shape: Shape) -> Fault:
-    """Read `{match: {method, path, after_n, chance}, fault: {kind, status, headers, body, seconds, bytes}, times}`."""
+    """Read `{match: {method, path, after_n, chance}, fault: {kind, status, headers, body, seconds, bytes, after}, times}`."""
     match, what = shape.part("match"), shape.part("fault")
     kind = what.text("kind", "reply")
     if kind not in KINDS:
@@ -102,6 +110,7 @@ def fault(shape: Shape) -> Fault:
         body=_body(kind, status, what.as_object().get("body")),
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         size=what.number("bytes", HUGE),
+        after=what.flag("after"),
     )
 
 

@@ -37,7 +37,7 @@ class Writer:
         with self.store.all_or_nothing():
             record = self._completed(call, owner, given)
             self._validate(entity, owner, record, owner.properties)
-            self._refuse_duplicate(entity, owner, record)
+            self._refuse_duplicate(call, entity, owner, record)
             rec_id = self.store.insert(owner, record)
             self._touch(owner, record)
         shown = self.reader.whole(call, entity, rec_id)
@@ -133,14 +133,24 @@ class Writer:
             if not self.reader.rows(other, _matching(other, named, record), []):
                 yield f"Warning: {reference.text} {', '.join(map(str, named.values()))} does not exist."
 
-    def _refuse_duplicate(self, entity: Entity, owner: Entity, record: Record) -> None:
+    def _refuse_duplicate(self, call: Call, entity: Entity, owner: Entity, record: Record) -> None:
+        """Two lines, of which only the first has a severity; the table and its field go by their labels."""
         if not owner.keys:
             return
         key = {name: record[name] for name in owner.keys}
         if self.reader.rows(owner, key_condition(owner, key), []):
-            shown = ", ".join(f"{name}: {value}" for name, value in key.items())
-            what = f"Cannot create a record in {owner.data_source} ({owner.data_source}). {shown}"
-            raise write_refused(entity.aot_name, f"Error: {what}. The record already exists")
+            names = [name for name in owner.keys if name != "dataAreaId"] or list(owner.keys)
+            first = owner.properties[names[0]]
+            titles = (name for name in owner.properties if name.endswith(("Name", "Description")) and record[name])
+            where = f"{self._text(call, owner.label, owner.entity_set)} ({owner.data_source})"
+            what = f"{self._text(call, first.label, first.name)}: {record[first.name]}, {record.get(next(titles, ''), '')}"
+            told = f"Info: Cannot create a record in {where}. {what}.\nThe record already exists."
+            raise write_refused(entity.aot_name, told)
+
+    def _text(self, call: Call, label: str | None, name: str) -> str:
+        """A label in the caller's language, or in English."""
+        texts = self.store.world.labels.get(label or "", {})
+        return texts.get(call.client.language) or texts.get("en-us") or name
 
     def _touch(self, owner: Entity, record: Record) -> None:
         for touch in owner.touches:

@@ -54,6 +54,12 @@ def answers(reply: httpx.Response) -> list[tuple[int, str]]:
     return [(int(re.match(r"HTTP/1.1 (\d+)", str(part.get_payload()))[1]), part["Content-ID"] or "") for part in parts]  # type: ignore[index]
 
 
+def logged(simulator: Simulator) -> list[tuple[str, int | None, bool]]:
+    """Content-ID, status and whether it was done, of every operation of the last batch."""
+    (*_, batch) = simulator.log("/data/$batch")
+    return [(part["content_id"], part["status"], part["done"]) for part in batch["parts"]]
+
+
 def test_a_change_set_is_carried_out_in_order(fo: httpx.Client) -> None:
     reply = send(fo, change_set(create("91"), operation(f"PATCH {GROUP}", {"Description": "two"}, "2")))
     assert answers(reply) == [(201, "1"), (204, "2")]
@@ -62,17 +68,29 @@ def test_a_change_set_is_carried_out_in_order(fo: httpx.Client) -> None:
     assert fo.get(f"/data/{GROUP}").json()["Description"] == "two"
 
 
-def test_a_failing_operation_takes_the_whole_change_set_back(fo: httpx.Client) -> None:
-    reply = send(fo, change_set(create("91"), operation(f"PATCH {GROUP}", {"Nme": "x"}, "2")))
+def test_a_failing_operation_takes_the_whole_change_set_back(simulator: Simulator, fo: httpx.Client) -> None:
+    reply = send(fo, change_set(create("91"), operation(f"PATCH {GROUP}", {"Nme": "x"}, "2"), create("92", "3")))
     assert answers(reply) == [(400, "2")]
     assert "Could not find a property named 'Nme'" in reply.text
     assert fo.get(f"/data/{GROUP}").status_code == 404
+    assert logged(simulator) == [("1", None, False), ("2", 400, False), ("3", None, False)]
 
 
-def test_change_sets_stand_alone(fo: httpx.Client) -> None:
-    reply = send(fo, change_set(create("91")), change_set(create("92"), create("92")), Prefer="odata.continue-on-error")
-    assert answers(reply) == [(201, "1"), (400, "1")]
+def test_what_business_logic_refuses_in_a_change_set_has_status_500(fo: httpx.Client) -> None:
+    reply = send(fo, change_set(create("91"), create("91", "2")))
+    assert answers(reply) == [(500, "2")]
+    assert "multipart/mixed; boundary=changesetresponse_" in reply.text
+    assert "AxODataWriteException" in reply.text
+    assert r"Infolog: Info: Cannot create a record in Customer groups (CustGroup). Customer group" in reply.text
+    assert r": 91, MCP test.\nThe record already exists.." in reply.text
+
+
+def test_change_sets_stand_alone(simulator: Simulator, fo: httpx.Client) -> None:
+    sets = [change_set(create("91")), change_set(create("92", "2"), create("92", "3"))]
+    reply = send(fo, *sets, Prefer="odata.continue-on-error")
+    assert answers(reply) == [(201, "1"), (500, "3")]
     assert fo.get(f"/data/{GROUP}").status_code == 200
+    assert logged(simulator) == [("1", 201, True), ("2", None, False), ("3", 500, False)]
 
 
 def test_reads_stand_beside_change_sets(simulator: Simulator, fo: httpx.Client) -> None:
@@ -81,10 +99,47 @@ def test_reads_stand_beside_change_sets(simulator: Simulator, fo: httpx.Client) 
     assert answers(reply) == [(201, "1"), (200, ""), (200, "")]
 
 
-def test_a_batch_stops_at_the_first_failure_unless_told_otherwise(fo: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    ("prefer", "goes_on"),
+    [
+        ("", False),
+        ("odata.continue-on-error", True),
+        ("continue-on-error", True),
+        ("return=minimal, OData.Continue-On-Error", True),
+        ("continue-on-error=true", True),
+        ("continue-on-error=false", False),
+        ("odata.maxpagesize=5", False),
+    ],
+)
+def test_a_batch_stops_at_the_first_failure_unless_told_otherwise(
+    fo: httpx.Client, prefer: str, *, goes_on: bool
+) -> None:
     parts = [operation("GET Nothing"), operation("GET Currencies?$top=1")]
-    assert answers(send(fo, *parts)) == [(404, "")]
-    assert answers(send(fo, *parts, Prefer="odata.continue-on-error")) == [(404, ""), (200, "")]
+    reply = send(fo, *parts, Prefer=prefer)
+    assert answers(reply) == ([(404, ""), (200, "")] if goes_on else [(404, "")])
+    assert ("preference-applied" in reply.headers) == goes_on
+
+
+def test_a_batch_may_be_made_to_stop_whatever_it_is_told(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.control(heed_prefer=0)
+    sets = [change_set(create("91")), change_set(create("91", "2")), change_set(create("92", "3"))]
+    assert answers(send(fo, *sets, Prefer="odata.continue-on-error")) == [(201, "1"), (500, "2")]
+    assert logged(simulator) == [("1", 201, True), ("2", 500, False), ("3", None, False)]
+
+
+def test_the_answer_to_what_was_done_can_get_lost(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.fault("/CustomerGroups", status=504, after=True)
+    simulator.fault("/CustomerGroups", kind="drop", after=True)
+    reply = send(fo, change_set(create("91")), change_set(create("92", "2")), change_set(create("93", "3")))
+    assert answers(reply) == [(504, "1"), (201, "3")]
+    assert logged(simulator) == [("1", 504, True), ("2", 0, True), ("3", 201, True)]
+    assert fo.get(f"/data/{GROUP.replace('91', '92')}").status_code == 200
+
+
+@pytest.mark.parametrize("status", [408, 499, 507, 520, 524])
+def test_a_part_may_have_any_status(simulator: Simulator, fo: httpx.Client, status: int) -> None:
+    simulator.fault("/CustomerGroups", status=status)
+    assert answers(send(fo, change_set(create("91")))) == [(status, "1")]
 
 
 def test_throttling_can_hide_inside_a_batch(simulator: Simulator, fo: httpx.Client) -> None:
@@ -122,6 +177,20 @@ def test_a_boundary_inside_a_value_is_no_boundary(fo: httpx.Client) -> None:
 def test_a_malformed_batch_is_refused_as_a_whole(fo: httpx.Client, content: str) -> None:
     headers = {"Content-Type": "multipart/mixed; boundary=batch_1"}
     assert fo.post("/data/$batch", content=content.encode(), headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("parts", "complaint"),
+    [
+        ([change_set(create("91"), create("92"))], "more than once"),
+        ([change_set(create("91")), change_set(create("92"))], "more than once"),
+        ([change_set(create("91", ""))], "'Content-ID' was not present"),
+    ],
+)
+def test_operations_must_be_told_apart(fo: httpx.Client, parts: list[str], complaint: str) -> None:
+    reply = send(fo, *parts)
+    assert (reply.status_code, complaint in reply.text) == (400, True)
+    assert fo.get(f"/data/{GROUP}").status_code == 404
 
 
 def test_a_batch_must_be_multipart(fo: httpx.Client) -> None:

@@ -89,6 +89,23 @@ def test_broken_connections(simulator: Simulator, fo: httpx.Client, kind: str) -
     assert [entry["status"] for entry in simulator.log("/data")] == [0 if kind == "drop" else 200, 200]
 
 
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 504, "kind": "html"}, {"kind": "drop"}])
+def test_a_reply_can_get_lost_after_the_work(simulator: Simulator, fo: httpx.Client, fault: dict[str, object]) -> None:
+    simulator.fault("/data/CustomerGroups", method="POST", **fault)
+    simulator.fault("/data/CustomerGroups", method="POST", **fault, after=True)
+    for _ in range(2):
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            assert fo.post("/data/CustomerGroups", json={"CustomerGroupId": "91"}).status_code == fault["status"]
+    assert [entry["done"] for entry in simulator.log("/data")] == [None, True]
+    assert fo.get("/data/CustomerGroups(dataAreaId='usmf',CustomerGroupId='91')").status_code == 200
+
+
+def test_the_log_says_what_was_refused(simulator: Simulator, fo: httpx.Client) -> None:
+    fo.post("/data/CustomerGroups", json={"CustomerGroupId": "20"})
+    (entry,) = simulator.log("/data")
+    assert (entry["status"], entry["done"]) == (400, False)
+
+
 def test_an_endless_answer_ends_when_the_caller_hangs_up(simulator: Simulator, fo: httpx.Client) -> None:
     simulator.fault(kind="endless")
     with fo.stream("GET", URL) as reply:
