@@ -153,6 +153,7 @@ class Operation:
     retries: int = 0
     throttles: int = 0
     activity_id: str | None = None  # by which F&O's support finds the exchange that ended last
+    has_written: bool = False  # sent a write that was not refused
     rows: int = 0
     companies: set[str] = field(default_factory=set)
 

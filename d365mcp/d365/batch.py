@@ -1,24 +1,32 @@
-"""OData $batch as multipart text: operations → one body, one answer → each part's own result. Performs no I/O.
+"""OData $batch as multipart text: operations → one body, one answer → each part's own outcome. Performs no I/O.
 
 F&O speaks multipart/mixed with CRLF; a change set is atomic. JSON batches are UNVERIFIED there, so not used.
 https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata#batch-requests
 """
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import Message
 from email.policy import HTTP
-from typing import Any
+from typing import Any, Literal
 
 from d365mcp.d365.literals import body_text
-from d365mcp.d365.responses import Answer, error_of, parsed
-from d365mcp.errors import D365Error, InvalidAnswer
+from d365mcp.d365.outcomes import Write, done, failure_of, unknown
+from d365mcp.d365.responses import Answer
+from d365mcp.errors import D365Error, OutcomeUnknown
 
 CRLF = "\r\n"
 # An operation's answer has a dozen lines, whose parsing costs far more than reading them.
 LINES_PER_OPERATION = 200
+
+
+UNREADABLE = 0
+STATUS_LINE = re.compile(r"HTTP/\d(?:\.\d)? ([1-5]\d\d)(?: |$)", re.ASCII)
+
+PartOutcome = Literal["done", "failed", "not done", "not run", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,38 @@ class BatchOperation:
 
     method: str
     path: str
+    write: Write
     body: Mapping[str, Any] | None = None
     if_match: str | None = None
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """What became of one operation; `record` is the created record."""
+    """What became of one operation; `record` is the created record.
 
-    status: int
+    "not done" is what a change set took back, "not run" what a batch that stopped at a failure left out.
+    """
+
+    outcome: PartOutcome
+    status: int | None = None
     record: dict[str, Any] | None = None
     error: D365Error | None = None
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """The outcome of each operation; `error` is that of a change set which does not say whose it is."""
+
+    parts: list[PartResult]
+    error: D365Error | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The answers in a batch's answer, each with its Content-ID; `is_whole` where it came to its end."""
+
+    answers: list[tuple[str | None, Answer]]
+    is_whole: bool
 
 
 def batch_body(operations: Sequence[BatchOperation], base_url: str, *, atomic: bool) -> tuple[str, bytes]:
@@ -61,7 +90,7 @@ def part(operation: BatchOperation, number: int, base_url: str) -> Iterator[str]
     yield from ("Content-Type: application/http", "Content-Transfer-Encoding: binary", f"Content-ID: {number}", "")
     yield f"{operation.method} {base_url}/data/{operation.path} HTTP/1.1"
     yield from ("OData-Version: 4.0", "OData-MaxVersion: 4.0")
-    if operation.if_match:
+    if operation.if_match is not None:
         yield f"If-Match: {operation.if_match}"
     if operation.body is not None:
         yield "Content-Type: application/json;odata.metadata=minimal"
@@ -73,58 +102,116 @@ def boundary(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(8)}"
 
 
-def batch_results(content_type: str, body: bytes, count: int, *, atomic: bool) -> list[PartResult]:
-    """Return one result per operation, in their order. Raises InvalidAnswer for an answer that does not fit.
+def batch_answer(answer: Answer, operations: Sequence[BatchOperation], *, atomic: bool) -> BatchAnswer:
+    """Return what became of each operation. Raises OutcomeUnknown where nothing is known of any."""
+    parts = parts_of(answer, len(operations))
+    if atomic and (failures := [each for each in parts.answers if each[1].status >= 300]):
+        return taken_back(failures, parts, operations)
+    goes_on = atomic or "continue-on-error" in answer.headers.get("preference-applied", "")
+    results = own_results(parts, operations, stops=not goes_on)
+    if all(result.outcome == "unknown" for result in results):
+        raise results[0].error or unknown("its answer does not fit")
+    return BatchAnswer(results)
 
-    A change set that fails has one answer for all of it: each of its operations gets that error.
+
+def taken_back(
+    failures: Sequence[tuple[str | None, Answer]], parts: Parts, operations: Sequence[BatchOperation]
+) -> BatchAnswer:
+    """Return the results of a change set that failed: its one failure, and the others not done."""
+    errors = [failure_of(failed, Write("change set")) for _, failed in failures]
+    for error in errors:
+        if isinstance(error, OutcomeUnknown):
+            raise error
+    results = [PartResult("not done")] * len(operations)
+    for content_id, answer in parts.answers:
+        if (place := place_of(content_id, len(operations))) is None:
+            continue
+        if answer.status >= 300:
+            results[place] = PartResult("failed", answer.status, error=failure_of(answer, operations[place].write))
+        else:
+            told = unknown("F&O answered it as done, in a change set that failed", answer)
+            results[place] = PartResult("unknown", answer.status, error=told)
+    named = any(result.outcome == "failed" for result in results)
+    if len(operations) == 1 and not named:
+        return BatchAnswer([PartResult("failed", failures[0][1].status, error=errors[0])])
+    return BatchAnswer(results, None if named else errors[0])
+
+
+def own_results(parts: Parts, operations: Sequence[BatchOperation], *, stops: bool) -> list[PartResult]:
+    """Return each operation's own result; what follows a failure that the batch stopped at was not run.
+
+    https://docs.oasis-open.org/odata/odata/v4.0/errata03/os/complete/part1-protocol/odata-v4.0-errata03-os-part1-protocol-complete.html#_Toc453752315
     """
-    if body.count(b"\n") > LINES_PER_OPERATION * (count + 1):
-        raise InvalidAnswer("F&O's answer to the batch has more lines than its operations can have.")
+    by_place = in_places(parts, len(operations))
+    end = len(by_place)
+    prefix = end == max(by_place, default=-1) + 1
+    stopped = stops and parts.is_whole and prefix and end > 0 and by_place[end - 1].status >= 400
+    left_out = PartResult("unknown", error=unknown("F&O's answer leaves it out"))
+    return [
+        result_of(by_place[place], operation.write)
+        if place in by_place
+        else (PartResult("not run") if stopped else left_out)
+        for place, operation in enumerate(operations)
+    ]
+
+
+def in_places(parts: Parts, count: int) -> dict[int, Answer]:
+    """Return the answers by their operation's place: by Content-ID, or in the order of the request, which OData keeps."""
+    places = [place_of(content_id, count) for content_id, _ in parts.answers]
+    ordered = all(place in (None, number) for number, place in enumerate(places))
+    if ordered and len(places) <= count:
+        return {number: answer for number, (_, answer) in enumerate(parts.answers)}
+    if None in places or len(set(places)) < len(places):
+        raise unknown("its answers cannot be told apart")
+    return {int(str(place)): answer for place, (_, answer) in zip(places, parts.answers, strict=True)}
+
+
+def place_of(content_id: str | None, count: int) -> int | None:
+    """Return the place of the operation that was sent with this Content-ID."""
+    numbers = {str(number): number - 1 for number in range(1, count + 1)}
+    return numbers.get((content_id or "").strip())
+
+
+def parts_of(answer: Answer, count: int) -> Parts:
+    """Take a batch's answer apart. Raises OutcomeUnknown for what is none."""
+    content_type = answer.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/"):
+        raise unknown(f"HTTP {answer.status} came with something else than the parts of a batch", answer)
+    if answer.body.count(b"\n") > LINES_PER_OPERATION * (count + 1):
+        raise unknown("its answer has more lines than these operations can have", answer)
+    head = b"Content-Type: " + content_type.encode() + b"\r\n\r\n"
     try:
-        answers = list(part_answers(content_type, body))
+        leaves = list(message_from_bytes(head + answer.body, policy=HTTP).walk())
     except RecursionError:
-        raise InvalidAnswer("F&O's answer to the batch is nested too deeply.") from None
-    if atomic and len(answers) == 1 and answers[0][1].status >= 400:
-        return [result_of(answers[0][1])] * count
-    ordered = in_order(answers, count)
-    return [result_of(answer) for answer in ordered]
+        raise unknown("its answer is nested too deeply", answer) from None
+    answers = [http_answer(leaf) for leaf in leaves if leaf.get_content_type() == "application/http"]
+    return Parts(
+        answers, is_whole=not any(leaf.defects for leaf in leaves if leaf.get_content_maintype() == "multipart")
+    )
 
 
-def in_order(answers: Sequence[tuple[str | None, Answer]], count: int) -> list[Answer]:
-    """Return the answers by their Content-ID where all have one, else as they came."""
-    if len(answers) != count:
-        raise InvalidAnswer(f"F&O answered {len(answers)} of {count} operations of the batch.")
-    numbers = [int(number) for number, _ in answers if number and number.isdecimal()]
-    if sorted(numbers) == list(range(1, count + 1)):
-        by_number = dict(zip(numbers, (answer for _, answer in answers), strict=True))
-        return [by_number[number] for number in range(1, count + 1)]
-    return [answer for _, answer in answers]
-
-
-def part_answers(content_type: str, body: bytes) -> Iterator[tuple[str | None, Answer]]:
-    """Yield Content-ID and HTTP answer of every part, those within change sets too."""
-    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body, policy=HTTP)
-    for leaf in message.walk():
-        if not leaf.is_multipart() and leaf.get_content_type() == "application/http":
-            yield leaf.get("Content-ID"), http_answer(leaf)
-
-
-def http_answer(leaf: Message) -> Answer:
-    """Read the HTTP answer in a part's payload."""
+def http_answer(leaf: Message) -> tuple[str | None, Answer]:
+    """Read Content-ID and HTTP answer of a part; one without a status is UNREADABLE."""
     payload = leaf.get_payload(decode=True)
     head, _, body = (payload if isinstance(payload, bytes) else b"").lstrip().partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split(CRLF)
-    words = status_line.split(" ")
-    if len(words) < 2 or not words[1].isdecimal():
-        raise InvalidAnswer("A part of F&O's batch answer has no HTTP status.")
+    found = STATUS_LINE.match(status_line)
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return Answer(int(words[1]), headers, body.strip())
+    content_id = leaf.get("Content-ID") or headers.get("content-id")
+    return content_id, Answer(int(found[1]) if found else UNREADABLE, headers, body.strip())
 
 
-def result_of(answer: Answer) -> PartResult:
+def result_of(answer: Answer, write: Write) -> PartResult:
     """Return the result of one part; a 429 inside a batch that succeeded as a whole is an error like any other."""
-    if answer.status >= 300:
-        return PartResult(answer.status, error=error_of(answer))
-    record = parsed(answer.body)
-    return PartResult(answer.status, record if isinstance(record, dict) else None)
+    if answer.status == UNREADABLE:
+        return PartResult("unknown", error=unknown("its part of the answer has no HTTP status"))
+    try:
+        if answer.status >= 300:
+            raise failure_of(answer, write)
+        record = done(answer, write)
+    except OutcomeUnknown as error:
+        return PartResult("unknown", answer.status, error=error)
+    except D365Error as error:
+        return PartResult("failed", answer.status, error=error)
+    return PartResult("done", answer.status, record if isinstance(record, dict) else None)

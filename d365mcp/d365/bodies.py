@@ -4,22 +4,40 @@ Unlike filters, bodies take bare enumeration members:
 https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
-from d365mcp.d365.literals import body_value
-from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.literals import body_value, literal
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.d365.names import find_property, property_named, shown, unknown_properties
 from d365mcp.errors import InvalidArgument
 
 MOST_PROBLEMS = 20
+# Keys that F&O numbers, seen left out in creates on a live tenant: they are an entity's own where they are its last part.
+NUMBERED = frozenset(
+    {
+        "CustomerAccount",
+        "InventoryLotId",
+        "InvoiceIdentifier",
+        "JournalBatchNumber",
+        "LineNumber",
+        "PurchaseOrderNumber",
+        "SalesOrderNumber",
+        "SalesQuotationNumber",
+        "VendorAccountNumber",
+    }
+)
 
 
-def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return the body F&O takes, names and types put right, and a note per change.
+def check_body(
+    record: Mapping[str, Any], entity: DataEntity, *, key: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the body F&O takes, names and types put right, and a note per change; `key` is that of a record to update.
 
     Raises InvalidArgument with all problems at once.
     """
+    creating = key is None
     body: dict[str, Any] = {}
     notes: list[str] = []
     problems = [f"{entity.entity_set} is read-only."] if entity.is_read_only else []
@@ -32,6 +50,9 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
             continue
         if name.startswith("@odata."):
             notes.append(f"{shown(name)} left out")
+            continue
+        if key is not None and repeats(name, value, key, entity):
+            notes.append(f"{name} left out: it is part of the key, and stays as it is")
             continue
         try:
             prop = writable(name, entity, creating=creating)
@@ -48,7 +69,21 @@ def check_body(record: Mapping[str, Any], entity: DataEntity, *, creating: bool)
     if problems or not body:
         more = f" And {len(problems) - MOST_PROBLEMS} more." if len(problems) > MOST_PROBLEMS else ""
         raise InvalidArgument(" ".join(problems[:MOST_PROBLEMS]) + more or "Name at least one property to write.")
-    return body, [*notes, *(missing_note(body, entity) if creating else ())]
+    return body, notes
+
+
+def repeats(name: str, value: Any, key: Mapping[str, Any], entity: DataEntity) -> bool:
+    """Return whether a value is the one that the record's key has already."""
+    parts = {prop.name.casefold(): prop for prop in entity.key}
+    own = {part.casefold(): each for part, each in key.items()}
+    prop = parts.get(name.casefold())
+    if prop is None or name.casefold() not in own:
+        return False
+    try:
+        given, kept = (literal(each, prop, entity.enumerations) for each in (value, own[name.casefold()]))
+    except InvalidArgument:
+        return False
+    return given.casefold() == kept.casefold()
 
 
 def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty:
@@ -65,13 +100,27 @@ def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty
 
 def checked_value(value: Any, prop: EntityProperty, entity: DataEntity) -> Any:
     taken = body_value(value, prop, entity.enumerations)
+    if prop.type_name == "Edm.Binary" and not is_base64(taken):
+        raise InvalidArgument(f"{prop.name} is a file or picture in base64; {shown(value)} is not.")
     if prop.is_mandatory and taken == "":
         raise InvalidArgument(f"{prop.name} is mandatory and cannot be empty.")
     return taken
 
 
-def missing_note(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
-    """Tell which mandatory properties are left to F&O, which fills in many before it checks: numbers, defaults."""
-    names = [prop.name for prop in entity.properties.values() if prop.is_mandatory and prop.name not in body]
-    told = f"mandatory and not given: {', '.join(names)}; F&O refuses the record unless it has defaults"
-    return [told] if names else []
+def is_base64(text: str) -> bool:
+    """Return whether Microsoft's OData library would read it: the standard alphabet, padded, blanks passed over."""
+    try:
+        base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return False
+    return True
+
+
+def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
+    """Return the mandatory properties that neither the body has, nor the user's company nor a number sequence gives."""
+    own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in NUMBERED else [])}
+    return [
+        prop.name
+        for prop in entity.properties.values()
+        if prop.is_mandatory and prop.allow_edit_on_create and prop.name not in {*body, *own}
+    ]

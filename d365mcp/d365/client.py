@@ -8,21 +8,22 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from d365mcp.d365.batch import BatchOperation, PartResult, batch_body, batch_results
-from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request, write_may_be_done
+from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_body
+from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request
 from d365mcp.d365.links import own_link
 from d365mcp.d365.literals import body_text
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
-from d365mcp.d365.names import identifier
+from d365mcp.d365.names import identifier, refuse_unwritable
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.outcomes import Write, done
 from d365mcp.d365.responses import LONG_BYTES, Answer, count_of, parsed, parsed_object
-from d365mcp.errors import D365Error, InvalidAnswer, NotFound
+from d365mcp.errors import D365Error, InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.events import current_operation
 
 Record = dict[str, Any]
@@ -115,17 +116,16 @@ class D365Client:
         path = f"/data/{identifier(entity_set, 'entity set')}{key_predicate}"
         return parsed_object((await self.http.send(Request("GET", path, options.query_string()))).body)
 
-    async def create(self, entity_set: str, body: Mapping[str, Any]) -> Record:
-        """Create a record and return it as F&O stored it. Raises OutcomeUnknown when no answer came."""
+    async def create(self, entity_set: str, body: Mapping[str, Any], *, key: Sequence[str] = ()) -> Record:
+        """Create a record and return it as F&O stored it. Raises OutcomeUnknown where no record with this key came."""
         path = f"/data/{identifier(entity_set, 'entity set')}"
-        record = await self.posted(Request("POST", path, body=encoded(body), safe=False))
-        return record if isinstance(record, dict) else {}
+        write = Write("create", tuple(key))
+        return dict(await self.posted(Request("POST", path, body=encoded(body), write=write)))
 
     async def posted(self, request: Request) -> Any:
-        """Return the JSON of an answer. Raises OutcomeUnknown where that of a write cannot be read."""
+        """Return the JSON of an answer. Raises OutcomeUnknown where it does not show that a write was done."""
         answer = await self.http.send(request)
-        with write_may_be_done(request, answer.status):
-            return parsed(answer.body)
+        return done(answer, request.write) if request.write else parsed(answer.body)
 
     async def update(
         self,
@@ -135,47 +135,51 @@ class D365Client:
         *,
         if_match: str | None = None,
         cross_company: bool = False,
+        key: Sequence[str] = (),
     ) -> None:
         """Change a record; F&O answers with nothing. Raises Conflict, NotFound, OutcomeUnknown."""
-        await self.write("PATCH", entity_set, key_predicate, encoded(body), if_match, cross_company=cross_company)
+        request = self.keyed("PATCH", entity_set, key_predicate, if_match, cross_company=cross_company)
+        await self.posted(replace(request, body=encoded(body), write=Write("update", tuple(key))))
 
     async def delete(
         self, entity_set: str, key_predicate: str, *, if_match: str | None = None, cross_company: bool = False
     ) -> None:
         """Delete a record. Raises Conflict, NotFound, OutcomeUnknown."""
-        await self.write("DELETE", entity_set, key_predicate, None, if_match, cross_company=cross_company)
+        request = self.keyed("DELETE", entity_set, key_predicate, if_match, cross_company=cross_company)
+        await self.posted(replace(request, write=Write("delete")))
 
-    async def write(
-        self,
-        method: str,
-        entity_set: str,
-        key_predicate: str,
-        body: bytes | None,
-        if_match: str | None,
-        *,
-        cross_company: bool,
-    ) -> None:
+    @staticmethod
+    def keyed(
+        method: str, entity_set: str, key_predicate: str, if_match: str | None, *, cross_company: bool
+    ) -> Request:
         path = f"/data/{identifier(entity_set, 'entity set')}{key_predicate}"
         query = QueryOptions(cross_company=cross_company).query_string()
-        headers = {"if-match": if_match} if if_match else {}
-        await self.http.send(Request(method, path, query, body, headers, safe=False))
+        return Request(method, path, query, headers={} if if_match is None else {"if-match": if_match})
 
-    async def batch(self, operations: Sequence[BatchOperation], *, atomic: bool) -> list[PartResult]:
-        """Send writes as one batch; returns each one's own result. Raises OutcomeUnknown when no answer came."""
+    async def batch(self, operations: Sequence[BatchOperation], *, atomic: bool) -> BatchAnswer:
+        """Send writes as one batch; returns each one's own result. Raises OutcomeUnknown where nothing tells any."""
+        for number, operation in enumerate(operations, 1):
+            self.check_sendable(number, operation)
         content_type, body = batch_body(operations, self.base_url, atomic=atomic)
         headers = {"content-type": content_type, "accept": "multipart/mixed"}
+        if not atomic:
+            headers["prefer"] = "odata.continue-on-error"
         request = Request(
             "POST",
             "/data/$batch",
             body=body,
             headers=headers,
-            safe=False,
+            write=Write("change set" if atomic else "batch"),
             max_bytes=MAX_BATCH_BYTES,
             mend="Send fewer operations at once.",
         )
-        answer = await self.http.send(request)
-        with write_may_be_done(request, answer.status):
-            return batch_results(answer.headers.get("content-type", ""), answer.body, len(operations), atomic=atomic)
+        return batch_answer(await self.http.send(request), operations, atomic=atomic)
+
+    def check_sendable(self, number: int, operation: BatchOperation) -> None:
+        try:
+            self.http.url(Request(operation.method, f"/data/{operation.path}"))
+        except InvalidArgument as error:
+            raise InvalidArgument(f"Operation {number}: {error.message}") from None
 
     # Actions and services
 
@@ -188,6 +192,7 @@ class D365Client:
         key_predicate: str | None = None,
         cross_company: bool = False,
         safe: bool = False,
+        is_void: bool = False,
         max_bytes: int = MAX_BYTES,
         mend: str = ASK_FOR_LESS,
     ) -> Any:
@@ -195,7 +200,8 @@ class D365Client:
         place = f"{identifier(entity_set, 'entity set')}{key_predicate or ''}/" if entity_set else ""
         path = f"/data/{place}{NAMESPACE}{identifier(action, 'action')}"
         query, body = QueryOptions(cross_company=cross_company).query_string(), encoded(parameters or {})
-        found = await self.posted(Request("POST", path, query, body, safe=safe, max_bytes=max_bytes, mend=mend))
+        write = None if safe else Write("action", is_void=is_void)
+        found = await self.posted(Request("POST", path, query, body, write=write, max_bytes=max_bytes, mend=mend))
         return found["value"] if isinstance(found, dict) and "value" in found else without_annotations(found)
 
     async def call_service(
@@ -203,7 +209,8 @@ class D365Client:
     ) -> Any:
         """Call an operation of a JSON service."""
         path = service_path(group, service, operation)
-        return await self.posted(Request("POST", path, body=encoded(parameters), safe=safe))
+        write = None if safe else Write("service")
+        return await self.posted(Request("POST", path, body=encoded(parameters), write=write))
 
     async def services(self, *path: str) -> list[str]:
         """Return the names one level below: groups, a group's services, a service's operations."""
@@ -354,7 +361,8 @@ def quoted(value: str) -> str:
 
 
 def key_text(value: str) -> str:
-    """Return a text key as it stands in a metadata URL."""
+    """Return a text key as it stands in a metadata URL. Raises InvalidArgument for text that cannot."""
+    refuse_unwritable("A name or label id", value)
     return quote(quoted(value), safe="'")
 
 

@@ -1,6 +1,6 @@
 """One request to F&O: token, timeout, retry, event. Knows HTTP, not OData.
 
-Reads are tried up to three times; a write never again once it may have reached F&O.
+Reads are tried up to three times; a write only where F&O cannot have begun with it.
 """
 
 import asyncio
@@ -21,12 +21,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.decoding import ACCEPTED, bounded
+from d365mcp.d365.outcomes import Write, failure_of, unknown
 from d365mcp.d365.pool import PooledTransport
 from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.errors import (
     D365Error,
+    D365McpError,
     DeadlineExceeded,
     InvalidAnswer,
+    InvalidArgument,
     OutcomeUnknown,
     Throttled,
     Unauthorized,
@@ -52,6 +55,7 @@ HEADERS = {
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
+UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: give shorter key values and names."
 KEY_PREDICATE = re.compile(r"\([^)]*\)")
 # Before these, nothing has reached F&O.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -70,17 +74,22 @@ class PoolFacts:
 
 @dataclass(frozen=True)
 class Request:
-    """One request, relative to the environment. `safe`: sending it twice does no harm."""
+    """One request, relative to the environment; `write` says what it writes, if anything."""
 
     method: str
     path: str  # starts with a slash
     query: str = ""
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    safe: bool = True
+    write: Write | None = None
     max_bytes: int = MAX_BYTES
     mend: str = ASK_FOR_LESS  # what to do about an answer that is larger
     seconds: float | None = None  # for what runs outside of an MCP request and takes its time
+
+    @property
+    def safe(self) -> bool:
+        """Return whether sending it twice does no harm."""
+        return self.write is None
 
     def place(self) -> str:
         """Return the path without key values: what telemetry may see."""
@@ -103,7 +112,7 @@ class D365Http:
         """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
         began = time.monotonic()
         retrying = AsyncRetrying(
-            retry=retry_if_exception(worth_retrying if request.safe else never),
+            retry=retry_if_exception(worth_retrying if request.safe else not_begun),
             wait=pause,
             stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(min(PATIENCE_SECONDS, seconds_left())),
             reraise=True,
@@ -118,17 +127,18 @@ class D365Http:
 
     async def attempt(self, request: Request, number: int, began: float) -> Answer:
         """Send once; a refused token is replaced once."""
-        try:
-            return await self.exchange(request, number, fresh=False)
-        except Unauthorized:
-            return await self.exchange(request, number, fresh=True)
+        with until_refused(request):
+            try:
+                return await self.exchange(request, number, fresh=False)
+            except Unauthorized:
+                return await self.exchange(request, number, fresh=True)
 
     async def exchange(self, request: Request, number: int, *, fresh: bool) -> Answer:
         async with self.opened(request, number, fresh=fresh) as (response, meter):
             with write_may_be_done(request, response.status_code):
                 answer = await read_answer(response, request, meter)
             if answer.status >= 300:
-                raise failure_of(answer, request)
+                raise failure_of(answer, request.write) if request.write else error_of(answer)
             return answer
 
     @asynccontextmanager
@@ -144,6 +154,7 @@ class D365Http:
         self, request: Request, number: int, *, fresh: bool
     ) -> AsyncIterator[tuple[httpx.Response, "Meter"]]:
         """Open one exchange within what is left of the request's time, and emit what became of it."""
+        url = self.url(request)
         operation = current_operation()
         meter = Meter(request, number, (operation.trace if operation else Trace.continued(None)).child())
         try:
@@ -153,10 +164,11 @@ class D365Http:
                 meter.start()
                 if operation:
                     operation.asks_d365()
+                    operation.has_written |= not request.safe
                 self.facts.acquired += 1
                 async with client.stream(
                     request.method,
-                    self.url(request),
+                    url,
                     content=request.body,
                     headers=self.headers(request, token, meter),
                     timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -188,8 +200,12 @@ class D365Http:
             operation.activity_id = event.activity_id
         self.emit(event)
 
-    def url(self, request: Request) -> str:
-        return f"{self.base_url}{request.path}{'?' + request.query if request.query else ''}"
+    def url(self, request: Request) -> httpx.URL:
+        """Return the whole URL. Raises InvalidArgument for one that cannot be sent."""
+        try:
+            return httpx.URL(f"{self.base_url}{request.path}{'?' + request.query if request.query else ''}")
+        except httpx.InvalidURL:
+            raise InvalidArgument(UNSENDABLE) from None
 
     def headers(self, request: Request, token: str, meter: "Meter") -> dict[str, str]:
         content = {"content-type": "application/json"} if request.body is not None else {}
@@ -286,23 +302,21 @@ def write_may_be_done(request: Request, status: int) -> Iterator[None]:
     except InvalidAnswer as unread:
         if request.safe:
             raise
-        raise unknown(f"the answer cannot be used: {unread.message}", status) from None
+        raise unknown(f"the answer cannot be used: {unread.message}", Answer(status)) from None
 
 
-def failure_of(answer: Answer, request: Request) -> D365Error:
-    """Return the error of a failed answer; a gateway's failure leaves open what became of a write."""
-    if not request.safe and answer.status in (502, 503, 504):
-        return unknown(f"the gateway answered with HTTP {answer.status}", answer.status, answer.activity_id)
-    return error_of(answer)
-
-
-def unknown(why: str, status: int | None = None, activity_id: str | None = None) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"It is unknown whether F&O did this: {why}. It was not tried again.",
-        http_status=status,
-        activity_id=activity_id,
-        hint="Look for the change before trying again.",
-    )
+@contextmanager
+def until_refused(request: Request) -> Iterator[None]:
+    """Forget that something was written once F&O, or the way to it, has shown that it was not."""
+    try:
+        yield
+    except OutcomeUnknown:
+        raise
+    except D365McpError:
+        operation = current_operation()
+        if operation and not request.safe:
+            operation.has_written = False
+        raise
 
 
 def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
@@ -342,9 +356,9 @@ def worth_retrying(problem: BaseException) -> bool:
     return isinstance(problem, Throttled | Unreachable)
 
 
-def never(problem: BaseException) -> bool:
-    """Return whether a write may be tried again: only where no connection was made."""
-    return isinstance(problem, Unreachable)
+def not_begun(problem: BaseException) -> bool:
+    """Return whether a write may be tried again: where no connection was made, or F&O turned it away before the work."""
+    return isinstance(problem, Unreachable | Throttled)
 
 
 def pause(state: RetryCallState) -> float:

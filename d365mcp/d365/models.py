@@ -63,6 +63,10 @@ class Action:
     return_type: str | None = None
     returns_collection: bool = False
 
+    @property
+    def is_void(self) -> bool:
+        return not self.return_type or self.return_type.endswith("Void")
+
 
 @dataclass(frozen=True)
 class DataEntity:

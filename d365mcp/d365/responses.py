@@ -1,7 +1,6 @@
 """An HTTP answer of F&O's → data, or one typed error. Performs no I/O.
 
-F&O's own words are kept apart (`D365Error.messages`), cleaned and cut short: they are data, never instructions.
-Error shapes: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
+F&O's own words are kept apart (`D365Error.messages`). What a write's answer means is for `outcomes` to say.
 """
 
 import email.utils
@@ -12,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from d365mcp.d365.gateways import page_meaning, said
+from d365mcp.d365.gateways import page_meaning
+from d365mcp.d365.infolog import messages_of
 from d365mcp.d365.pieces import decoded
 from d365mcp.errors import (
     BadRequest,
@@ -26,8 +26,6 @@ from d365mcp.errors import (
     Unavailable,
 )
 
-MAX_MESSAGE_CHARS = 500
-MAX_MESSAGES = 10
 # Microsoft's sample waits this long where a 429 says nothing:
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
 DEFAULT_RETRY_AFTER = 30.0
@@ -43,9 +41,7 @@ SLICE_BYTES = 1024 * 1024
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 TEXT = re.compile(rb'"[^"]*"')
 
-TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?")
 ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
-INFOLOG = re.compile(r"(?:^|;\s*|Infolog:\s*)(?=(?:Info|Warning|Error): )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +141,11 @@ def parsed_object(body: bytes) -> dict[str, Any]:
     return found
 
 
-def error_of(answer: Answer) -> D365Error:
-    """Return the error a failed answer means, with what to do about it."""
+def error_of(answer: Answer, *, meant: int | None = None) -> D365Error:
+    """Return the error a failed answer means, with what to do about it; `meant` is the status it should have had."""
     messages = messages_of(answer.body)
     page = page_meaning(answer.status, answer.headers, answer.body)
-    kind, message, hint = page or meaning(answer.status, messages)
+    kind, message, hint = page or meaning(meant or answer.status, messages)
     waiting = answer.retry_after if answer.status in (429, 503) else None
     if answer.status == 429 and waiting is None:
         waiting = DEFAULT_RETRY_AFTER
@@ -219,32 +215,6 @@ def unavailable_hint(status: int) -> str | None:
 
 def redirect_hint(status: int) -> str | None:
     return "Redirects are not followed: set D365FO_BASE_URL to the final address." if status < 400 else None
-
-
-def messages_of(body: bytes) -> tuple[str, ...]:
-    """Return what F&O says in an error's body: the innermost message, one line per Infolog entry, no stack trace."""
-    lines = [clean(part) for part in INFOLOG.split(innermost(said(body)))]
-    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_MESSAGES]
-
-
-def innermost(body: Mapping[str, Any]) -> str:
-    """Return the most telling message: `error.innererror.message` of OData, `ExceptionMessage` of JSON services."""
-    node = body.get("error")
-    texts = [body.get("ExceptionMessage"), body.get("Message")]
-    for _ in range(5):
-        if not isinstance(node, dict):
-            break
-        texts.insert(0, node.get("message"))
-        node = node.get("innererror") or node.get("internalexception")
-    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
-
-
-def clean(text: str) -> str:
-    """Return a line of F&O's without stack trace and tokens that a page in between may show, cut to a readable length."""
-    line = (
-        " ".join(TOKEN.sub("(token)", text.split("\r\n   at ")[0]).split()).strip("; ").removesuffix("Infolog:").strip()
-    )
-    return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"
 
 
 def retry_after(value: str | None) -> float | None:

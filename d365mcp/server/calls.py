@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 import d365mcp
-from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidArgument, NotAllowed, SettingsError
+from d365mcp.errors import (
+    D365McpError,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotAllowed,
+    OutcomeUnknown,
+    SettingsError,
+)
 from d365mcp.events import Caller, Listener, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
 from d365mcp.server.messages import JSON_HEADERS, MAX_BODY_BYTES, Message, Reply, dumped, head
@@ -74,6 +81,8 @@ class ToolCalls:
             return failed(problem)
         except Exception:  # a bug of ours: the trace is for the log, not for the model
             log.exception("The tool %s failed.", name)
+            if has_written():
+                return failed(cut_short(f"{name} failed on the server after a write was sent"))
             told = f"{name} failed on the server; the failure was logged. The same call will fail again."
             text = compact({"code": "internal", "message": told, "retryable": False})
             return Called(text, outcome="tool_error", error_code="internal")
@@ -107,6 +116,8 @@ class ToolCalls:
             async with asyncio.timeout(operation.remaining() if operation else None):
                 return await work(self.make_context(access, report_progress))
         except TimeoutError:
+            if has_written():
+                raise cut_short("the call's time ran out after a write was sent") from None
             raise out_of_time(self.settings) from None
 
     async def answer(
@@ -191,6 +202,17 @@ def out_of_time(settings: Settings) -> DeadlineExceeded:
         f"The call did not finish within {settings.deadline_seconds:g} seconds.",
         hint="Ask for less at once. MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
     )
+
+
+def has_written() -> bool:
+    operation = current_operation()
+    return operation is not None and operation.has_written
+
+
+def cut_short(why: str) -> OutcomeUnknown:
+    """Return the error for a call that ended with a write under way, or done and not told yet."""
+    hint = "Look for the change before trying again."
+    return OutcomeUnknown(f"It is unknown whether F&O did this: {why}. It was not tried again.", hint=hint)
 
 
 def by_name(tools: Sequence[Tool]) -> dict[str, Tool]:

@@ -143,7 +143,9 @@ class Writer:
             first = owner.properties[names[0]]
             titles = (name for name in owner.properties if name.endswith(("Name", "Description")) and record[name])
             where = f"{self._text(call, owner.label, owner.entity_set)} ({owner.data_source})"
-            what = f"{self._text(call, first.label, first.name)}: {record[first.name]}, {record.get(next(titles, ''), '')}"
+            what = (
+                f"{self._text(call, first.label, first.name)}: {record[first.name]}, {record.get(next(titles, ''), '')}"
+            )
             told = f"Info: Cannot create a record in {where}. {what}.\nThe record already exists."
             raise write_refused(entity.aot_name, told)
 

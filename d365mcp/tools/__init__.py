@@ -1,7 +1,8 @@
 """All tools on offer, listed by hand: the order is that of `tools/list`."""
 
 from d365mcp.tools.actions import call_action, call_json_service
-from d365mcp.tools.changes import batch, create_entity_record, delete_entity_record, update_entity_record
+from d365mcp.tools.batches import batch
+from d365mcp.tools.changes import create_entity_record, delete_entity_record, update_entity_record
 from d365mcp.tools.documents import download_document
 from d365mcp.tools.entities import get_entity_schema, search_entities
 from d365mcp.tools.enumerations import get_enumeration_fields, search_actions, search_enumerations

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import NAMESPACE, Action, DataEntity
 from d365mcp.d365.names import MOST_SUGGESTIONS, identifier
-from d365mcp.errors import InvalidArgument, NotFound, UnknownName, close_names, or_list
+from d365mcp.errors import InvalidArgument, NotFound, OutcomeUnknown, UnknownName, close_names, or_list
 from d365mcp.tools.keys import complete_key
 from d365mcp.tools.parameters import EntityName, Key
 from d365mcp.tools.policy import audited, bound_of, check_action, check_service, check_writes_allowed
@@ -22,6 +22,7 @@ from d365mcp.tools.tool import ToolContext
 ENVELOPE_CHARS = 1_500
 
 NO_UNBOUND = "Most actions belong to an entity: give entity_name. d365fo_get_entity_schema lists an entity's actions."
+LOOK_FIRST = "Look for what it changes in the records it acts on before invoking it again."
 NO_SERVICE = "Leave names out from the right, and what there is comes back instead."
 
 Parameters = Annotated[dict[str, Any] | None, Field(description="By name; an action's often start with _")]
@@ -61,8 +62,10 @@ async def call_action(
     name = identifier(action, "action")
     entity = await context.catalog.entity(entity_name) if entity_name else None
     given = parameters or {}
+    is_void = False
     if entity is not None:
         found = action_of(entity, name)
+        is_void = found.is_void
         check_binding(found, entity, key)
         check_parameters(found, given)
     elif key:
@@ -75,13 +78,14 @@ async def call_action(
         rehearsed = ActionResult(action=name, request=described(place, name, given))
         return ActionResult(**rehearsed, notes=list(notes)) if notes else rehearsed
     async with audited(context, "d365fo_call_action", f"{entity_set or ''}.{name}", key):
-        with if_missing(None if entity_set else NO_UNBOUND):
+        with explained(None if entity_set else NO_UNBOUND):
             returned = await context.d365.invoke(
                 name,
                 given,
                 entity_set=place.entity_set,
                 key_predicate=place.predicate,
                 cross_company=place.cross_company,
+                is_void=is_void,
             )
     return fitted(ActionResult(action=name), returned, context, notes)
 
@@ -106,12 +110,15 @@ async def placed(
 
 
 @contextmanager
-def if_missing(mend: str | None) -> Iterator[None]:
-    """Say what to do about an operation that F&O does not have."""
+def explained(if_missing: str | None) -> Iterator[None]:
+    """Say what to do about an operation that F&O does not have, or of which nobody knows whether it was done."""
     try:
         yield
     except NotFound as missing:
-        missing.hint = mend or missing.hint
+        missing.hint = if_missing or missing.hint
+        raise
+    except OutcomeUnknown as unknown:
+        unknown.hint = LOOK_FIRST
         raise
 
 
@@ -165,13 +172,13 @@ async def call_json_service(
     if any(path[place] for place in range(len(given), 3)):
         raise InvalidArgument("Give service_group before service_name, and both before operation_name.")
     if len(given) < 3:
-        with if_missing(NO_SERVICE):
+        with explained(NO_SERVICE):
             return ServiceResult(service="/".join(given), offers=await context.d365.services(*given))
     group, service, operation = given
     check_service(context, group, service, operation)
     bound_of(context).refuse_unless_free("A JSON service", "which companies it touches cannot be proved")
     async with audited(context, "d365fo_call_json_service", "/".join(given)):
-        with if_missing(NO_SERVICE):
+        with explained(NO_SERVICE):
             result = await context.d365.call_service(group, service, operation, parameters or {})
     return fitted(ServiceResult(service="/".join(given)), result, context)
 

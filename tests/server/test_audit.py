@@ -205,6 +205,27 @@ def test_a_write_that_fails_is_told_with_how(trail: Trail, trouble: dict[str, An
     assert trail.told() == [("create_entity_record", "CustomerGroups", outcome)]
 
 
+def test_a_write_that_fits_into_no_url_is_told_as_one_that_was_not_sent(trail: Trail) -> None:
+    key = {"CustomerGroupId": "x" * 70_000, "dataAreaId": "usmf"}
+    trail.call("update_entity_record", **GROUPS, key=key, data={"Description": "x"})
+    trail.call("batch", operations=[{"operation": "delete", **GROUPS, "key": key}], confirm=True)
+    assert trail.told() == [
+        ("update_entity_record", "CustomerGroups", "invalid_argument"),
+        ("batch", "CustomerGroups", "invalid_argument"),
+    ]
+    assert [entry for entry in trail.simulator.log("/data") if entry["method"] != "GET"] == []
+
+
+def test_a_batch_whose_set_was_taken_back_tells_which_operation_failed(trail: Trail) -> None:
+    trail.call("create_entity_record", **GROUPS, data=group("B1"))
+    operations = [{"operation": "create", **GROUPS, "data": group(number)} for number in ("B2", "B1", "B3")]
+    trail.call("batch", operations=operations)
+    trail.simulator.control(heed_prefer=0)
+    trail.call("batch", operations=operations, atomic=False)
+    outcomes = sorted(outcome for tool, _, outcome in trail.told() if tool == "batch")
+    assert outcomes == ["bad_request", "bad_request", "done", "not_done", "not_done", "not_run"]
+
+
 def test_a_batch_that_fails_as_a_whole_is_told_part_by_part(trail: Trail) -> None:
     trail.simulator.fault(r"/data/\$batch", times=0, status=429)
     trail.call("batch", operations=[{"operation": "create", "entity_name": "CustomerGroups", "data": group("B")}] * 2)

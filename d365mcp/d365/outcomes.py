@@ -1,0 +1,141 @@
+"""What became of a write, told from the evidence of its answer. Performs no I/O.
+
+| what came | the write was |
+|---|---|
+| the answer F&O gives to what it did: the record to a create, 204 to an update, … | done |
+| 4xx, but not a page, and not 408 or 499 | refused |
+| 5xx and 408 whose body names the exception a refusal ends with, or has an Infolog | refused |
+| anything else: another success, a page of something in between, a redirect, a failure that says not why, nothing | unknown |
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from d365mcp.d365.infolog import has_infolog, messages_of, thrown
+from d365mcp.d365.responses import Answer, error_of, parsed
+from d365mcp.errors import D365Error, InvalidAnswer, OutcomeUnknown
+
+Kind = Literal["create", "update", "delete", "action", "service", "batch", "change set"]
+
+# Who answers so has not read the request, or not passed it on, whatever its page says.
+NOT_BEGUN = frozenset({400, 401, 405, 407, 411, 413, 414, 415, 429, 431})
+# Who answers so has waited for F&O, or for us, and gave up: 499, 444 and 460 are gateways' own.
+GIVEN_UP = frozenset({408, 444, 460, 499})
+WRITE_EXCEPTION = "AxODataWriteException"
+# The work may have been done before one of these was thrown, by writing the answer for example.
+BROKEN_OFF = re.compile(r"Timeout|Cancel|Abort|Sql|Serializ|Communication|Socket|\.IO\.|OutOfMemory|Http|WebException")
+ACTION_EXCEPTIONS = re.compile(r"System\.InvalidOperationException$")  # "Exception occurred while executing action …"
+SERVICE_EXCEPTIONS = re.compile(r".")  # whatever the service threw
+UNWRITTEN = "ObjectContent"  # ASP.NET: "The 'ObjectContent`1' type failed to serialize the response body …"
+AGAIN = "F&O has not begun with it: send the same again after the wait, or fewer operations at once."
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What is written, and with it what shows that it was done.
+
+    `key` names the properties that its record must have. A void action may answer with nothing.
+    """
+
+    kind: Kind
+    key: tuple[str, ...] = ()
+    is_void: bool = False
+
+
+def done(answer: Answer, write: Write) -> Any:
+    """Return the JSON of an answer that shows that a write was done. Raises OutcomeUnknown for any other."""
+    if answer.status == 204 and write.kind != "create":
+        return None
+    if not answer.body.strip():
+        if answer.status == 200 and write.kind == "action" and write.is_void:
+            return None
+        raise unshown(answer, "nothing")
+    found = json_of(answer)
+    if answer.status not in (200, 201) or not fits(found, answer.status, write):
+        raise unshown(answer, "something else than F&O says then")
+    return found
+
+
+def json_of(answer: Answer) -> Any:
+    if is_page(answer):
+        raise unshown(answer, "a page")
+    media_type = answer.headers.get("content-type", "json")
+    if "json" not in media_type.lower():
+        raise unshown(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
+    try:
+        return parsed(answer.body)
+    except InvalidAnswer as unread:
+        raise unknown(f"the answer cannot be used: {unread.message}", answer) from None
+
+
+def is_page(answer: Answer) -> bool:
+    """Return whether a web page came, which is never F&O's own answer to a write."""
+    return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[:1] == b"<"
+
+
+def fits(found: Any, status: int, write: Write) -> bool:
+    match write.kind:
+        case "create":
+            return is_record(found, write)
+        case "update":
+            return status == 200 and is_record(found, write)
+        case "action":
+            return isinstance(found, Mapping) and ("value" in found or "@odata.context" in found)
+        case "service":
+            return True
+    return False
+
+
+def is_record(found: Any, write: Write) -> bool:
+    return isinstance(found, Mapping) and bool(found) and all(found.get(name) is not None for name in write.key)
+
+
+def failure_of(answer: Answer, write: Write) -> D365Error:
+    """Return what a write's answer without success means: F&O's refusal, or OutcomeUnknown."""
+    if answer.status == 429:
+        throttled = error_of(answer)
+        throttled.hint = AGAIN
+        return throttled
+    if is_client_error(answer.status) and (answer.status in NOT_BEGUN or not is_page(answer)):
+        return error_of(answer)
+    if says_why(answer, write):
+        return error_of(answer, meant=400)
+    what = "a web page" if is_page(answer) else "a redirect" if answer.status < 400 else "a failure without a reason"
+    return unknown(f"{what} came instead of its answer (HTTP {answer.status})", answer)
+
+
+def is_client_error(status: int) -> bool:
+    return 400 <= status < 500 and status not in GIVEN_UP
+
+
+def says_why(answer: Answer, write: Write) -> bool:
+    """Return whether a failure's body names the exception that a refusal ends with, or shows an Infolog.
+
+    Types have no language. A refused change set was seen with HTTP 500. A batch that is none may be done in part.
+    """
+    if write.kind == "batch" or is_page(answer) or not (answer.status >= 500 or answer.status in GIVEN_UP):
+        return False
+    found = thrown(answer.body)
+    if any(each.kind.endswith(WRITE_EXCEPTION) for each in found):
+        return True
+    if any(BROKEN_OFF.search(each.kind) or UNWRITTEN in each.message for each in found):
+        return False
+    ends = {"action": ACTION_EXCEPTIONS, "service": SERVICE_EXCEPTIONS}.get(write.kind)
+    return any(has_infolog(each.message) or (ends and ends.search(each.kind)) for each in found)
+
+
+def unshown(answer: Answer, what: str) -> OutcomeUnknown:
+    return unknown(f"its answer, HTTP {answer.status} with {what}, does not show it", answer)
+
+
+def unknown(why: str, answer: Answer | None = None) -> OutcomeUnknown:
+    """Return the error for a write of which nobody can say what became of it."""
+    return OutcomeUnknown(
+        f"It is unknown whether F&O did this: {why}. It was not tried again.",
+        http_status=answer.status if answer else None,
+        activity_id=answer.activity_id if answer else None,
+        messages=messages_of(answer.body) if answer and answer.status >= 300 else (),
+        hint="Look for the change before trying again.",
+    )

@@ -1,0 +1,168 @@
+"""Creates, updates and deletes several records in one request. Everything is checked before anything is sent."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from d365mcp.d365.batch import BatchAnswer, BatchOperation, PartResult
+from d365mcp.errors import InvalidArgument, OutcomeUnknown
+from d365mcp.tools.changes import DryRun
+from d365mcp.tools.keys import key_company
+from d365mcp.tools.policy import DONE, audited, check_writes_allowed
+from d365mcp.tools.rehearsals import NOT_CHECKED, REHEARSED, Rehearsal, rehearse
+from d365mcp.tools.tool import ToolContext
+from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explain, record_key
+
+MAX_OPERATIONS = 200
+# How many records a dry run reads at once.
+READS_AT_ONCE = 8
+LOOK_FIRST = "Look for the records (or your own reference in them) before trying again."
+
+
+class BatchResult(TypedDict, total=False):
+    outcome: str
+    parts: list[dict[str, Any]]
+    error: dict[str, Any]
+    requests: list[dict[str, Any]]
+    notes: list[str]
+
+
+class Operation(TypedDict):
+    """One operation of a batch."""
+
+    operation: Literal["create", "update", "delete"]
+    entity_name: str
+    key: NotRequired[dict[str, Any]]
+    data: NotRequired[dict[str, Any]]
+    if_match: NotRequired[str]
+
+
+async def batch(
+    context: ToolContext,
+    operations: Annotated[list[Operation], Field(min_length=1, max_length=MAX_OPERATIONS)],
+    atomic: Annotated[bool, Field(description="All or nothing")] = True,
+    confirm: Annotated[bool, Field(description="Must be true when one deletes")] = False,
+    dry_run: DryRun = False,
+) -> BatchResult:
+    """Create, update and delete several records in one request; by default all or nothing."""
+    check_writes_allowed(context)
+    if any("key" in part and key_company(part["key"]) is None for part in operations):
+        await context.d365.session(fresh=True)  # keys without a company take the default one: as it is now
+    changes = [await checked_part(context, place, part) for place, part in enumerate(operations, 1)]
+    notes = [f"{place}: {note}" for place, change in enumerate(changes, 1) for note in change.notes]
+    if dry_run:
+        return await rehearsed(context, changes, notes)
+    if not confirm and any(change.kind == "delete" for change in changes):
+        raise InvalidArgument("This batch deletes records for good: repeat it with confirm true.")
+    answer = await sent(context, changes, atomic=atomic)
+    parts = [described(change, part) for change, part in zip(changes, answer.parts, strict=True)]
+    result = BatchResult(outcome=outcome_of(answer.parts, atomic=atomic), parts=parts)
+    if answer.error:
+        result["error"] = answer.error.describe()
+    return with_notes(result, notes)
+
+
+async def sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> BatchAnswer:
+    """Send a batch, and audit each part by its own outcome."""
+    operations = [
+        BatchOperation(change.method, change.path, change.write, change.body, if_match=change.if_match)
+        for change in changes
+    ]
+    async with AsyncExitStack() as stack:
+        targets = [
+            await stack.enter_async_context(audited(context, "d365fo_batch", change.entity.entity_set, change.key))
+            for change in changes
+        ]
+        try:
+            answer = await context.d365.batch(operations, atomic=atomic)
+        except OutcomeUnknown as unknown:
+            unknown.hint = LOOK_FIRST
+            raise
+        for change, part, target in zip(changes, answer.parts, targets, strict=True):
+            if part.error:
+                explain(part.error, change)
+            target.outcome = audit_outcome(part)
+            target.key = record_key(change.entity, part.record) or change.key
+    return answer
+
+
+def audit_outcome(part: PartResult) -> str:
+    if part.outcome == "done":
+        return DONE
+    return part.error.code if part.error else part.outcome.replace(" ", "_")
+
+
+def outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
+    """Return what became of a batch as a whole, the parts counted by their outcome."""
+    counts = Counter(part.outcome for part in parts)
+    if counts["done"] == len(parts):
+        return "done"
+    if atomic and not (counts["done"] or counts["unknown"]):
+        return "failed: nothing was changed"
+    others = [f"{count} {outcome}" for outcome, count in counts.items() if outcome != "done"]
+    return ", ".join([f"{counts['done']} of {len(parts)} done", *others])
+
+
+def described(change: Change, part: PartResult) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "operation": change.kind,
+        "entity_set": change.entity.entity_set,
+        "status": part.status,
+        "outcome": part.outcome,
+        "key": record_key(change.entity, part.record) or dict(change.key or {}),
+        "error": part.error.describe() if part.error else None,
+    }
+    return {name: value for name, value in result.items() if value}
+
+
+async def checked_part(context: ToolContext, place: int, part: Operation) -> Change:
+    """Check one operation of a batch; its place in the batch goes into every complaint."""
+    try:
+        entity = await context.catalog.entity(part["entity_name"])
+        key, data, if_match = part.get("key"), part.get("data"), part.get("if_match")
+        if part["operation"] == "create":
+            return await checked_create(context, entity, needed(data, "data"), None)
+        key = needed(key, "key")
+        if part["operation"] == "update":
+            return await checked_update(context, entity, key, needed(data, "data"), if_match, fresh=False)
+        return await checked_delete(context, entity, key, if_match, fresh=False)
+    except InvalidArgument as error:
+        error.message = f"Operation {place}: {error.message}"
+        error.args = (error.message,)
+        raise
+
+
+def needed(value: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    if not value:
+        raise InvalidArgument(f"{name} is missing.")
+    return value
+
+
+async def rehearsed(context: ToolContext, changes: Sequence[Change], notes: Sequence[str]) -> BatchResult:
+    """Say of each operation what it would send, meet and change."""
+    gate = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def one(change: Change) -> Rehearsal:
+        async with gate:
+            return await rehearse(context, change)
+
+    found = await asyncio.gather(*map(one, changes))
+    requests = [
+        change.request()
+        | ({} if each.exists is None else {"exists": each.exists})
+        | ({"changes": each.changes} if each.changes else {})
+        for change, each in zip(changes, found, strict=True)
+    ]
+    added = [f"{place}: {note}" for place, each in enumerate(found, 1) for note in each.notes]
+    return with_notes(BatchResult(outcome=REHEARSED, requests=requests), [*notes, *added, NOT_CHECKED])
+
+
+def with_notes(result: BatchResult, notes: Sequence[str]) -> BatchResult:
+    if notes:
+        result["notes"] = list(notes)
+    return result

@@ -1,0 +1,153 @@
+"""A change to a record: checked before anything is sent, and what it means for the record when it fails."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from d365mcp.d365.bodies import check_body
+from d365mcp.d365.keys import key_predicate
+from d365mcp.d365.models import COMPANY, DataEntity
+from d365mcp.d365.outcomes import Write
+from d365mcp.errors import D365McpError, InvalidArgument, NotFound, OutcomeUnknown
+from d365mcp.tools.keys import complete_key, key_company, no_record, with_company
+from d365mcp.tools.planning import with_enumerations
+from d365mcp.tools.policy import check_record_company, check_writable, in_bounds
+from d365mcp.tools.results import tidy
+from d365mcp.tools.tool import ToolContext
+
+ETAG_SHAPE = re.compile(r'\*|(W/)?"[ !#-~]*"', re.ASCII)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A checked change, ready to be sent."""
+
+    kind: Literal["create", "update", "delete"]
+    entity: DataEntity
+    method: str
+    predicate: str = ""
+    body: Mapping[str, Any] | None = None
+    key: Mapping[str, Any] | None = None
+    cross_company: bool = False
+    if_match: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        flag = "?cross-company=true" if self.cross_company else ""
+        return f"{self.entity.entity_set}{self.predicate}{flag}"
+
+    @property
+    def write(self) -> Write:
+        return Write(self.kind, tuple(prop.name for prop in self.entity.key))
+
+    def request(self) -> dict[str, Any]:
+        """Return the request as it would be sent."""
+        request: dict[str, Any] = {"method": self.method, "path": f"/data/{self.path}"}
+        if self.body is not None:
+            request["body"] = dict(self.body)
+        if self.if_match is not None:
+            request["if_match"] = self.if_match
+        return request
+
+
+async def checked_create(
+    context: ToolContext, entity: DataEntity, data: Mapping[str, Any], company: str | None
+) -> Change:
+    check_writable(context, entity)
+    entity = await with_enumerations(context, entity, data)
+    record, added = await in_bounds(context, entity, with_company(entity, data, company))
+    body, notes = check_body(record, entity)
+    return Change("create", entity, "POST", body=body, key=record_key(entity, body), notes=(*added, *notes))
+
+
+async def checked_update(
+    context: ToolContext,
+    entity: DataEntity,
+    key: Mapping[str, Any],
+    data: Mapping[str, Any],
+    if_match: str | None,
+    company: str | None = None,
+    *,
+    fresh: bool = True,
+) -> Change:
+    check_writable(context, entity)
+    check_etag(if_match)
+    key, added = await complete_key(context, entity, key, company, fresh=fresh)
+    entity = await with_enumerations(context, entity, {**key, **data})
+    predicate = key_predicate(entity, key)
+    body, notes = check_body(data, entity, key=key)
+    await check_record_company(context, entity, key, body)
+    return Change(
+        "update", entity, "PATCH", predicate, body, key, entity.has_company, if_match=if_match, notes=(*added, *notes)
+    )
+
+
+async def checked_delete(
+    context: ToolContext,
+    entity: DataEntity,
+    key: Mapping[str, Any],
+    if_match: str | None,
+    company: str | None = None,
+    *,
+    fresh: bool = True,
+) -> Change:
+    check_writable(context, entity)
+    check_etag(if_match)
+    key, added = await complete_key(context, entity, key, company, fresh=fresh)
+    entity = await with_enumerations(context, entity, key)
+    predicate = key_predicate(entity, key)
+    await check_record_company(context, entity, key, {})
+    cross_company = entity.has_company
+    return Change("delete", entity, "DELETE", predicate, None, key, cross_company, if_match=if_match, notes=added)
+
+
+def check_etag(if_match: str | None) -> None:
+    """Raise InvalidArgument for what is no entity tag: it becomes a header, in a batch a line of the body.
+
+    https://www.rfc-editor.org/rfc/rfc9110#name-etag
+    """
+    if if_match is not None and not ETAG_SHAPE.fullmatch(if_match):
+        raise InvalidArgument("if_match is no etag: give the one that include_etag showed, unchanged.")
+
+
+def record_key(entity: DataEntity, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a record says of its key."""
+    return tidy({prop.name: record[prop.name] for prop in entity.key if record and prop.name in record}, entity)
+
+
+@contextmanager
+def explained(change: Change) -> Iterator[None]:
+    """Say of a failed write what it means for its record."""
+    try:
+        yield
+    except D365McpError as error:
+        explain(error, change)
+        raise
+
+
+def explain(error: D365McpError, change: Change) -> None:
+    if isinstance(error, OutcomeUnknown):
+        error.hint = how_to_look(change)
+    elif isinstance(error, NotFound) and change.kind != "create":
+        error.message = no_record(change.entity)
+
+
+def how_to_look(change: Change) -> str:
+    """Say how to find out whether a write went through."""
+    match change.kind:
+        case "create":
+            return look_for(change.entity, change.body or {})
+        case "update":
+            return "Read the record with d365fo_get_entity_record and compare before trying again."
+    return "Look for the record with d365fo_get_entity_record before trying again: not found means it was deleted."
+
+
+def look_for(entity: DataEntity, body: Mapping[str, Any]) -> str:
+    """Say how to find out whether a create went through: F&O has no idempotency key."""
+    telling = [name for name, value in body.items() if isinstance(value, str) and value and name != COMPANY][:3]
+    how = " and ".join(f"{name} eq '{str(body[name])[:60]}'" for name in telling) or "the newest records"
+    where = f" in company {key_company(body)}" if key_company(body) else ""
+    return f"Query {entity.entity_set}{where} for {how} before trying again."
