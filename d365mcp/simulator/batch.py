@@ -41,6 +41,10 @@ class _Outcome:
     def failed(self) -> bool:
         return self.reply.status >= 400
 
+    @property
+    def shows_failure(self) -> bool:
+        return self.failed or self.reply.arriving.status >= 400
+
 
 class _ChangeSetFailed(Exception):
     def __init__(self, outcome: _Outcome) -> None:
@@ -59,8 +63,8 @@ def answer(call: Call, store: Store, answer_one: Answer, *, heeds_prefer: bool) 
         found = _change_set(operations, store, answer_one) if _is_multipart(headers) else _alone(operations, answer_one)
         outcomes += found
         answered += filter(None, [_shown(headers, found)])
-        if any(outcome.failed for outcome in found) and not keep_going:  # the standard's default; F&O's is UNVERIFIED
-            break
+        if any(outcome.shows_failure for outcome in found) and not keep_going:
+            break  # the standard's default; F&O's is UNVERIFIED
     boundary = f"batchresponse_{uuid4()}"
     applied = {"Preference-Applied": "odata.continue-on-error"} if keep_going else {}
     return Reply(

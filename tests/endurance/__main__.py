@@ -4,8 +4,9 @@
     python -m tests.endurance --minutes 60      to be sure
     python -m tests.endurance --minutes 1 --callers 8 --pause 0.5
 
-F&O answers 429 and 503, breaks connections off, is slow or sends half an answer; tokens expire and are revoked; the
-catalog changes; the storage goes, or hangs. In the last third the servers are killed and started anew in turn.
+F&O answers 429, 502 and 503, breaks connections off, before the work and after it, is slow or sends half an answer; tokens
+expire and are revoked; the catalog changes; the storage goes, or hangs. In the last third the servers are killed and started
+anew in turn.
 
 Every request gets exactly one well-formed answer, or its caller's own timeout; no write is done twice, none that was
 acknowledged is lost, none that was refused is done; memory and descriptors stay where they were (judged in runs of three

@@ -27,8 +27,10 @@ from tests.simulated import Simulator
 # What meets F&O's requests, each with its chance where none before it did: a fifth together.
 FAULTS = (
     (0.045, {"status": 429, "headers": {"Retry-After": "1"}}),
-    (0.045, {"status": 503}),
-    (0.045, {"kind": "drop"}),
+    (0.03, {"status": 503}),
+    (0.03, {"kind": "drop"}),
+    (0.015, {"status": 502, "after": True}),
+    (0.015, {"kind": "drop", "after": True}),
     (0.035, {"kind": "slow", "seconds": 2}),
     (0.03, {"kind": "malformed"}),
     (0.02, {"kind": "cut"}),
