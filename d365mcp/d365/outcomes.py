@@ -8,6 +8,7 @@
 | anything else: another success, a page of something in between, a redirect, a failure that says not why, nothing | unknown |
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ def json_of(answer: Answer) -> Any:
 
 def is_page(answer: Answer) -> bool:
     """Return whether a web page came, which is never F&O's own answer to a write."""
-    return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[:1] == b"<"
+    start = answer.body[:100].removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    return "html" in answer.headers.get("content-type", "").lower() or start == b"<"
 
 
 def fits(found: Any, status: int, write: Write) -> bool:

@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp.d365.names import refuse_unwritable
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
+
+LabelId = Annotated[str, Field(max_length=500)]
 
 
 class LabelsResult(TypedDict, total=False):
@@ -17,10 +20,12 @@ class LabelsResult(TypedDict, total=False):
 
 async def get_labels(
     context: ToolContext,
-    label_ids: Annotated[list[str], Field(description='e.g. ["@SYS1"]', min_length=1, max_length=200)],
+    label_ids: Annotated[list[LabelId], Field(description='e.g. ["@SYS1"]', min_length=1, max_length=200)],
     language: Language = None,
 ) -> LabelsResult:
     """Translate label ids to text."""
+    for label_id in label_ids:
+        refuse_unwritable("A label id", label_id)
     wanted = language or context.settings.languages[0]
     texts, failures = await context.catalog.labels(label_ids, wanted)
     result = LabelsResult(language=wanted, labels=texts)

@@ -30,6 +30,7 @@ BODIES: dict[str, tuple[str, str]] = {
     "nothing": ("", ""),
     "page": ("text/html", "<html>Sign in</html>"),
     "unnamed page": ("", "\n <!DOCTYPE html><p>x"),
+    "page with a mark": ("", "\ufeff <html>"),
     "xml": ("application/xml", "<m:error/>"),
     "text": ("text/plain", "OK"),
     "text like a record": ("text/plain", json.dumps(RECORD)),
@@ -41,6 +42,7 @@ BODIES: dict[str, tuple[str, str]] = {
     "value": (JSON, '{"@odata.context":"…#Edm.String","value":"10.0.43"}'),
     "error": (JSON, odata()),
     "refusal": (JSON, odata("Write failed", "Microsoft.Dynamics.Platform.Integration.Services.OData.AxODataWriteException")),
+    "refusal with a mark": ("", "\ufeff" + odata("Write failed", "X.AxODataWriteException")),
     "infolog": (JSON, odata(INFOLOG, "System.Exception")),
     "action": (JSON, odata("Exception occurred while executing action submit", "System.InvalidOperationException")),
     "service": (JSON, service("Customer 99 does not exist", "Microsoft.Dynamics.Ax.Xpp.ErrorException")),
@@ -49,8 +51,8 @@ BODIES: dict[str, tuple[str, str]] = {
     "infolog of a timeout": (JSON, odata(INFOLOG, "System.TimeoutException")),
     "unwritten": (JSON, service("The 'ObjectContent`1' type failed to serialize the response body", "System.InvalidOperationException")),
 }  # fmt: skip
-PAGES = {"page", "unnamed page", "xml"}
-JSONS = {name for name, (media_type, _) in BODIES.items() if media_type == JSON} - {"cut"}
+PAGES = {"page", "unnamed page", "page with a mark", "xml"}
+JSONS = {name for name, (media_type, _) in BODIES.items() if media_type == JSON} - {"cut"} | {"refusal with a mark"}
 KINDS: tuple[Kind, ...] = ("create", "update", "delete", "action", "service", "batch", "change set")
 
 # By kind, the successes whose body shows that it was done.
@@ -69,9 +71,10 @@ FAILED = {408, 444, 460, 499, *range(500, 512), *range(520, 528), 529, 530, 561,
 # By kind, the bodies that name what F&O refused.
 REASONS: dict[str, set[str]] = {
     "batch": set(),
-    "action": {"refusal", "infolog", "action"},
-    "service": {"refusal", "infolog", "action", "service", "crash"},
+    "action": {"refusal", "refusal with a mark", "infolog", "action"},
+    "service": {"refusal", "refusal with a mark", "infolog", "action", "service", "crash"},
 }
+ANY_REASON = {"refusal", "refusal with a mark", "infolog"}
 
 
 def expected(kind: str, status: int, body: str) -> str:
@@ -79,7 +82,7 @@ def expected(kind: str, status: int, body: str) -> str:
         return "done" if body in SHOWN[kind].get(status, ()) else "unknown"
     if status in NOT_BEGUN or (status in REFUSED and body not in PAGES):
         return "refused"
-    if status in FAILED and body in REASONS.get(kind, {"refusal", "infolog"}):
+    if status in FAILED and body in REASONS.get(kind, ANY_REASON):
         return "refused"
     return "unknown"
 
