@@ -107,7 +107,7 @@ def batch_answer(answer: Answer, operations: Sequence[BatchOperation], *, atomic
     parts = parts_of(answer, len(operations))
     if atomic and (failures := [each for each in parts.answers if each[1].status >= 300]):
         return taken_back(failures, parts, operations)
-    goes_on = atomic or "continue-on-error" in answer.headers.get("preference-applied", "")
+    goes_on = atomic or "continue-on-error" in answer.headers.get("preference-applied", "").lower()
     results = own_results(parts, operations, stops=not goes_on)
     if all(result.outcome == "unknown" for result in results):
         raise results[0].error or unknown("its answer does not fit")
@@ -129,8 +129,8 @@ def taken_back(
         if answer.status >= 300:
             results[place] = PartResult("failed", answer.status, error=failure_of(answer, operations[place].write))
         else:
-            told = unknown("F&O answered it as done, in a change set that failed", answer)
-            results[place] = PartResult("unknown", answer.status, error=told)
+            doubt = unknown("F&O answered it as done, in a change set that failed", answer)
+            results[place] = PartResult("unknown", answer.status, error=doubt)
     named = any(result.outcome == "failed" for result in results)
     if len(operations) == 1 and not named:
         return BatchAnswer([PartResult("failed", failures[0][1].status, error=errors[0])])
@@ -146,13 +146,14 @@ def own_results(parts: Parts, operations: Sequence[BatchOperation], *, stops: bo
     end = len(by_place)
     prefix = end == max(by_place, default=-1) + 1
     stopped = stops and parts.is_whole and prefix and end > 0 and by_place[end - 1].status >= 400
-    left_out = PartResult("unknown", error=unknown("F&O's answer leaves it out"))
     return [
-        result_of(by_place[place], operation.write)
-        if place in by_place
-        else (PartResult("not run") if stopped else left_out)
+        result_of(by_place[place], operation.write) if place in by_place else left_out(was_run=not stopped)
         for place, operation in enumerate(operations)
     ]
+
+
+def left_out(*, was_run: bool) -> PartResult:
+    return PartResult("unknown", error=unknown("F&O's answer leaves it out")) if was_run else PartResult("not run")
 
 
 def in_places(parts: Parts, count: int) -> dict[int, Answer]:
@@ -168,8 +169,9 @@ def in_places(parts: Parts, count: int) -> dict[int, Answer]:
 
 def place_of(content_id: str | None, count: int) -> int | None:
     """Return the place of the operation that was sent with this Content-ID."""
-    numbers = {str(number): number - 1 for number in range(1, count + 1)}
-    return numbers.get((content_id or "").strip())
+    text = (content_id or "").strip()
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(count)) else 0
+    return number - 1 if 1 <= number <= count else None
 
 
 def parts_of(answer: Answer, count: int) -> Parts:

@@ -52,19 +52,19 @@ def done(answer: Answer, write: Write) -> Any:
     if not answer.body.strip():
         if answer.status == 200 and write.kind == "action" and write.is_void:
             return None
-        raise unshown(answer, "nothing")
+        raise unproven(answer, "nothing")
     found = json_of(answer)
     if answer.status not in (200, 201) or not fits(found, answer.status, write):
-        raise unshown(answer, "something else than F&O says then")
+        raise unproven(answer, "JSON of another shape")
     return found
 
 
 def json_of(answer: Answer) -> Any:
     if is_page(answer):
-        raise unshown(answer, "a page")
+        raise unproven(answer, "a page")
     media_type = answer.headers.get("content-type", "json")
     if "json" not in media_type.lower():
-        raise unshown(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
+        raise unproven(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
     try:
         return parsed(answer.body)
     except InvalidAnswer as unread:
@@ -128,7 +128,7 @@ def says_why(answer: Answer, write: Write) -> bool:
     return any(has_infolog(each.message) or (ends and ends.search(each.kind)) for each in found)
 
 
-def unshown(answer: Answer, what: str) -> OutcomeUnknown:
+def unproven(answer: Answer, what: str) -> OutcomeUnknown:
     return unknown(f"its answer, HTTP {answer.status} with {what}, does not show it", answer)
 
 

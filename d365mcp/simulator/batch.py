@@ -62,7 +62,7 @@ def answer(call: Call, store: Store, answer_one: Answer, *, heeds_prefer: bool) 
     for headers, operations in parts:
         found = _change_set(operations, store, answer_one) if _is_multipart(headers) else _alone(operations, answer_one)
         outcomes += found
-        answered += filter(None, [_shown(headers, found)])
+        answered += filter(None, [_rendered(headers, found)])
         if any(outcome.shows_failure for outcome in found) and not keep_going:
             break  # the standard's default; F&O's is UNVERIFIED
     boundary = f"batchresponse_{uuid4()}"
@@ -79,18 +79,18 @@ def _check(operations: list[Operation]) -> None:
     """Refuse a batch that holds too much, or whose operations cannot be told apart: in Microsoft's library's words."""
     if len(operations) > LARGEST_BATCH:
         raise Refusal(f"The number of operations in the batch exceeds the limit of {LARGEST_BATCH}.")
-    seen: set[str] = set()
+    known: set[str] = set()
     for operation in operations:
         if operation.in_change_set and not operation.content_id:
             raise Refusal(
                 "The header with name 'Content-ID' was not present in the header collection of the batch operation."
             )
-        if operation.content_id in seen:
+        if operation.content_id in known:
             raise Refusal(
                 f"The content ID '{operation.content_id}' was found more than once in the same change set or same "
                 "batch request. Content IDs have to be unique."
             )
-        seen |= {operation.content_id} - {""}
+        known |= {operation.content_id} - {""}
 
 
 def _continues_on_error(prefer: str) -> bool:
@@ -124,7 +124,7 @@ def _change_set(operations: list[Operation], store: Store, answer_one: Answer) -
     return outcomes
 
 
-def _shown(headers: Mapping[str, str], outcomes: list[_Outcome]) -> bytes:
+def _rendered(headers: Mapping[str, str], outcomes: list[_Outcome]) -> bytes:
     """The answer to a part of the batch; F&O's to a failed change set is multipart too, seen on a one-box."""
     parts = [_part(outcome) for outcome in outcomes if outcome.reply.arriving.status]
     if not _is_multipart(headers):

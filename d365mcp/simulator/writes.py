@@ -146,8 +146,8 @@ class Writer:
             what = (
                 f"{self._text(call, first.label, first.name)}: {record[first.name]}, {record.get(next(titles, ''), '')}"
             )
-            told = f"Info: Cannot create a record in {where}. {what}.\nThe record already exists."
-            raise write_refused(entity.aot_name, told)
+            message = f"Info: Cannot create a record in {where}. {what}.\nThe record already exists."
+            raise write_refused(entity.aot_name, message)
 
     def _text(self, call: Call, label: str | None, name: str) -> str:
         """A label in the caller's language, or in English."""

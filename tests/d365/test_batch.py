@@ -54,7 +54,7 @@ def multipart(boundary: str, parts: Sequence[str]) -> str:
     return "".join(f"--{boundary}\r\n{part}\r\n" for part in parts) + f"--{boundary}--\r\n"
 
 
-def shown(part: Part) -> str:
+def rendered(part: Part) -> str:
     number, head, body = part
     content_id = f"Content-ID: {number}\r\n" if number else ""
     return (
@@ -65,7 +65,8 @@ def shown(part: Part) -> str:
 def answer(parts: Sequence[Part], *, atomic: bool, **headers: str) -> Answer:
     groups = [parts] if atomic else [[part] for part in parts]
     sets = [
-        f"Content-Type: multipart/mixed; boundary=c\r\n\r\n{multipart('c', [*map(shown, group)])}" for group in groups
+        f"Content-Type: multipart/mixed; boundary=c\r\n\r\n{multipart('c', [*map(rendered, group)])}"
+        for group in groups
     ]
     return Answer(200, {"content-type": "multipart/mixed; boundary=b", **headers}, multipart("b", sets).encode())
 
@@ -147,7 +148,7 @@ def test_an_operation_a_change_set_leaves_out_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "expected"),
     [
         ([refused(1), empty(2), empty(3)], ["failed", "done", "done"]),
         ([created(), refused(2), empty(3)], ["done", "failed", "done"]),
@@ -167,8 +168,8 @@ def test_an_operation_a_change_set_leaves_out_is_unknown() -> None:
         ([refused(1), empty(2)], ["failed", "done", "unknown"]),
     ],
 )
-def test_operations_on_their_own_have_outcomes_of_their_own(parts: list[Part], told: list[str]) -> None:
-    assert outcomes(batch_answer(answer(parts, atomic=False), THREE, atomic=False)) == told
+def test_operations_on_their_own_have_outcomes_of_their_own(parts: list[Part], expected: list[str]) -> None:
+    assert outcomes(batch_answer(answer(parts, atomic=False), THREE, atomic=False)) == expected
 
 
 def test_a_batch_that_says_it_goes_on_has_run_what_it_leaves_out() -> None:

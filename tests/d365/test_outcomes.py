@@ -87,7 +87,7 @@ def expected(kind: str, status: int, body: str) -> str:
     return "unknown"
 
 
-def told(answer: Answer, write: Write) -> tuple[str, D365Error | None]:
+def outcome_of(answer: Answer, write: Write) -> tuple[str, D365Error | None]:
     try:
         if answer.status >= 300:
             raise failure_of(answer, write)
@@ -116,7 +116,7 @@ def rows() -> Iterator[tuple[Kind, int]]:
 def test_every_answer_to_a_write_is_told_by_its_evidence(kind: Kind, status: int) -> None:
     write = Write(kind, KEY)
     bodies = {"nothing"} if status in (204, 205, 304) else set(BODIES)
-    found = {body: told(answer(status, body), write) for body in bodies}
+    found = {body: outcome_of(answer(status, body), write) for body in bodies}
     assert {body: outcome for body, (outcome, _) in found.items()} == {
         body: expected(kind, status, body) for body in bodies
     }
@@ -133,7 +133,7 @@ def test_every_answer_to_a_write_is_told_by_its_evidence(kind: Kind, status: int
 
 @pytest.mark.parametrize(("is_void", "outcome"), [(True, "done"), (False, "unknown")])
 def test_only_an_action_that_returns_nothing_may_answer_nothing(outcome: str, *, is_void: bool) -> None:
-    assert told(answer(200, "nothing"), Write("action", is_void=is_void))[0] == outcome
+    assert outcome_of(answer(200, "nothing"), Write("action", is_void=is_void))[0] == outcome
 
 
 def test_a_throttled_write_has_its_wait_and_may_be_sent_again() -> None:
@@ -161,18 +161,18 @@ def test_what_fo_said_goes_along_with_an_unknown_outcome() -> None:
     ],
 )
 def test_an_unknown_outcome_says_what_came(found: tuple[int, str], words: str) -> None:
-    outcome, error = told(answer(*found), Write("create", KEY))
+    outcome, error = outcome_of(answer(*found), Write("create", KEY))
     assert outcome == "unknown"
     assert words in str(error)
 
 
 def test_json_that_would_fill_the_memory_shows_nothing() -> None:
     deep = Answer(201, {"content-type": JSON}, b"[" * 200 + b"]" * 200)
-    outcome, error = told(deep, Write("service"))
+    outcome, error = outcome_of(deep, Write("service"))
     assert outcome == "unknown"
     assert "nested" in str(error)
 
 
 def test_a_body_of_any_shape_is_read() -> None:
     for body in ("{", "[", "null", '{"error":null}', '{"error":"x"}', '{"error":{"innererror":[]}}', '{"Message":5}'):
-        assert told(Answer(500, {}, body.encode()), Write("action"))[0] == "unknown"
+        assert outcome_of(Answer(500, {}, body.encode()), Write("action"))[0] == "unknown"

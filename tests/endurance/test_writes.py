@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.endurance.writes import Told, contradiction, run, times_done
+from tests.endurance.writes import Claim, contradiction, run, times_done
 
 TRACE = "0123456789abcdef0123456789abcdef"
 
@@ -31,7 +31,7 @@ def test_no_write_is_told_wrongly_while_requests_and_replies_get_lost() -> None:
     ],
 )
 def test_a_contradiction_is_seen(outcome: str, times: int, wrong: str, *, may_repeat: bool) -> None:
-    found = contradiction(Told(TRACE, 0, outcome, may_repeat, ""), times)
+    found = contradiction(Claim(TRACE, 0, outcome, may_repeat, ""), times)
     assert bool(found) == bool(wrong)
     assert wrong in found
 

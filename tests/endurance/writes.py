@@ -68,7 +68,7 @@ SERVICE = {"service_group": "ContosoServices", "service_name": "ContosoPriceServ
 
 
 @dataclass
-class Told:
+class Claim:
     """What a caller was told of one write: its outcome, and whether it may be repeated."""
 
     trace: str
@@ -82,7 +82,7 @@ class Told:
 class Book:
     """What was told, and what F&O's log has of it."""
 
-    told: list[Told] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
     log: dict[int, dict[str, Any]] = field(default_factory=dict)
     calls: int = 0
 
@@ -92,7 +92,7 @@ class Book:
     def findings(self) -> Iterator[str]:
         """Yield each contradiction."""
         done = times_done(self.log.values())
-        for each in self.told:
+        for each in self.claims:
             if wrong := contradiction(each, done[each.trace, each.part]):
                 yield f"{wrong}: {each}"
 
@@ -110,7 +110,7 @@ def times_done(log: Any) -> Counter[tuple[str, int]]:
     return done
 
 
-def contradiction(each: Told, times: int) -> str:
+def contradiction(each: Claim, times: int) -> str:
     if times > 1:
         return f"done {times} times"
     if each.outcome == "done" and times == 0:
@@ -159,7 +159,7 @@ class Writer:
             problem = error or own.get("error") or {}
             outcome = own.get("outcome", "done") if parts else outcome_of(error)
             words = json.dumps(error or own)[:400]
-            self.book.told.append(Told(trace, place, outcome, bool(problem.get("retryable")), words))
+            self.book.claims.append(Claim(trace, place, outcome, bool(problem.get("retryable")), words))
 
     def next(self) -> tuple[str, dict[str, Any]]:
         kinds = (self.create, self.update, self.delete, self.batch, self.action, self.service)
@@ -222,7 +222,7 @@ async def write(simulator: Simulator, url: str, calls: int, seed: int) -> Book:
                 read = book.calls
                 await asyncio.to_thread(book.read, simulator)
                 simulator.control(heed_prefer=read // READ_EVERY % 2)
-                print(f"{book.calls:7} calls, {len(book.told):7} writes", file=sys.stderr, flush=True)
+                print(f"{book.calls:7} calls, {len(book.claims):7} writes", file=sys.stderr, flush=True)
         await working
     await asyncio.sleep(SECONDS + 2)  # what was slow is done by now
     book.read(simulator)
@@ -233,9 +233,11 @@ def report(book: Book, faults: Mapping[str, int], seconds: float) -> list[str]:
     """Print the figures, and return the contradictions."""
     done = times_done(book.log.values())
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for each in book.told:
+    for each in book.claims:
         counts[each.outcome]["done" if done[each.trace, each.part] else "not done"] += 1
-    print(f"{len(book.told)} writes in {book.calls} calls and {seconds:.0f} s; F&O failed {sum(faults.values())} times")
+    print(
+        f"{len(book.claims)} writes in {book.calls} calls and {seconds:.0f} s; F&O failed {sum(faults.values())} times"
+    )
     for outcome, truth in sorted(counts.items()):
         print(f"{sum(truth.values()):8} told as {outcome}: {truth['done']} done, {truth['not done']} not done")
     return list(book.findings())
