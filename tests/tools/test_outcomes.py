@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.d365.test_infolog import INFOLOGS
 from tests.served import Served
 
 GROUP = {"dataAreaId": "usmf", "CustomerGroupId": "91", "Description": "MCP test"}
@@ -233,6 +234,18 @@ def test_an_atomic_batch_names_the_operation_that_failed_and_no_other(writer: Se
     ]
     assert [part["error"]["http_status"] for part in result["parts"] if "error" in part] == [500]
     assert groups(writer) == {"91"}
+
+
+@pytest.mark.parametrize("language", INFOLOGS)
+def test_a_refused_change_set_is_recognised_in_any_language(writer: Served, language: str) -> None:
+    message, entries = INFOLOGS[language]
+    body = odata(message, WRITE_EXCEPTION)
+    writer.simulator.fault("/CustomerGroups", method="POST", after_n=1, status=500, body=body)
+    result = writer.call("batch", operations=[create("a"), create("b"), create("c")])
+    assert [part["outcome"] for part in result["parts"]] == ["not done", "failed", "not done"]
+    error = result["parts"][1]["error"]
+    assert (error["code"], error["retryable"]) == ("bad_request", False)
+    assert error["d365_messages"][1:] == entries
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 504])
