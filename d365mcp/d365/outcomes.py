@@ -74,7 +74,7 @@ def json_of(answer: Answer) -> Any:
 def is_page(answer: Answer) -> bool:
     """Return whether a web page came, which is never F&O's own answer to a write."""
     start = answer.body[:100].removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return "html" in answer.headers.get("content-type", "").lower() or start == b"<"
+    return start == b"<" or (start != b"" and "html" in answer.headers.get("content-type", "").lower())
 
 
 def fits(found: Any, status: int, write: Write) -> bool:

@@ -28,6 +28,7 @@ def service(message: str, kind: str) -> str:
 
 BODIES: dict[str, tuple[str, str]] = {
     "nothing": ("", ""),
+    "nothing of a page": ("text/html", ""),
     "page": ("text/html", "<html>Sign in</html>"),
     "unnamed page": ("", "\n <!DOCTYPE html><p>x"),
     "page with a mark": ("", "\ufeff <html>"),
