@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.decoding import ACCEPTED, bounded
-from d365mcp.d365.outcomes import Write, failure_of, unknown
+from d365mcp.d365.outcomes import Write, failure_of, unknown, within
 from d365mcp.d365.pool import PooledTransport
 from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.errors import (
@@ -302,7 +302,7 @@ def write_may_be_done(request: Request, status: int) -> Iterator[None]:
     except InvalidAnswer as unread:
         if request.safe:
             raise
-        raise unknown(f"the answer cannot be used: {unread.message}", Answer(status)) from None
+        raise unknown(f"its answer cannot be used ({within(unread.message)})", Answer(status)) from None
 
 
 @contextmanager

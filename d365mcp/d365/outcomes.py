@@ -8,12 +8,12 @@
 | anything else: another success, a page of something in between, a redirect, a failure that says not why, nothing | unknown |
 """
 
-import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from d365mcp.d365.gateways import page_meaning
 from d365mcp.d365.infolog import has_infolog, messages_of, thrown
 from d365mcp.d365.responses import Answer, error_of, parsed
 from d365mcp.errors import D365Error, InvalidAnswer, OutcomeUnknown
@@ -60,21 +60,13 @@ def done(answer: Answer, write: Write) -> Any:
 
 
 def json_of(answer: Answer) -> Any:
-    if is_page(answer):
-        raise unproven(answer, "a page")
     media_type = answer.headers.get("content-type", "json")
     if "json" not in media_type.lower():
         raise unproven(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
     try:
         return parsed(answer.body)
     except InvalidAnswer as unread:
-        raise unknown(f"the answer cannot be used: {unread.message}", answer) from None
-
-
-def is_page(answer: Answer) -> bool:
-    """Return whether a web page came, which is never F&O's own answer to a write."""
-    start = answer.body[:100].removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return start == b"<" or (start != b"" and "html" in answer.headers.get("content-type", "").lower())
+        raise unknown(f"its answer cannot be used ({within(unread.message)})", answer) from None
 
 
 def fits(found: Any, status: int, write: Write) -> bool:
@@ -100,11 +92,14 @@ def failure_of(answer: Answer, write: Write) -> D365Error:
         throttled = error_of(answer)
         throttled.hint = AGAIN
         return throttled
-    if is_client_error(answer.status) and (answer.status in NOT_BEGUN or not is_page(answer)):
+    other = page_meaning(answer.status, answer.headers, answer.body)
+    if is_client_error(answer.status) and (answer.status in NOT_BEGUN or other is None):
         return error_of(answer)
     if says_why(answer, write):
         return error_of(answer, meant=400)
-    what = "a web page" if is_page(answer) else "a redirect" if answer.status < 400 else "a failure without a reason"
+    if other:
+        return unknown(within(other[1]), answer)
+    what = "a redirect" if answer.status < 400 else "a failure without a reason"
     return unknown(f"{what} came instead of its answer (HTTP {answer.status})", answer)
 
 
@@ -117,7 +112,7 @@ def says_why(answer: Answer, write: Write) -> bool:
 
     Types have no language. A refused change set was seen with HTTP 500. A batch that is none may be done in part.
     """
-    if write.kind == "batch" or is_page(answer) or not (answer.status >= 500 or answer.status in GIVEN_UP):
+    if write.kind == "batch" or not (answer.status >= 500 or answer.status in GIVEN_UP):
         return False
     found = thrown(answer.body)
     if any(each.kind.endswith(WRITE_EXCEPTION) for each in found):
@@ -130,6 +125,12 @@ def says_why(answer: Answer, write: Write) -> bool:
 
 def unproven(answer: Answer, what: str) -> OutcomeUnknown:
     return unknown(f"its answer, HTTP {answer.status} with {what}, does not show it", answer)
+
+
+def within(sentence: str) -> str:
+    """Return a sentence as part of another."""
+    beginning = sentence[:1].lower() if sentence[1:2] == " " else sentence[:1]
+    return beginning + sentence[1:].removesuffix(".")
 
 
 def unknown(why: str, answer: Answer | None = None) -> OutcomeUnknown:

@@ -33,6 +33,7 @@ BODIES: dict[str, tuple[str, str]] = {
     "unnamed page": ("", "\n <!DOCTYPE html><p>x"),
     "page with a mark": ("", "\ufeff <html>"),
     "xml": ("application/xml", "<m:error/>"),
+    "xml of F&O's": ("application/xml", f'<m:error xmlns:m="http://docs.oasis-open.org/odata/ns/metadata"><m:message>{INFOLOG}</m:message></m:error>'),
     "text": ("text/plain", "OK"),
     "text like a record": ("text/plain", json.dumps(RECORD)),
     "cut": (JSON, json.dumps(RECORD)[:-20]),
@@ -52,6 +53,8 @@ BODIES: dict[str, tuple[str, str]] = {
     "infolog of a timeout": (JSON, odata(INFOLOG, "System.TimeoutException")),
     "unwritten": (JSON, service("The 'ObjectContent`1' type failed to serialize the response body", "System.InvalidOperationException")),
 }  # fmt: skip
+# A gateway's JSON has not what F&O's errors have.
+NOT_FOS = dict.fromkeys((403, 404), {"record", "record without its key", "value", "text like a record"})
 PAGES = {"page", "unnamed page", "page with a mark", "xml"}
 JSONS = {name for name, (media_type, _) in BODIES.items() if media_type == JSON} - {"cut"} | {"refusal with a mark"}
 KINDS: tuple[Kind, ...] = ("create", "update", "delete", "action", "service", "batch", "change set")
@@ -69,19 +72,19 @@ NOT_BEGUN = {400, 401, 405, 407, 411, 413, 414, 415, 429, 431}
 REFUSED = {402, 403, 404, 406, 409, 410, 412, 416, 417, 418, 421, 422, 423, 424, 425, 426, 428, 451}
 # Gateways' and clouds' own among them, and what nobody has ever sent.
 FAILED = {408, 444, 460, 499, *range(500, 512), *range(520, 528), 529, 530, 561, 598, 599}
-# By kind, the bodies that name what F&O refused.
+# The bodies that name what F&O refused, and by kind where there are others.
+ANY_REASON = {"refusal", "refusal with a mark", "infolog", "xml of F&O's"}
 REASONS: dict[str, set[str]] = {
     "batch": set(),
-    "action": {"refusal", "refusal with a mark", "infolog", "action"},
-    "service": {"refusal", "refusal with a mark", "infolog", "action", "service", "crash"},
+    "action": ANY_REASON | {"action"},
+    "service": ANY_REASON | {"action", "service", "crash"},
 }
-ANY_REASON = {"refusal", "refusal with a mark", "infolog"}
 
 
 def expected(kind: str, status: int, body: str) -> str:
     if status < 300:
         return "done" if body in SHOWN[kind].get(status, ()) else "unknown"
-    if status in NOT_BEGUN or (status in REFUSED and body not in PAGES):
+    if status in NOT_BEGUN or (status in REFUSED and body not in PAGES | NOT_FOS.get(status, set())):
         return "refused"
     if status in FAILED and body in REASONS.get(kind, ANY_REASON):
         return "refused"
@@ -153,12 +156,13 @@ def test_what_fo_said_goes_along_with_an_unknown_outcome() -> None:
     ("found", "words"),
     [
         ((302, "nothing"), "a redirect came instead of its answer (HTTP 302)"),
-        ((404, "page"), "a web page came instead of its answer (HTTP 404)"),
+        ((404, "page"), "a sign-in page answered in F&O's place (HTTP 404)"),
         ((504, "nothing"), "a failure without a reason came instead of its answer (HTTP 504)"),
-        ((200, "page"), "its answer, HTTP 200 with a page, does not show it"),
+        ((200, "page"), "its answer, HTTP 200 with text/html instead of JSON, does not show it"),
         ((200, "nothing"), "its answer, HTTP 200 with nothing, does not show it"),
         ((201, "text"), "its answer, HTTP 201 with text/plain instead of JSON, does not show it"),
-        ((200, "cut"), "the answer cannot be used"),
+        ((200, "unnamed page"), "its answer cannot be used (a gateway page answered in F&O's place (HTTP 200))"),
+        ((200, "cut"), "its answer cannot be used (F&O answered with something that is not JSON)"),
     ],
 )
 def test_an_unknown_outcome_says_what_came(found: tuple[int, str], words: str) -> None:
