@@ -159,6 +159,19 @@ def test_a_dropped_connection_is_told_with_what_to_look_for(attempt: Attempt) ->
     assert "before invoking it again" in hints["action"] == hints["service"]
 
 
+@pytest.mark.parametrize(
+    "fault", [*LOST, {"kind": "html", "status": 200}, {"status": 200, "body": "{}"}, {"status": 503}]
+)
+def test_a_document_of_a_controller_of_the_callers_own_is_a_write_too(writer: Served, fault: dict[str, Any]) -> None:
+    """It does whatever it does: it is not run twice, and told as any action."""
+    report = {"controller": "SalesInvoiceController", "table": "CustInvoiceJour", "field": "InvoiceId"}
+    asked = {"document": "custom", "number": "CIV-000708", "company": "usmf", **report}
+    writer.simulator.fault("RunCopilotReport", **fault, after=True, times=3)
+    error = writer.refuse("download_document", **asked)
+    assert (error["code"], error["retryable"]) == ("outcome_unknown", False)
+    assert len([entry for entry in writer.requests() if "RunCopilotReport" in entry["path"]]) == 1
+
+
 # Throttling comes before the work
 
 
