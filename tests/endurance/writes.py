@@ -213,7 +213,10 @@ async def write(simulator: Simulator, url: str, calls: int, seed: int) -> Book:
     limits = httpx.Limits(max_connections=CALLERS)
     async with httpx.AsyncClient(headers=HEADERS, timeout=60, trust_env=False, limits=limits) as http:
         dice = random.Random(seed)  # noqa: S311 - the same order every time
-        writers = [Writer(number, http, url, book, random.Random(dice.random())) for number in range(CALLERS)]  # noqa: S311
+        writers = [
+            Writer(number, http, url, book, random.Random(dice.random()))  # noqa: S311 - the same order every time
+            for number in range(CALLERS)
+        ]
         working = asyncio.gather(*(writer.work(calls) for writer in writers))
         read = 0
         while not working.done():
