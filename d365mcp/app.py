@@ -3,13 +3,13 @@
 import asyncio
 import hmac
 import logging
+import math
 import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused, Reply, dumped
 from d365mcp.server.prepared import Prepared
 from d365mcp.settings import Settings, read_settings
+from d365mcp.singleflight import SingleFlight, shared_property
 from d365mcp.telemetry import exporter
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ OUTSPOKEN_LOGGER = "azure.identity"
 
 # A run of the catalog's build takes no longer; Consumption ends a function after ten minutes.
 BUILD_SECONDS = 600.0
+# While the storage hangs, each look-up of the cursor key holds a thread.
+STORAGE_SECONDS = 120.0
 # Who asks for deep health waits no longer for F&O.
 DEEP_SECONDS = 20.0
 # And no longer for a permit to ask it: that all are taken says enough.
@@ -75,7 +78,7 @@ class Application:
         engine = Late(self.load_engine, self.turn)
         self.endpoint = Endpoint(settings, engine, listener, Prepared(), self.calls, callers)
         self.process_cursor_key = secrets.token_bytes(32)
-        self.looking_up: asyncio.Task[bytes] | None = None
+        self.shared_cursor_key: SingleFlight[bytes] = SingleFlight(STORAGE_SECONDS, keep=math.inf)
 
     def emit(self, event: Event) -> None:
         self.telemetry(event)
@@ -108,7 +111,7 @@ class Application:
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
         return engine
 
-    @cached_property
+    @shared_property
     def client(self) -> "D365Client":
         from d365mcp.d365.auth import TokenSource
         from d365mcp.d365.client import D365Client
@@ -116,19 +119,19 @@ class Application:
 
         return D365Client(D365Http(self.settings, TokenSource(self.settings), self.emit))
 
-    @cached_property
+    @shared_property
     def catalog(self) -> "MetadataCatalog":
         from d365mcp.metadata.catalog import MetadataCatalog
 
         return MetadataCatalog(self.client, self.keeper)
 
-    @cached_property
+    @shared_property
     def keeper(self) -> "SnapshotKeeper":
         from d365mcp.metadata.keeper import SnapshotKeeper
 
         return SnapshotKeeper(self.open_catalog, self.settings.catalog_revalidate)
 
-    @cached_property
+    @shared_property
     def storage(self) -> "Storage":
         """Return the shared storage. Imports Azure's SDK: never on the event loop."""
         from d365mcp.storage import open_storage
@@ -153,7 +156,7 @@ class Application:
             storage = self.storage
         return shared_key(storage, AUDIT_KEY)
 
-    @cached_property
+    @shared_property
     def builder(self) -> "Builder":
         from d365mcp.metadata.building import Builder
 
@@ -165,7 +168,7 @@ class Application:
         builder = await asyncio.to_thread(lambda: self.builder)
         return await builder.run_due(self.settings.catalog_schedule)
 
-    @cached_property
+    @shared_property
     def statistics(self) -> "Statistics":
         from d365mcp.telemetry.log_analytics import LogAnalytics, identity_token
         from d365mcp.telemetry.statistics import Statistics
@@ -191,7 +194,7 @@ class Application:
             telemetry=self.telemetry.backlog(),
         )
 
-    @cached_property
+    @shared_property
     def cursors(self) -> "CursorSeal":
         from d365mcp.tools.cursors import CursorSeal
 
@@ -203,19 +206,12 @@ class Application:
             return self.settings.cursor_keys
         if not self.settings.has_shared_storage:
             return (self.process_cursor_key,)
-        return (await asyncio.shield(self.shared_cursor_key()),)
+        return (await self.shared_cursor_key.get("", self.read_cursor_key),)
 
-    def shared_cursor_key(self) -> "asyncio.Task[bytes]":
-        """Return the one look-up for all who wait: while the storage hangs, each one's own would hold a thread."""
-        task = self.looking_up
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self.looking_up = asyncio.create_task(asyncio.to_thread(self.read_cursor_key))
-        return task
-
-    def read_cursor_key(self) -> bytes:
+    async def read_cursor_key(self) -> bytes:
         from d365mcp.storage import CURSOR_KEY, shared_key
 
-        return shared_key(self.storage, CURSOR_KEY)
+        return await asyncio.to_thread(lambda: shared_key(self.storage, CURSOR_KEY))
 
     def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
         """Return what one tool call may use."""
@@ -328,7 +324,7 @@ class Application:
 
         return well_known(self.settings, path)
 
-    @cached_property
+    @shared_property
     def facade(self) -> "Facade":
         from d365mcp.server.facade import Facade
 

@@ -10,11 +10,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "d365mcp"
 
 # What each room may import of ours, beside itself.
-LOWEST = {"errors", "events", "settings", "storage"}
+LOWEST = {"errors", "events", "settings", "singleflight", "storage"}
 ALLOWED = {
     "errors": set(),
     "events": set(),
     "settings": set(),
+    "singleflight": set(),
     "storage": {"errors", "settings"},
     "health": {"errors", "settings"},
     "d365": LOWEST,

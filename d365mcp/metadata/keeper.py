@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from pathlib import Path
 from d365mcp.errors import StorageError
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.store import CatalogStore, Pointer
+from d365mcp.singleflight import SingleFlight
 
 log = logging.getLogger(__name__)
 
 # The first caller on a new instance waits this long for the snapshot, then is served without.
 FIRST_SECONDS = 8.0
+# A snapshot of some tens of megabytes is downloaded within; the next look-up begins anew.
+CHECK_SECONDS = 180.0
 
 
 class SnapshotKeeper:
@@ -28,18 +32,15 @@ class SnapshotKeeper:
         self.snapshot: Snapshot | None = None
         self.pointer: Pointer | None = None
         self.etag: str | None = None
-        self.checked = 0.0
-        self.checking: asyncio.Task[None] | None = None
+        self.checked = -math.inf
+        self.flights: SingleFlight[None] = SingleFlight(CHECK_SECONDS)
 
     async def current(self) -> Snapshot | None:
         """Return the snapshot, or None where there is none yet. Waits for the very first only."""
-        if self.checking is None or (self.checking.done() and time.monotonic() - self.checked > self.revalidate):
-            first = self.checking is None
-            self.checking = asyncio.create_task(self.check())
-            if first:
-                await asyncio.wait({self.checking}, timeout=FIRST_SECONDS)
-        elif self.snapshot is None and not self.checking.done():
-            await asyncio.wait({self.checking}, timeout=FIRST_SECONDS)
+        if time.monotonic() - self.checked > self.revalidate:
+            checking = self.flights.begin("", self.check)
+            if self.checked == -math.inf:
+                await asyncio.wait({checking}, timeout=FIRST_SECONDS)
         return self.snapshot
 
     async def check(self) -> None:
@@ -48,6 +49,8 @@ class SnapshotKeeper:
             await asyncio.to_thread(self.renew)
         except StorageError as problem:
             log.warning("The catalog could not be looked up: %s", problem.message)
+        except Exception:  # in the background nobody else would see it
+            log.exception("The catalog could not be looked up.")
         finally:
             self.checked = time.monotonic()
 

@@ -8,7 +8,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
+
+from d365mcp.singleflight import SingleFlight
 
 T = TypeVar("T")
 
@@ -16,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # Started at once, the imports would cost the first answer 20 to 40 ms.
 ARM_SECONDS = 0.02
+# No caller waits longer.
+LOAD_SECONDS = 230.0
 
 
 class UnavailableError(Exception):
@@ -35,47 +40,28 @@ class Late(Generic[T]):
         self.load = load
         self.turn = turn or threading.Lock()
         self.value: T | None = None
-        self.loading: asyncio.Future[T] | None = None
+        self.flights: SingleFlight[T] = SingleFlight(LOAD_SECONDS)
 
     async def get(self) -> T:
         """Return it. Raises UnavailableError when it cannot be loaded."""
-        if self.value is not None:
-            return self.value
-        # Shielded: one caller's end must not end the loading the others wait for.
-        return await asyncio.shield(self.start())
+        return self.value if self.value is not None else await self.flights.get("", self.loaded)
 
-    def start(self) -> "asyncio.Future[T]":
+    def start(self) -> None:
         """Begin loading, where nobody has."""
-        loop = asyncio.get_running_loop()
-        if self.loading is None or self.loading.get_loop() is not loop:
-            self.loading = loop.create_future()
-            self.loading.add_done_callback(seen)
-            if self.value is not None:
-                self.loading.set_result(self.value)
-            else:
-                threading.Thread(target=self.work, args=(loop, self.loading), name="late imports", daemon=True).start()
-        return self.loading
+        if self.value is None:
+            self.flights.begin("", self.loaded)
 
-    def work(self, loop: asyncio.AbstractEventLoop, loading: "asyncio.Future[T]") -> None:
+    async def loaded(self) -> T:
         try:
-            with self.turn:
-                value = self.load()
+            self.value = await in_daemon(self.load_in_turn)
         except Exception as problem:  # whatever it is has to reach those who wait
             log.exception("The server's packages could not be loaded.")
-            package = getattr(problem, "name", None) or type(problem).__name__
-            settle(loop, self.failed, loading, UnavailableError(package))
-        else:
-            settle(loop, self.loaded, loading, value)
+            raise UnavailableError(getattr(problem, "name", None) or type(problem).__name__) from problem
+        return self.value
 
-    def loaded(self, loading: "asyncio.Future[T]", value: T) -> None:
-        self.value = value
-        if not loading.done():
-            loading.set_result(value)
-
-    def failed(self, loading: "asyncio.Future[T]", problem: Exception) -> None:
-        self.loading = None
-        if not loading.done():
-            loading.set_exception(problem)
+    def load_in_turn(self) -> T:
+        with self.turn:
+            return self.load()
 
 
 class Arming:
@@ -95,13 +81,16 @@ class Arming:
             part.start()
 
 
-def settle(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: object) -> None:
-    """Call back on the loop, unless it has ended meanwhile."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(callback, *args)
+def in_daemon(work: Callable[[], T]) -> "asyncio.Future[T]":
+    """Do work in a thread of its own, which a process that ends does not wait for, as it would for asyncio's."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # from now on, who waits cannot end it
 
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as problem:
+            done.set_exception(problem)
 
-def seen(loading: "asyncio.Future[Any]") -> None:
-    """Look at a failure, for where nobody waits for it any more."""
-    if not loading.cancelled():
-        loading.exception()
+    threading.Thread(target=run, name="late imports", daemon=True).start()
+    return asyncio.wrap_future(done)

@@ -20,6 +20,7 @@ import jwt
 from d365mcp.server.challenges import InvalidToken
 from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, error
 from d365mcp.settings import LOOPBACK, Settings
+from d365mcp.singleflight import SingleFlight
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class SigningKeys:
         self.fetched_at = -LAST_SECONDS
         self.reached = False  # whether the last fetch brought keys
         self.cooling_until = 0.0
-        self.fetching: asyncio.Task[None] | None = None
+        self.flights: SingleFlight[None] = SingleFlight(4 * FETCH_SECONDS)
 
     async def named(self, name: str) -> jwt.PyJWK | None:
         """Return a key, None where the tenant has none of that name. Raises Refused when no keys can be had."""
@@ -177,20 +178,23 @@ class SigningKeys:
     async def first(self) -> None:
         """Wait for the first fetch."""
         if not self.keys and (fetching := self.begin()):
-            await asyncio.shield(fetching)
+            await asyncio.wait({fetching})
 
     async def fetched(self, name: str) -> None:
         """Wait for a fetch, unless the last one was in vain a moment ago."""
         if fetching := self.begin():
-            # Shielded: one caller's end must not end the fetch the others wait for.
-            await asyncio.shield(fetching)
+            await asyncio.wait({fetching})  # whoever gives up does not end it for the others
             if name not in self.keys:
                 self.cool()
 
+    @property
+    def fetching(self) -> "asyncio.Task[None] | None":
+        return self.flights.under_way("")
+
     def begin(self) -> "asyncio.Task[None] | None":
-        if self.fetching is None and time.monotonic() >= self.cooling_until:
-            self.fetching = asyncio.create_task(self.fetch())
-        return self.fetching
+        if self.fetching is None and time.monotonic() < self.cooling_until:
+            return None
+        return self.flights.begin("", self.fetch)
 
     async def fetch(self) -> None:
         try:
@@ -200,15 +204,13 @@ class SigningKeys:
             self.reached = False
             log.warning("No signing keys came from %s: %s.", self.url, type(problem).__name__)
             self.cool()
-        finally:
-            self.fetching = None
 
     def cool(self) -> None:
         self.cooling_until = time.monotonic() + COOLING_SECONDS
 
     async def ask(self) -> dict[str, jwt.PyJWK]:
         """Ask Entra for the keys. Raises ValueError, and whatever else an answer without any leads to."""
-        async with self.http.stream("GET", self.url) as response:
+        async with asyncio.timeout(2 * FETCH_SECONDS), self.http.stream("GET", self.url) as response:
             body = b""
             async for chunk in response.raise_for_status().aiter_bytes():
                 body += chunk

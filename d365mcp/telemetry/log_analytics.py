@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from d365mcp.errors import TelemetryError
 from d365mcp.settings import LOOPBACK, Settings
+from d365mcp.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     import httpx
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 20.0
+BUILD_SECONDS = 60.0
+TOKEN_SECONDS = 120.0
 MAX_BYTES = 4 * 1024 * 1024
 # Uncompressed: nothing that unfolds.
 HEADERS = {"Prefer": f"wait={WAIT_SECONDS:.0f}", "Accept-Encoding": "identity"}
@@ -31,7 +35,7 @@ class LogAnalytics:
     def __init__(self, settings: Settings, token: TokenFunction) -> None:
         self.settings = settings
         self.token = token
-        self._http: httpx.AsyncClient | None = None
+        self._http: SingleFlight[httpx.AsyncClient] = SingleFlight(BUILD_SECONDS, keep=math.inf)
 
     async def rows(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of a query by column name."""
@@ -71,14 +75,15 @@ class LogAnalytics:
         """Return the one client; it is made in a thread, because reading the certificates takes its time."""
         import httpx
 
-        if self._http is None:
+        async def made() -> httpx.AsyncClient:
             local = urlsplit(self.settings.log_analytics_url).hostname in LOOPBACK
-            self._http = await asyncio.to_thread(httpx.AsyncClient, timeout=WAIT_SECONDS + 5, trust_env=not local)
-        return self._http
+            return await asyncio.to_thread(httpx.AsyncClient, timeout=WAIT_SECONDS + 5, trust_env=not local)
+
+        return await self._http.get("", made)
 
     async def close(self) -> None:
-        if self._http:
-            await self._http.aclose()
+        if client := self._http.kept(""):
+            await client.aclose()
 
 
 async def read(answer: "httpx.Response") -> bytes:
@@ -128,6 +133,7 @@ def innermost(error: Mapping[str, Any]) -> str:
 
 def identity_token(settings: Settings) -> TokenFunction:
     """Return how a token for Log Analytics is had: as this app's managed identity, off the event loop."""
+    flights: SingleFlight[str] = SingleFlight(TOKEN_SECONDS)
     credential: Any = None
 
     def fetch() -> str:
@@ -144,7 +150,10 @@ def identity_token(settings: Settings) -> TokenFunction:
                 hint="Is a managed identity assigned to this app, and AZURE_CLIENT_ID that of a user-assigned one?",
             ) from exc
 
-    async def token() -> str:
+    async def off_the_loop() -> str:
         return await asyncio.to_thread(fetch)
+
+    async def token() -> str:
+        return await flights.get("", off_the_loop)
 
     return token

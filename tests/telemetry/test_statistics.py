@@ -260,3 +260,17 @@ def test_microsofts_language_service_finds_nothing_wrong_with_the_query() -> Non
         "full": statistics_query('quoted "name"\\', now, length, TOOL, series=True),
     }
     assert problems(queries) == {"short": [], "full": []}
+
+
+def test_those_who_ask_first_share_one_client_and_one_sign_in(settings: Settings, workspace: Workspace) -> None:
+    async def many() -> None:
+        token = identity_token(settings)
+        asked = LogAnalytics(settings, token)
+        try:
+            clients = await asyncio.gather(*(asked.client() for _ in range(8)))
+            assert len({id(client) for client in clients}) == 1
+            assert len({await each for each in [asyncio.create_task(token()) for _ in range(8)]}) == 1
+        finally:
+            await asked.close()
+
+    asyncio.run(many())
