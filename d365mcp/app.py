@@ -94,7 +94,7 @@ class Application:
         return calls
 
     def load_engine(self) -> "Engine":
-        """Import the SDK, after the tools, and what signs in."""
+        """Import the SDK, after the tools, and what signs in and connects."""
         from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE
         from d365mcp.server.sdk import build_engine
 
@@ -107,6 +107,8 @@ class Application:
         )
         with suppress(ImportError):  # what is missing is told by the call that needs it
             from azure import identity
+
+            from d365mcp.d365 import transport  # noqa: F401 - it imports aiohttp
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
         return engine

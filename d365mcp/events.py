@@ -156,19 +156,37 @@ class Operation:
     has_written: bool = False  # sent a write that was not refused
     rows: int = 0
     companies: set[str] = field(default_factory=set)
+    began_by: "Operation | None" = field(default=None, repr=False)  # whose request work apart counts for
 
     def asks_d365(self) -> None:
         """Begin an exchange with F&O: the time that several take side by side counts once."""
+        if self.began_by:
+            self.began_by.asks_d365()
         if not self.d365_asking:
             self.d365_since = time.perf_counter()
         self.d365_asking += 1
 
     def has_asked_d365(self) -> None:
         """End an exchange with F&O."""
+        if self.began_by:
+            self.began_by.has_asked_d365()
         self.d365_calls += 1
         self.d365_asking -= 1
         if not self.d365_asking:
             self.d365_ms += (time.perf_counter() - self.d365_since) * 1000
+
+    @contextmanager
+    def apart(self, seconds: float) -> "Iterator[Operation]":
+        """Work on what others may join: for the same identity and the same trace, with a deadline of its own."""
+        deadline = time.monotonic() + seconds
+        own = Operation(self.trace, deadline, self.caller, self.user_assertion, self.on_own_behalf, began_by=self)
+        try:
+            with working_on(own):
+                yield own
+        finally:
+            self.retries += own.retries
+            self.throttles += own.throttles
+            self.activity_id = own.activity_id or self.activity_id
 
     def remaining(self) -> float:
         """Return the seconds left, never below zero."""

@@ -65,3 +65,20 @@ def test_deep_health_is_for_those_who_may_call(simulator: Simulator) -> None:
         assert httpx.get(f"{host.base_url}/health/deep", trust_env=False).status_code == 401
         keyed = httpx.get(f"{host.base_url}/health/deep", headers={"x-functions-key": "k"}, trust_env=False, timeout=30)
         assert keyed.status_code == 200
+
+
+def test_deep_health_fails_while_the_way_to_f_and_o_is_shut_and_recovers() -> None:
+    simulator = Simulator.start()
+    port = simulator.base_url.rpartition(":")[2]
+    try:
+        with serving(simulator, MCP_REQUEST_TIMEOUT="5") as served:
+            assert get(served, "health/deep")[0] == 200
+            simulator.stop()
+            status, body = get(served, "health/deep")
+            assert (status, body["checks"]["d365:session"][0]["status"]) == (503, "fail")
+            assert get(served, "health")[1]["status"] == "pass"
+            assert "No connection to F&O could be made" in body["checks"]["d365:session"][0]["output"]
+            simulator = Simulator.start(None, "--port", port)
+            assert get(served, "health/deep")[0] == 200
+    finally:
+        simulator.stop()

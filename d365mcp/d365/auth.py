@@ -6,26 +6,27 @@ module but as the header's value.
 
 import asyncio
 import hashlib
+import math
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from d365mcp.errors import SignInFailed
 from d365mcp.events import Operation
 from d365mcp.settings import Settings
+from d365mcp.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
-
-T = TypeVar("T")
 
 # https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 REFRESH_EARLY_SECONDS = 300.0
 MAX_USERS = 500
+# The identity endpoint of a new instance is asked again for a while before azure-identity gives up.
+FETCH_SECONDS = 120.0
 EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 
 # What Entra's codes mean here:
@@ -64,15 +65,19 @@ def scope_of(base_url: str) -> str:
     return f"{scheme}://{rest.split('/')[0]}/.default"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Held:
     """One identity's token, and the credential that gets the next."""
 
     credential: "TokenCredential"
-    value: str = field(default="", repr=False)
-    expires_on: float = 0.0
-    fetched_at: float = 0.0
-    fetching: "asyncio.Task[str] | None" = field(default=None, repr=False)
+    value: str = field(repr=False)
+    expires_on: float
+    fetched_at: float
+
+    def serves(self, refused: str, asked_at: float) -> bool:
+        """Return whether the token is not the one F&O refused, and new, or good for five minutes at least."""
+        good = time.time() < self.expires_on - REFRESH_EARLY_SECONDS
+        return self.value != refused and (good or self.fetched_at >= asked_at)
 
 
 class TokenSource:
@@ -81,29 +86,17 @@ class TokenSource:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.scope = scope_of(settings.base_url)
-        self.held: OrderedDict[str, Held] = OrderedDict()
+        self.held: SingleFlight[Held] = SingleFlight(FETCH_SECONDS, keep=math.inf, most=MAX_USERS)
 
-    async def token(self, operation: Operation | None = None, *, fresh: bool = False) -> str:
-        """Return a token that is good for five minutes at least, for whom a request is done. Raises SignInFailed."""
+    async def token(self, operation: Operation | None = None, *, refused: str = "") -> str:
+        """Return a token for whom a request is done, another than the one F&O `refused`. Raises SignInFailed."""
         user_assertion = self.assertion_of(operation)
-        held = await self.holder(user_assertion)
-        if not fresh and held.value and time.time() < held.expires_on - REFRESH_EARLY_SECONDS:
-            return held.value
-        if held.fetching is None:
-            held.fetching = asyncio.create_task(self.fetch(held, user_assertion, fresh=fresh))
-            held.fetching.add_done_callback(seen)
-        # Shielded: one who gives up must not take the token from the others who wait for it.
-        return await asyncio.shield(held.fetching)
+        identity, asked_at = fingerprint(user_assertion), time.time()
 
-    async def holder(self, user_assertion: str | None) -> Held:
-        identity = fingerprint(user_assertion)
-        if identity not in self.held:
-            credential = await asyncio.to_thread(self.refusing, lambda: credential_of(self.settings, user_assertion))
-            self.held.setdefault(identity, Held(credential))
-        self.held.move_to_end(identity)
-        while len(self.held) > MAX_USERS:
-            self.held.popitem(last=False)
-        return self.held[identity]
+        async def fetch() -> Held:
+            return await asyncio.to_thread(self.fetch, self.held.kept(identity), user_assertion, refused)
+
+        return (await self.held.get(identity, fetch, lambda held: held.serves(refused, asked_at))).value
 
     def identity_of(self, operation: Operation | None) -> str:
         """Return whom F&O would take us for, as a name to keep their answers apart by. Raises SignInFailed."""
@@ -118,28 +111,20 @@ class TokenSource:
             raise SignInFailed("D365FO_AUTH is on_behalf_of, but this request carries no caller's token.", hint=hint)
         return operation.user_assertion
 
-    async def fetch(self, held: Held, user_assertion: str | None, *, fresh: bool) -> str:
-        try:
-            if fresh:  # a credential keeps its token too: only a new one asks again
-                held.credential = await asyncio.to_thread(
-                    self.refusing, lambda: credential_of(self.settings, user_assertion)
-                )
-            found = await asyncio.to_thread(self.refusing, lambda: held.credential.get_token(self.scope))
-            if not TOKEN.fullmatch(found.token):
-                raise self.failure("")
-            held.value, held.expires_on, held.fetched_at = found.token, float(found.expires_on), time.time()
-        finally:
-            held.fetching = None
-        return held.value
-
-    def refusing(self, work: Callable[[], T]) -> T:
-        """Do blocking work of azure-identity's; turn what it raises into SignInFailed, without Entra's own text."""
+    def fetch(self, held: Held | None, user_assertion: str | None, refused: str) -> Held:
+        """Get a token, as azure-identity does: blocking. Raises SignInFailed, without Entra's own text."""
         from azure.core.exceptions import AzureError
 
         try:
-            return work()
+            # A credential keeps its token too: only a new one asks again.
+            known = held.credential if held and held.value != refused else None
+            credential = known or credential_of(self.settings, user_assertion)
+            found = credential.get_token(self.scope)
         except (AzureError, ValueError) as problem:
             raise self.failure(str(problem)) from None
+        if not TOKEN.fullmatch(found.token):
+            raise self.failure("")
+        return Held(credential, found.token, float(found.expires_on), time.time())
 
     def failure(self, text: str) -> SignInFailed:
         code = next((code for code in sorted(MENDS, key=len, reverse=True) if code in text), None)
@@ -148,18 +133,12 @@ class TokenSource:
 
     def age(self) -> float | None:
         """Return the seconds since the newest token was fetched, or None where there is none."""
-        fetched = [held.fetched_at for held in self.held.values() if held.value]
+        fetched = [held.fetched_at for held in self.held.results()]
         return time.time() - max(fetched) if fetched else None
 
 
 def fingerprint(user_assertion: str | None) -> str:
     return hashlib.sha256(user_assertion.encode()).hexdigest() if user_assertion else ""
-
-
-def seen(task: "asyncio.Task[str]") -> None:
-    """Look at a failure, for where all who waited gave up nobody else does."""
-    if not task.cancelled():
-        task.exception()
 
 
 def credential_of(settings: Settings, user_assertion: str | None) -> Any:
@@ -168,13 +147,13 @@ def credential_of(settings: Settings, user_assertion: str | None) -> Any:
 
     match settings.d365_auth:
         case "managed_identity":
-            return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
+            return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
         case "client_secret":
             return identity.ClientSecretCredential(
                 settings.tenant_id, settings.client_id, settings.client_secret, **entra(settings)
             )
         case "workload_identity":
-            return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None)
+            return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
         case "azure_cli":
             return identity.AzureCliCredential()
     return on_behalf_of(settings, user_assertion) if user_assertion else on_own_behalf(settings)
@@ -214,10 +193,23 @@ def vouching(settings: Settings) -> Callable[[], str]:
     """
     from azure import identity
 
-    own = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None)
+    own = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
     return lambda: own.get_token(EXCHANGE_SCOPE).token
 
 
 def entra(settings: Settings) -> dict[str, Any]:
     """Return where Entra is. The operator says so: that Microsoft's own list knows the host need not be asked."""
-    return {"authority": settings.authority, "disable_instance_discovery": True}
+    return {"authority": settings.authority, "disable_instance_discovery": True, **unkept()}
+
+
+def unkept() -> dict[str, Any]:
+    """Return how a credential connects: for one request at a time.
+
+    A kept connection would lie half closed for the hour until the next token, one for each user with on-behalf-of.
+    """
+    import requests
+    from azure.core.pipeline.transport import RequestsTransport
+
+    session = requests.Session()
+    session.headers["Connection"] = "close"
+    return {"transport": RequestsTransport(session=session)}

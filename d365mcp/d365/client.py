@@ -5,7 +5,6 @@ Every name that becomes a part of a path is checked to be one; keys and query op
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request
 from d365mcp.d365.links import own_link
 from d365mcp.d365.literals import body_text
+from d365mcp.d365.lookups import Lookups
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
@@ -24,11 +24,11 @@ from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.outcomes import Write, done
 from d365mcp.d365.responses import LONG_BYTES, Answer, count_of, parsed, parsed_object
 from d365mcp.errors import D365Error, InvalidAnswer, InvalidArgument, NotFound
-from d365mcp.events import current_operation
 
 Record = dict[str, Any]
 
 SESSION_SECONDS = 300.0
+MAX_SESSIONS = 1_000
 COMPANY_ID = re.compile(r"[A-Za-z0-9_-]{1,10}")
 # What the answer of each kind may take of the memory.
 MAX_SCHEMA_BYTES = 8 * 1024 * 1024
@@ -82,7 +82,7 @@ class D365Client:
     def __init__(self, http: D365Http) -> None:
         self.http = http
         self.base_url = http.base_url
-        self.sessions: dict[str, tuple[float, asyncio.Task[Session]]] = {}
+        self.sessions: Lookups[Session] = Lookups(http, SESSION_SECONDS, MAX_SESSIONS)
 
     # Records
 
@@ -177,7 +177,7 @@ class D365Client:
 
     def check_sendable(self, number: int, operation: BatchOperation) -> None:
         try:
-            self.http.url(Request(operation.method, f"/data/{operation.path}"))
+            self.http.target(Request(operation.method, f"/data/{operation.path}"))
         except InvalidArgument as error:
             raise InvalidArgument(f"Operation {number}: {error.message}") from None
 
@@ -220,19 +220,7 @@ class D365Client:
 
     async def session(self, *, fresh: bool = False) -> Session:
         """Return who we are and our default company; asked once in five minutes for each identity."""
-        operation = current_operation()
-        identity = self.http.tokens.identity_of(operation)
-        asked_at, task = self.sessions.get(identity, (0.0, None))
-        failed = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
-        if task is None or fresh or failed or time.monotonic() - asked_at > SESSION_SECONDS:
-            task = asyncio.create_task(self.ask_session())
-            self.sessions = {name: held for name, held in self.sessions.items() if self.is_recent(held[0])}
-            self.sessions[identity] = (time.monotonic(), task)
-        return await asyncio.shield(task)
-
-    @staticmethod
-    def is_recent(asked_at: float) -> bool:
-        return time.monotonic() - asked_at < SESSION_SECONDS
+        return await self.sessions.get("session", self.ask_session, fresh=fresh)
 
     async def ask_session(self) -> Session:
         found = await self.call_service(

@@ -1,11 +1,11 @@
 """The body of an answer within bounds: decompressed a little at a time, no larger than was asked for. Performs no I/O.
 
-httpx unfolds whatever a server names, nested as often as it names it, a whole chunk at once: 64 KiB could become 64 MiB,
-and those 64 GiB.
+HTTP libraries unfold whatever a server names, nested as often as it names it, a whole chunk at once: 64 KiB could become
+64 MiB, and those 64 GiB.
 """
 
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from d365mcp.errors import InvalidAnswer
 
@@ -15,54 +15,57 @@ PIECE_BYTES = 64 * 1024
 PROXY = "Does a proxy between here and D365FO_BASE_URL change answers?"
 
 
-async def bounded(
-    chunks: AsyncIterator[bytes], headers: Mapping[str, str], max_bytes: int, mend: str
-) -> AsyncIterator[bytes]:
-    """Yield a body's decompressed pieces from its chunks as they came.
+class Decoder:
+    """Takes a body as it arrives, gives it decompressed. `hint` says what to do about one that is larger than `max_bytes`.
 
-    Raises InvalidAnswer past `max_bytes`, on the wire or decompressed, and for what is compressed in another way.
+    Everything here raises InvalidAnswer: past `max_bytes`, on the wire or decompressed, and for what is compressed in
+    another way than gzip.
     """
-    if int(headers.get("content-length") or 0) > max_bytes:
-        raise too_large(max_bytes, mend)
-    arriving = limited(chunks, max_bytes, mend)
-    match headers.get("content-encoding", "").strip().lower():
-        case "" | "identity":
-            pieces = arriving
-        case "gzip":
-            pieces = limited(inflated(arriving), max_bytes, mend)
-        case _:
-            raise InvalidAnswer("F&O's answer is compressed in another way than gzip.", hint=PROXY)
-    async for piece in pieces:
-        yield piece
 
+    def __init__(self, headers: Mapping[str, str], max_bytes: int, hint: str) -> None:
+        self.max_bytes = max_bytes
+        self.hint = hint
+        self.arrived = 0
+        self.given = 0
+        self.inflater = inflater_for(headers.get("content-encoding", "").strip().lower())
+        if int(headers.get("content-length") or 0) > max_bytes:
+            raise self.too_large()
 
-async def limited(pieces: AsyncIterator[bytes], max_bytes: int, mend: str) -> AsyncIterator[bytes]:
-    seen = 0
-    async for piece in pieces:
-        seen += len(piece)
-        if seen > max_bytes:
-            raise too_large(max_bytes, mend)
-        yield piece
-
-
-async def inflated(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what gzip holds, never more than PIECE_BYTES at once; what follows its end is passed over."""
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    begun = False
-    async for chunk in chunks:
-        begun = True
-        while chunk and not inflater.eof:
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what a chunk holds, never more than PIECE_BYTES of gzip at once; what follows its end is passed over."""
+        self.arrived += len(chunk)
+        if self.arrived > self.max_bytes:
+            raise self.too_large()
+        if self.inflater is None:
+            yield chunk
+            return
+        while chunk and not self.inflater.eof:
             try:
-                piece = inflater.decompress(chunk, PIECE_BYTES)
+                piece = self.inflater.decompress(chunk, PIECE_BYTES)
             except zlib.error:
                 raise InvalidAnswer("F&O's answer is no gzip although it says so.", hint=PROXY) from None
-            chunk = inflater.unconsumed_tail
+            chunk = self.inflater.unconsumed_tail
+            self.given += len(piece)
+            if self.given > self.max_bytes:
+                raise self.too_large()
             if piece:
                 yield piece
-    if begun and not inflater.eof:
-        raise InvalidAnswer("F&O's answer is gzip that breaks off.", hint=PROXY)
+
+    def end(self) -> None:
+        """Look whether all has come."""
+        if self.inflater and self.arrived and not self.inflater.eof:
+            raise InvalidAnswer("F&O's answer is gzip that breaks off.", hint=PROXY)
+
+    def too_large(self) -> InvalidAnswer:
+        mebibytes = self.max_bytes / 1024 / 1024
+        size = f"{mebibytes:.0f} MiB" if mebibytes >= 1 else f"{self.max_bytes // 1024} KiB"
+        return InvalidAnswer(f"F&O's answer is larger than {size}.", hint=self.hint)
 
 
-def too_large(max_bytes: int, mend: str) -> InvalidAnswer:
-    size = f"{max_bytes / 1024 / 1024:.0f} MiB" if max_bytes >= 1024 * 1024 else f"{max_bytes // 1024} KiB"
-    return InvalidAnswer(f"F&O's answer is larger than {size}.", hint=mend)
+def inflater_for(encoding: str) -> "zlib._Decompress | None":
+    """Return what decompresses this encoding, or None where nothing is compressed."""
+    if encoding in ("", "identity"):
+        return None
+    if encoding == "gzip":
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    raise InvalidAnswer("F&O's answer is compressed in another way than gzip.", hint=PROXY)

@@ -4,25 +4,24 @@ Reads are tried up to three times; a write only where F&O cannot have begun with
 """
 
 import asyncio
-import http.cookiejar
 import io
+import itertools
+import math
 import random
 import re
+import string
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
-
-import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
-from d365mcp.d365.decoding import ACCEPTED, bounded
+from d365mcp.d365.decoding import ACCEPTED, Decoder
 from d365mcp.d365.outcomes import Write, failure_of, unknown, within
-from d365mcp.d365.pool import PooledTransport
 from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.errors import (
     D365Error,
@@ -37,12 +36,17 @@ from d365mcp.errors import (
     Unreachable,
 )
 from d365mcp.events import D365Exchange, Listener, Operation, Trace, current_operation
-from d365mcp.settings import LOOPBACK, Settings
+from d365mcp.settings import Settings
+from d365mcp.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    from d365mcp.d365.transport import Connections, Incoming
 
 ATTEMPTS = 3
 # A throttled call is waited for this long in all, and never past the request's deadline.
 PATIENCE_SECONDS = 20.0
-CONNECT_SECONDS = 15.0
+# Importing aiohttp and reading the certificates takes tenths of a second; a slow disk has more time.
+BUILD_SECONDS = 60.0
 # Outside of a request (a timer, a command line) a call may take this long.
 UNBOUND_SECONDS = 180.0
 MAX_BYTES = 32 * 1024 * 1024
@@ -55,10 +59,20 @@ HEADERS = {
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
+# What stands in a URL as it is; all else is encoded, so that it cannot end the line it stands in.
+SENT_AS_IT_IS = string.punctuation
+MAX_TARGET_CHARS = 64 * 1024
+HEADER = re.compile(r"[ -~]*")
 UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: give shorter key values and names."
 KEY_PREDICATE = re.compile(r"\([^)]*\)")
-# Before these, nothing has reached F&O.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class NotSent(Exception):
+    """No connection was made: nothing has reached F&O."""
+
+
+class BrokenOff(Exception):
+    """A connection broke before its answer was there; F&O may be at work."""
 
 
 @dataclass
@@ -97,46 +111,48 @@ class Request:
 
 
 class D365Http:
-    """The way to one environment: one pooled client per process, built when first used."""
+    """The way to one environment: its connections are one set per process, opened when first used."""
 
     def __init__(self, settings: Settings, tokens: TokenSource, emit: Listener) -> None:
         self.settings = settings
         self.base_url = settings.base_url
+        self.prefix = urlsplit(settings.base_url).path.rstrip("/")
         self.tokens = tokens
         self.emit = emit
         self.facts = PoolFacts(settings.connection_pool_size)
-        self.building: asyncio.Task[httpx.AsyncClient] | None = None
-        self.transport: PooledTransport | None = None
+        self.places = asyncio.Semaphore(self.facts.limit)
+        self.connections: SingleFlight[Connections] = SingleFlight(BUILD_SECONDS, keep=math.inf)
 
     async def send(self, request: Request) -> Answer:
         """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
-        began = time.monotonic()
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(worth_retrying if request.safe else not_begun),
-            wait=pause,
-            stop=stop_after_attempt(ATTEMPTS) | stop_before_delay(min(PATIENCE_SECONDS, seconds_left())),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                number = attempt.retry_state.attempt_number
-                if number > 1 and (operation := current_operation()):
-                    operation.retries += 1
-                return await self.attempt(request, number, began)
-        raise AssertionError("unreachable")  # pragma: no cover - tenacity returns or raises
+        worth_it = worth_retrying if request.safe else not_begun
+        end = time.monotonic() + min(PATIENCE_SECONDS, seconds_left())
+        for number in itertools.count(1):
+            try:
+                return await self.attempt(request, number)
+            except D365Error as problem:
+                wait = pause(problem, number)
+                if number == ATTEMPTS or not worth_it(problem) or time.monotonic() + wait >= end:
+                    raise
+            await asyncio.sleep(wait)
+            if operation := current_operation():
+                operation.retries += 1
+        raise AssertionError("unreachable")  # pragma: no cover
 
-    async def attempt(self, request: Request, number: int, began: float) -> Answer:
+    async def attempt(self, request: Request, number: int) -> Answer:
         """Send once; a refused token is replaced once."""
+        meter = Meter(request, number)
         with until_refused(request):
             try:
-                return await self.exchange(request, number, fresh=False)
+                return await self.exchange(meter)
             except Unauthorized:
-                return await self.exchange(request, number, fresh=True)
+                return await self.exchange(Meter(request, number), refused=meter.token)
 
-    async def exchange(self, request: Request, number: int, *, fresh: bool) -> Answer:
-        async with self.opened(request, number, fresh=fresh) as (response, meter):
-            with write_may_be_done(request, response.status_code):
-                answer = await read_answer(response, request, meter)
+    async def exchange(self, meter: "Meter", *, refused: str = "") -> Answer:
+        request = meter.request
+        async with self.opened(meter, refused=refused) as incoming:
+            with write_may_be_done(request, incoming.status):
+                answer = await read_answer(incoming, meter)
             if answer.status >= 300:
                 raise failure_of(answer, request.write) if request.write else error_of(answer)
             return answer
@@ -144,43 +160,39 @@ class D365Http:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
-        async with self.opened(request, 1, fresh=False) as (response, meter):
-            if response.status_code >= 300:
-                raise error_of(await read_answer(response, request, meter))
-            yield metered(response, request, meter)
+        meter = Meter(request, 1)
+        async with self.opened(meter) as incoming:
+            if incoming.status >= 300:
+                raise error_of(await read_answer(incoming, meter))
+            yield metered(incoming, meter)
 
     @asynccontextmanager
-    async def opened(
-        self, request: Request, number: int, *, fresh: bool
-    ) -> AsyncIterator[tuple[httpx.Response, "Meter"]]:
+    async def opened(self, meter: "Meter", *, refused: str = "") -> AsyncIterator["Incoming"]:
         """Open one exchange within what is left of the request's time, and emit what became of it."""
-        url = self.url(request)
-        operation = current_operation()
-        meter = Meter(request, number, (operation.trace if operation else Trace.continued(None)).child())
+        operation, request = meter.operation, meter.request
+        target = self.target(request)
         try:
             async with asyncio.timeout(request.seconds or seconds_left()):
-                token = await self.tokens.token(operation, fresh=fresh)
-                client = await self.client()
-                meter.start()
-                if operation:
-                    operation.asks_d365()
-                    operation.has_written |= not request.safe
+                if not self.connections.is_kept(""):  # what they need is imported while the token comes
+                    self.connections.begin("", self.open_connections)
+                meter.token = await self.tokens.token(operation, refused=refused)
+                connections = await self.connections.get("", self.open_connections)
+                headers = self.headers(request, meter)
                 self.facts.acquired += 1
-                async with client.stream(
-                    request.method,
-                    url,
-                    content=request.body,
-                    headers=self.headers(request, token, meter),
-                    timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-                ) as response:
-                    meter.status = response.status_code
-                    meter.activity_id = activity_id(response.headers)
-                    yield response, meter
+                async with self.places:
+                    self.begin(meter)
+                    incoming = await connections.send(request.method, target, headers, request.body)
+                    try:
+                        meter.status = incoming.status
+                        meter.activity_id = activity_id(incoming.headers)
+                        yield incoming
+                    finally:
+                        incoming.close()
         except TimeoutError:
             meter.error = "timeout"
             raise timed_out(request, meter) from None
-        except httpx.HTTPError as problem:
-            meter.error = type(problem).__name__
+        except (NotSent, BrokenOff) as problem:
+            meter.error = type(problem.__cause__).__name__
             self.facts.errors += 1
             raise unanswered(request, problem) from None
         except D365Error as error:
@@ -189,10 +201,19 @@ class D365Http:
         finally:
             self.tell(meter, operation)
 
+    def begin(self, meter: "Meter") -> None:
+        """Count an exchange as under way: it has a connection's place, and what it takes from now on F&O takes."""
+        self.facts.active += 1
+        meter.start()
+        if meter.operation:
+            meter.operation.asks_d365()
+            meter.operation.has_written |= not meter.request.safe
+
     def tell(self, meter: "Meter", operation: Operation | None) -> None:
         """Emit the exchange, and add it to what the request has cost."""
         if not meter.started:
             return
+        self.facts.active -= 1
         event = meter.event(urlsplit(self.base_url).netloc)
         if operation:
             operation.has_asked_d365()
@@ -200,56 +221,60 @@ class D365Http:
             operation.activity_id = event.activity_id
         self.emit(event)
 
-    def url(self, request: Request) -> httpx.URL:
-        """Return the whole URL. Raises InvalidArgument for one that cannot be sent."""
-        try:
-            return httpx.URL(f"{self.base_url}{request.path}{'?' + request.query if request.query else ''}")
-        except httpx.InvalidURL:
-            raise InvalidArgument(UNSENDABLE) from None
+    def target(self, request: Request) -> str:
+        """Return path and query as they are sent. Raises InvalidArgument for what cannot be."""
+        target = f"{self.prefix}{request.path}{'?' + request.query if request.query else ''}"
+        if len(target) > MAX_TARGET_CHARS:
+            raise InvalidArgument(UNSENDABLE)
+        return quote(target, safe=SENT_AS_IT_IS)
 
-    def headers(self, request: Request, token: str, meter: "Meter") -> dict[str, str]:
+    def headers(self, request: Request, meter: "Meter") -> dict[str, str]:
+        """Return the headers as they are sent. Raises InvalidArgument for what cannot be."""
+        if not all(map(HEADER.fullmatch, request.headers.values())):
+            raise InvalidArgument("An ETag has visible ASCII characters alone: this one fits into no header.")
         content = {"content-type": "application/json"} if request.body is not None else {}
         return {
             **HEADERS,
             **content,
             **request.headers,
-            "authorization": f"Bearer {token}",
+            "authorization": f"Bearer {meter.token}",
             "x-ms-client-request-id": meter.request_id,
             "traceparent": meter.trace.traceparent(),
         }
 
-    async def client(self) -> httpx.AsyncClient:
-        """Return the one client; building it (TLS certificates) takes tens of milliseconds, off the event loop."""
-        if self.building is None:
-            self.building = asyncio.create_task(asyncio.to_thread(self.build))
-        return await asyncio.shield(self.building)
+    async def open_connections(self) -> "Connections":
+        """Return the connections, of which there are none yet. What they need is imported off the event loop."""
+        try:
+            return await asyncio.to_thread(self.load_connections)
+        except (ImportError, OSError, ValueError) as problem:
+            hint = "Check HTTPS_PROXY, SSL_CERT_FILE and SSL_CERT_DIR, and that the deployment has all its packages."
+            raise Unreachable(f"No connection to F&O can be made: {problem}.", hint=hint) from problem
 
-    def build(self) -> httpx.AsyncClient:
-        # No cookies: affinity would pin all callers to one of F&O's web servers.
-        # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
-        jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        local = urlsplit(self.base_url).hostname in LOOPBACK
-        self.transport = PooledTransport(self.facts.limit, trust_env=not local)
-        return httpx.AsyncClient(transport=self.transport, follow_redirects=False, cookies=jar)
+    def load_connections(self) -> "Connections":
+        from d365mcp.d365.transport import Connections
+
+        return Connections(self.base_url)
 
     def pool(self) -> PoolFacts:
         """Return the pool as it stands."""
-        if self.transport is not None:
-            self.facts.active, self.facts.idle = self.transport.active, len(self.transport.idle)
+        if connections := self.connections.kept(""):
+            self.facts.idle = connections.idle()
         return self.facts
 
     async def aclose(self) -> None:
-        if self.building is not None:
-            await (await self.building).aclose()
+        if connections := self.connections.kept(""):
+            await connections.aclose()
 
 
 class Meter:
     """What one exchange is, takes and ends in."""
 
-    def __init__(self, request: Request, attempt: int, trace: Trace) -> None:
+    def __init__(self, request: Request, attempt: int) -> None:
         self.request = request
         self.attempt = attempt
-        self.trace = trace
+        self.operation = current_operation()
+        self.trace = (self.operation.trace if self.operation else Trace.continued(None)).child()
+        self.token = ""
         self.request_id = str(uuid.uuid4())
         self.status: int | None = None
         self.error: str | None = None
@@ -279,19 +304,22 @@ class Meter:
         )
 
 
-async def read_answer(response: httpx.Response, request: Request, meter: Meter) -> Answer:
+async def read_answer(incoming: "Incoming", meter: Meter) -> Answer:
     """Read an answer to its end, if it has one in reason."""
     body = io.BytesIO()
-    async for piece in metered(response, request, meter):
+    async for piece in metered(incoming, meter):
         body.write(piece)
-    return Answer(response.status_code, response.headers, body.getvalue())
+    return Answer(incoming.status, incoming.headers, body.getvalue())
 
 
-async def metered(response: httpx.Response, request: Request, meter: Meter) -> AsyncIterator[bytes]:
+async def metered(incoming: "Incoming", meter: Meter) -> AsyncIterator[bytes]:
     """Yield an answer's decompressed pieces. Raises InvalidAnswer where it leaves its bounds."""
-    async for piece in bounded(response.aiter_raw(), response.headers, request.max_bytes, request.mend):
-        meter.bytes += len(piece)
-        yield piece
+    decoder = Decoder(incoming.headers, meter.request.max_bytes, meter.request.mend)
+    async for chunk in incoming:
+        for piece in decoder.feed(chunk):
+            meter.bytes += len(piece)
+            yield piece
+    decoder.end()
 
 
 @contextmanager
@@ -319,12 +347,12 @@ def until_refused(request: Request) -> Iterator[None]:
         raise
 
 
-def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
+def unanswered(request: Request, problem: NotSent | BrokenOff) -> D365Error:
     """Return the error for an exchange that broke off."""
-    if not request.safe and not isinstance(problem, NOT_SENT):
+    if not request.safe and not isinstance(problem, NotSent):
         return unknown("the connection broke off before an answer came")
-    if isinstance(problem, httpx.ConnectError):
-        hint = "Check D365FO_BASE_URL, name resolution and the network rules between here and the environment."
+    if isinstance(problem, NotSent):
+        hint = "Check D365FO_BASE_URL, name resolution, HTTPS_PROXY and the network rules between here and the environment."
         return Unreachable("No connection to F&O could be made.", hint=hint)
     hint = "Try again; if it stays so, look at the environment's state and the network rules in between."
     return Unreachable("The connection to F&O broke off before an answer came.", hint=hint)
@@ -333,7 +361,12 @@ def unanswered(request: Request, problem: httpx.HTTPError) -> D365Error:
 def timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:
     if meter.started and not request.safe:
         return unknown("no answer came in time")
-    what = "F&O did not answer" if meter.started else "No token for F&O came"
+    if meter.started:
+        return out_of_time("F&O did not answer")
+    return out_of_time("No connection to F&O became free" if meter.token else "No token for F&O came")
+
+
+def out_of_time(what: str) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"{what} within the time this request has.",
         hint="Ask for less at once (fewer rows, a narrower filter). MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
@@ -349,22 +382,20 @@ def seconds_left() -> float:
     return max(0.01, left - max(0.15, left * 0.03))
 
 
-def worth_retrying(problem: BaseException) -> bool:
+def worth_retrying(problem: D365Error) -> bool:
     """Return whether a read may succeed when tried again: throttled, a gateway's failure, a dropped connection."""
     if isinstance(problem, Unavailable):
         return problem.http_status in (502, 503, 504)
     return isinstance(problem, Throttled | Unreachable)
 
 
-def not_begun(problem: BaseException) -> bool:
+def not_begun(problem: D365Error) -> bool:
     """Return whether a write may be tried again: where no connection was made, or F&O turned it away before the work."""
     return isinstance(problem, Unreachable | Throttled)
 
 
-def pause(state: RetryCallState) -> float:
-    """Return how long to wait: what F&O asks for, else a little, growing and jittered."""
-    outcome = state.outcome
-    problem = outcome.exception() if outcome else None
-    if isinstance(problem, D365Error) and problem.retry_after is not None:
+def pause(problem: D365Error, number: int) -> float:
+    """Return how long to wait before the next attempt: what F&O asks for, else a little, growing and jittered."""
+    if problem.retry_after is not None:
         return problem.retry_after
-    return random.uniform(0.5, 1.0) * 0.2 * 3.0 ** (state.attempt_number - 1)  # noqa: S311 - not for secrets
+    return random.uniform(0.5, 1.0) * 0.2 * 3.0 ** (number - 1)  # noqa: S311 - not for secrets

@@ -8,11 +8,12 @@ import asyncio
 import sqlite3
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from d365mcp.d365.client import D365Client
+from d365mcp.d365.lookups import Lookups
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
 from d365mcp.metadata.keeper import SnapshotKeeper
@@ -25,34 +26,11 @@ T = TypeVar("T")
 
 KEPT_SECONDS = 900.0
 MAX_KEPT = 2_000
+# Lists of everything there is, megabytes each: one, but with on-behalf-of one for each user.
+MAX_LISTS = 8
 LABELS_IN_FLIGHT = 8
 # Asked for beyond this, enumerations of a wide entity would cost more calls than they save.
 MAX_ENUMERATIONS = 40
-
-
-class Kept(Generic[T]):
-    """Remembers answers for a while; many who ask for the same at once share one call."""
-
-    def __init__(self, seconds: float = KEPT_SECONDS) -> None:
-        self.seconds = seconds
-        self.held: dict[Any, tuple[float, asyncio.Future[T]]] = {}
-
-    async def get(self, key: Any, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what is kept, or ask; a failure is not kept."""
-        found = self.held.get(key)
-        loop = asyncio.get_running_loop()
-        if found is not None and time.monotonic() - found[0] < self.seconds and found[1].get_loop() is loop:
-            return await asyncio.shield(found[1])
-        while len(self.held) >= MAX_KEPT:
-            self.held.pop(next(iter(self.held)))
-        task = asyncio.ensure_future(ask())
-        task.add_done_callback(lambda done: self.forget_failure(key, done))
-        self.held[key] = (time.monotonic(), task)
-        return await asyncio.shield(task)
-
-    def forget_failure(self, key: Any, done: "asyncio.Future[T]") -> None:
-        if done.cancelled() or done.exception() is not None:
-            self.held.pop(key, None)
 
 
 @dataclass(frozen=True)
@@ -88,12 +66,15 @@ class MetadataCatalog:
 
     client: D365Client
     keeper: SnapshotKeeper
-    entities: Kept[DataEntity] = field(default_factory=Kept)
-    enumerations: Kept[Enumeration] = field(default_factory=Kept)
-    finder_kept: Kept[EntityFinder] = field(default_factory=Kept)
-    enumeration_search: Kept[Search] = field(default_factory=Kept)
-    summaries_kept: Kept[list[EntitySummary]] = field(default_factory=Kept)
-    labels_kept: Kept[str | None] = field(default_factory=Kept)
+
+    def __post_init__(self) -> None:
+        http = self.client.http
+        self.entities: Lookups[DataEntity] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
+        self.enumerations: Lookups[Enumeration] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
+        self.labels_kept: Lookups[str | None] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
+        self.summaries_kept: Lookups[list[EntitySummary]] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
+        self.finder_kept: Lookups[EntityFinder] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
+        self.enumeration_search: Lookups[Search] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
 
     async def entity(self, name: str) -> DataEntity:
         """Return an entity by entity set, public or AOT name, in any case. Raises UnknownName with the close ones."""

@@ -109,6 +109,33 @@ def test_a_refused_token_is_replaced_once(run: Runner, simulator: Simulator) -> 
     assert (sent(simulator, "/msi"), sent(simulator)) == (2, 2)
 
 
+def test_a_token_that_ends_soon_serves_all_who_waited_for_it(run: Runner, simulator: Simulator) -> None:
+    simulator.control(token_seconds=120)
+
+    async def many(client: D365Client) -> None:
+        await asyncio.gather(*(groups(client) for _ in range(20)))
+
+    run(many)
+    assert sent(simulator, "/msi") == 1
+
+
+def test_a_wave_of_refusals_fetches_one_new_token(run: Runner, simulator: Simulator) -> None:
+    """They come one after the other, some after the new token has come: it serves them too."""
+
+    async def wave(client: D365Client) -> None:
+        await groups(client)
+        simulator.control(revoke_tokens=True)
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(number * 0.002)
+            await groups(client)
+
+        await asyncio.gather(*(one(number) for number in range(50)))
+
+    run(wave, MCP_CONNECTION_POOL_SIZE="8")
+    assert sent(simulator, "/msi") == 2
+
+
 def test_a_token_that_stays_refused_names_the_form_to_fill_in(run: Runner, simulator: Simulator) -> None:
     simulator.fault("/data/", status=401, times=5)
     with pytest.raises(Unauthorized) as refused:

@@ -170,6 +170,48 @@ def test_deep_health_asks_f_and_o_as_its_caller(served: Served) -> None:
     assert {entry["client"] for entry in served.simulator.log("/api/services")} == {oid(7)}
 
 
+LOOKUPS = [
+    call("query_entities", entity_name="CustomersV3", top=1),  # who they are, and the entity
+    call("get_entity_schema", entity_name="CustomersV3"),
+    call("get_entity_schema", entity_name="CustomerV3"),  # found in the list of all
+    call("get_enumeration_fields", enumeration_name="NoYes"),
+    call("search_entities", query="customer"),
+    call("search_enumerations", query="yes"),
+    call("get_labels", label_ids=["@SYS1"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LOOKUPS)))
+def test_a_refusal_is_for_the_user_it_was_meant_for(served: Served, number: int) -> None:
+    """The other asks for the same while F&O is about to refuse the first, and after it has; and the first after that."""
+    refused, welcome = oid(200 + number), oid(300 + number)
+    one, two = (token(served.simulator.base_url, oid=user) for user in (refused, welcome))
+    served.simulator.control(client={"id": refused, "allowed": False}, latency_ms=300)
+
+    async def at_once() -> list[httpx.Response]:
+        async with httpx.AsyncClient(headers=HEADERS, timeout=60, trust_env=False) as http:
+
+            async def asked(assertion: str, delay: float) -> httpx.Response:
+                await asyncio.sleep(delay)
+                return await http.post(
+                    served.url, json=LOOKUPS[number], headers={"authorization": f"Bearer {assertion}"}
+                )
+
+            return await asyncio.gather(asked(one, 0), *(asked(two, 0.05 * n) for n in range(1, 4)))
+
+    first, *others = asyncio.run(at_once())
+    for other in others:
+        assert not without_answer(other.json()["result"])
+    assert without_answer(first.json()["result"])
+    served.simulator.control(latency_ms=0)
+    assert without_answer(post(served, one, LOOKUPS[number]))  # nor does what the other's call brought serve them
+
+
+def without_answer(result: dict[str, Any]) -> bool:
+    """Return whether F&O has refused a call, or all labels it asks for."""
+    return bool(result["isError"]) or not result["structuredContent"].get("labels", True)
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_user_is_asked_for_once_however_many_calls_wait(served: Served, times: int) -> None:
     assertion = token(served.simulator.base_url, oid=oid(100 + times))
