@@ -73,11 +73,16 @@ class Held:
     value: str = field(repr=False)
     expires_on: float
     fetched_at: float
+    instead_of: str = field(repr=False)  # the token F&O had refused, where one was to be replaced
 
     def serves(self, refused: str, asked_at: float) -> bool:
-        """Return whether the token is not the one F&O refused, and new, or good for five minutes at least."""
+        """Return whether there is no better token to be had: not the one F&O refused, and good for five minutes at least.
+
+        What has come since then will do, whatever it is: the identity endpoint may give the refused one again.
+        """
         good = time.time() < self.expires_on - REFRESH_EARLY_SECONDS
-        return self.value != refused and (good or self.fetched_at >= asked_at)
+        is_new = self.fetched_at >= asked_at
+        return (good or is_new) if self.value != refused else (is_new and self.instead_of == refused)
 
 
 class TokenSource:
@@ -124,7 +129,7 @@ class TokenSource:
             raise self.failure(str(problem)) from None
         if not TOKEN.fullmatch(found.token):
             raise self.failure("")
-        return Held(credential, found.token, float(found.expires_on), time.time())
+        return Held(credential, found.token, float(found.expires_on), time.time(), refused)
 
     def failure(self, text: str) -> SignInFailed:
         code = next((code for code in sorted(MENDS, key=len, reverse=True) if code in text), None)

@@ -59,8 +59,8 @@ HEADERS = {
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
-# What stands in a URL as it is; all else is encoded, so that it cannot end the line it stands in.
-SENT_AS_IT_IS = string.punctuation
+# What stands in a URL as it is; all else is encoded, so that it ends neither the line it stands in nor, as # would, the URL.
+SENT_AS_IT_IS = string.punctuation.replace("#", "")
 MAX_TARGET_CHARS = 64 * 1024
 HEADER = re.compile(r"[ -~]*")
 UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: give shorter key values and names."

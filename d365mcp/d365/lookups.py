@@ -21,7 +21,7 @@ class Lookups(Generic[T]):
     """Answers by identity and key. A look-up has the time of a whole request, however little its first caller has left."""
 
     # What F&O is asked must not end by itself before the flight does, whose end tells those who joined to go on.
-    LONGER = 1.1
+    LONGER, LONGER_SECONDS = 1.1, 1.0
 
     def __init__(self, http: D365Http, keep: float, most: int) -> None:
         self.http = http
@@ -38,7 +38,7 @@ class Lookups(Generic[T]):
             self.flights.forget(place)
 
         async def asking() -> T:
-            with operation.apart(self.seconds * self.LONGER):
+            with operation.apart(self.seconds * self.LONGER + self.LONGER_SECONDS):
                 return await ask()
 
         try:

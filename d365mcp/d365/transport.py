@@ -66,7 +66,8 @@ class Connections:
             # No cookies: affinity would pin all callers to one of F&O's web servers.
             # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
+            # From the look-up of the name to the end of the handshake, and a proxy's tunnel: `sock_connect` leaves out both ends.
+            timeout=aiohttp.ClientTimeout(connect=CONNECT_SECONDS),
             auto_decompress=False,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -96,7 +97,8 @@ class Incoming:
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
         self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers
+        # aiohttp makes of a byte that is no UTF-8 what no encoder takes, wherever that header goes.
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.raw_headers}
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -88,7 +88,9 @@ class MetadataCatalog:
         snapshot = await self.keeper.current()
         if snapshot is not None and (found := snapshot.entity(public_name)) is not None:
             return found
-        return await self.entities.get(public_name.casefold(), lambda: self.client.public_entity(public_name))
+        # Another look-up than by any name: what is one entity's public name may be another's set.
+        key = ("public", public_name.casefold())
+        return await self.entities.get(key, lambda: self.client.public_entity(public_name))
 
     async def find_entity(self, name: str) -> DataEntity:
         """Try the entity set first (one call), then look among all names."""

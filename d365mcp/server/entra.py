@@ -1,6 +1,5 @@
 """Entra's token endpoint, asked on a client's behalf; what it answers is neither read nor logged. Loads late: httpx."""
 
-import asyncio
 import http.cookiejar
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ import httpx
 
 from d365mcp.server.messages import JSON_HEADERS, Reply, dumped
 from d365mcp.settings import LOOPBACK
+from d365mcp.singleflight import SingleFlight
 
 SECONDS = 20.0
 # Who floods us with made-up codes is not to flood Entra through us: no more requests than these at once, nor a long queue.
@@ -25,6 +25,7 @@ class Entra:
 
     def __init__(self, authority: str) -> None:
         self.address = f"{authority}/oauth2/v2.0/token"
+        self.exchanges: SingleFlight[Reply] = SingleFlight(SECONDS)
         # No cookies: one user's would come along with the next.
         jar = http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         local = urlsplit(authority).hostname in LOOPBACK
@@ -39,15 +40,17 @@ class Entra:
     async def token(self, form: Mapping[str, str]) -> Reply:
         """Return Entra's answer, or 503 where there is none that can be handed on. Never raises."""
         try:
-            async with (
-                asyncio.timeout(SECONDS),
-                self.http.stream("POST", self.address, data=form, headers=ASKED) as answer,
-            ):
-                return await handed_on(answer)
+            # Nobody joins, and nobody cuts it short: httpx loses a connection for good where a request is cancelled in the
+            # very turn in which it gets one.
+            return await self.exchanges.get(object(), lambda: self.exchange(form))
         except (httpx.HTTPError, TimeoutError, ValueError):
             told = "Entra gave no answer that could be handed on: try again later."
             body = dumped({"error": "temporarily_unavailable", "error_description": told})
             return Reply(503, {**JSON_HEADERS, "cache-control": "no-store", "retry-after": "5"}, body)
+
+    async def exchange(self, form: Mapping[str, str]) -> Reply:
+        async with self.http.stream("POST", self.address, data=form, headers=ASKED) as answer:
+            return await handed_on(answer)
 
 
 async def handed_on(answer: httpx.Response) -> Reply:

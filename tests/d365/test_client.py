@@ -136,6 +136,24 @@ def test_a_wave_of_refusals_fetches_one_new_token(run: Runner, simulator: Simula
     assert sent(simulator, "/msi") == 2
 
 
+def test_a_wave_of_refusals_asks_once_where_the_same_token_comes_again(run: Runner, simulator: Simulator) -> None:
+    """The identity endpoint keeps its tokens for a day, whatever F&O says of them.
+
+    https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/managed-identity-best-practice-recommendations#limitation-of-using-managed-identities-for-authorization
+    """
+    kept = {"access_token": simulator.token(), "expires_on": str(int(time.time()) + 3599), "token_type": "Bearer"}
+    simulator.fault("/msi", status=200, body={**kept, "resource": simulator.base_url}, times=0)
+
+    async def wave(client: D365Client) -> None:
+        tokens = client.http.tokens
+        first = await tokens.token()
+        before = sent(simulator, "/msi")
+        assert set(await asyncio.gather(*(tokens.token(refused=first) for _ in range(50)))) == {first}
+        assert sent(simulator, "/msi") - before == 1
+
+    run(wave)
+
+
 def test_a_token_that_stays_refused_names_the_form_to_fill_in(run: Runner, simulator: Simulator) -> None:
     simulator.fault("/data/", status=401, times=5)
     with pytest.raises(Unauthorized) as refused:

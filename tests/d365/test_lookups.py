@@ -12,7 +12,7 @@ from d365mcp.app import Application
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.http import D365Http
-from d365mcp.errors import DeadlineExceeded
+from d365mcp.errors import DeadlineExceeded, NotFound
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.metadata.catalog import MetadataCatalog
 from d365mcp.metadata.keeper import SnapshotKeeper
@@ -79,6 +79,21 @@ def test_who_has_little_time_left_leaves_the_look_up_to_those_who_have_more(
         assert await patient
         assert await within(1.0, lambda: look_up(catalog))  # from what is kept
         assert len(simulator.log("/")) - before == 1
+
+    run(simulator, two, tmp_path)
+
+
+def test_two_kinds_of_names_are_two_look_ups(simulator: Simulator, tmp_path: Any) -> None:
+    """A link's target is known by its public name alone; whoever asks for a set of that name gets no answer of its."""
+
+    async def two(catalog: MetadataCatalog) -> None:
+        simulator.control(latency_ms=100)
+        linked = asyncio.create_task(within(20.0, lambda: catalog.public_entity("CustomersV3")))
+        await asyncio.sleep(0.02)
+        found = await within(20.0, lambda: catalog.entity("CustomersV3"))
+        assert found.entity_set == "CustomersV3"
+        with pytest.raises(NotFound):
+            await linked
 
     run(simulator, two, tmp_path)
 

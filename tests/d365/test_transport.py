@@ -4,7 +4,9 @@ import asyncio
 import base64
 import random
 import re
+import socket
 import ssl
+import string
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import certifi
 import httpx
@@ -21,11 +24,12 @@ import pytest
 import d365mcp
 from d365mcp.d365 import transport
 from d365mcp.d365.auth import TokenSource
+from d365mcp.d365.batch import BatchOperation
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.outcomes import Write
-from d365mcp.errors import DeadlineExceeded, InvalidArgument, OutcomeUnknown, Unreachable
+from d365mcp.errors import D365Error, DeadlineExceeded, InvalidArgument, OutcomeUnknown, Unreachable
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.settings import read_settings
 from tests.certificates import loopback_certificate
@@ -382,7 +386,10 @@ ODD = [
     "('a%2Fb')", "('a%2fb')", "('%27%27')", "('%26%3A%2A%3F%25')", "('%C3%A9')", "('..')", "('%2e%2e')", "('a+b')", "('%2B')",
     "/%2e%2e/x", "/%2E%2E%2Fx", "('a;b')", "('~')", "('%7E')", "('%00')",
 ]  # fmt: skip
-QUERIES = ["$filter=a%20eq%20%27b%26c%27", "$skiptoken=%2B%2F%3D%7b", "a=b+c&&d", "x=%25%32%35", "$select=a,b&$top=1"]
+QUERIES = [
+    "$filter=a%20eq%20%27b%26c%27", "$skiptoken=%2B%2F%3D%7b", "a=b+c&&d", "x=%25%32%35", "$select=a,b&$top=1",
+    f"x={string.punctuation.replace('#', '')}",
+]  # fmt: skip
 
 
 def test_path_and_query_are_sent_letter_by_letter() -> None:
@@ -404,7 +411,8 @@ def test_path_and_query_are_sent_letter_by_letter() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a b", "a\r\nx-injected: 1", "a\x00b", "é", "a\tb HTTP/1.1", "\ud800".encode("utf-8", "replace").decode()]
+    "text",
+    ["a b", "a#b", "a\r\nx-injected: 1", "a\x00b", "é", "a\tb HTTP/1.1", "\ud800".encode("utf-8", "replace").decode()],
 )
 def test_whatever_is_in_a_link_cannot_end_its_line(text: str) -> None:
     async def scenario() -> None:
@@ -415,6 +423,7 @@ def test_whatever_is_in_a_link_cannot_end_its_line(text: str) -> None:
             )
         line, *headers = listener.heard[0].decode("ascii").split("\r\n")
         assert re.fullmatch(r"GET /data/Set\?\$skiptoken=[!-~]+ HTTP/1\.1", line)
+        assert unquote(line.split(" ")[1]) == f"/data/Set?$skiptoken={text}"
         assert not [each for each in headers if each.startswith("x-injected")]
 
     asyncio.run(scenario())
@@ -485,23 +494,65 @@ def test_a_redirect_with_the_whole_state_of_a_sign_in_is_read() -> None:
     asyncio.run(scenario())
 
 
+def test_bytes_in_an_answers_headers_that_are_no_text_do_no_harm() -> None:
+    """An exception from there would be an internal error, and hide what became of a write."""
+
+    async def scenario() -> None:
+        odd = [name + b": a\xff" for name in (b"content-type", b"location", b"ms-dyn-aid", b"retry-after", b"etag")]
+        multipart = b"content-type: multipart/mixed; boundary=\xff"
+        answers = [reply(b"", *odd).replace(b"content-type: application/json\r\n", b"") for _ in range(2)]
+        answers[1] = answers[1].replace(b"200 OK", b"404 Not Found")
+        answers.append(reply(b"", multipart).replace(b"content-type: application/json\r\n", b""))
+        async with listening(*answers) as listener:
+
+            async def send(client: D365Client) -> None:
+                for work in (WRITES["POST"], WRITES["PATCH"]):
+                    with pytest.raises(D365Error):
+                        await work(client)
+                with pytest.raises(OutcomeUnknown):
+                    await client.batch([BatchOperation("DELETE", "CustomerGroups('10')", Write("delete"))], atomic=True)
+
+            await with_client(f"http://127.0.0.1:{listener.port}", send)
+        assert len(listener.heard) == 3
+
+    asyncio.run(scenario())
+
+
 # Whom it connects to.
 
 
-def test_a_server_that_accepts_and_says_no_more_is_given_up_before_anything_is_sent(
-    trusted: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.2)
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+
+@pytest.mark.parametrize("where", ["name", "handshake", "proxy"])
+def test_a_way_on_which_nothing_comes_back_is_given_up_before_anything_is_sent(
+    trusted: None, no_proxies: None, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """While the name is looked up, while the server should greet, while a proxy should open its tunnel."""
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("d365mcp.d365.http.ATTEMPTS", 1)
+    real = socket.getaddrinfo
+
+    def slow(host: Any, *given: Any, **named: Any) -> Any:
+        if host == HOST:
+            time.sleep(3)
+        return real(host, *given, **named)
 
     async def scenario() -> None:
         async with answered_by(silent) as port:
-            began = time.monotonic()
-            with pytest.raises(Unreachable, match="No connection to F&O could be made"):
-                await with_client(f"https://127.0.0.1:{port}", WRITES["DELETE"])
-            assert time.monotonic() - began < 10
+            if where == "name":
+                monkeypatch.setattr(socket, "getaddrinfo", slow)
+            if where == "proxy":
+                monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+
+            async def write(client: D365Client) -> None:
+                began = time.monotonic()
+                with pytest.raises(Unreachable, match="No connection to F&O could be made"):
+                    await WRITES["DELETE"](client)
+                assert time.monotonic() - began < 2.5
+
+            await with_client(f"https://127.0.0.1:{port}" if where == "handshake" else f"https://{HOST}", write)
 
     asyncio.run(scenario())
 

@@ -326,6 +326,29 @@ def test_a_flood_of_made_up_codes_reaches_entra_a_few_at_a_time(monkeypatch: pyt
     assert statuses.count(400) == len(server.asked) == CONNECTIONS
 
 
+def test_who_leaves_at_any_turn_of_the_loop_takes_no_connection_along() -> None:
+    """httpx alone loses one for good, cold and warm, in a turn or two of the first forty."""
+
+    async def leave(server: stand_in.Entra, *, warm: bool) -> str:
+        entra = Entra(f"{server.base_url}/{TENANT}")
+        for turns in range(41):
+            if warm:
+                await entra.token(REFRESH)
+            asking = asyncio.create_task(entra.token(REFRESH))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        pool = entra.http._transport._pool  # type: ignore[attr-defined]
+        await entra.http.aclose()
+        return repr(pool)
+
+    with stand_in.Entra() as server:
+        for warm in (True, False):
+            assert "0 active, 0 queued" in (found := asyncio.run(leave(server, warm=warm))), found
+
+
 def test_one_users_cookies_do_not_come_along_with_the_next() -> None:
     async def twice(server: stand_in.Entra) -> None:
         entra = Entra(f"{server.base_url}/{TENANT}")
