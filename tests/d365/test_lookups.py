@@ -67,15 +67,14 @@ def test_who_has_little_time_left_leaves_the_look_up_to_those_who_have_more(
     async def two(catalog: MetadataCatalog) -> None:
         await catalog.client.services()  # the token is there
         before = len(simulator.log("/"))
-        simulator.control(latency_ms=900)
+        simulator.control(latency_ms=1200)
         look_up = LOOKUPS[name]
         hurried = asyncio.create_task(within(0.5, lambda: look_up(catalog)))
         await asyncio.sleep(0.05)
         patient = asyncio.create_task(within(20.0, lambda: look_up(catalog)))
-        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await hurried
-        assert time.monotonic() - began < 0.8
+        assert not patient.done()
         assert await patient
         assert await within(1.0, lambda: look_up(catalog))  # from what is kept
         assert len(simulator.log("/")) - before == 1
