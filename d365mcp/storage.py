@@ -9,6 +9,8 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
+import stat
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -101,13 +103,14 @@ class FolderStorage(Storage):
     def upload(self, container: str, name: str, source: Path) -> None:
         path = self.path(container, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.replace(path, lambda target: target.write_bytes(source.read_bytes()))
+        self.replace(path, lambda target: shutil.copyfile(source, target))
 
     def download(self, container: str, name: str, target: Path) -> bool:
-        blob = self.get(container, name)
-        if blob is not None:
-            target.write_bytes(blob.data)
-        return blob is not None
+        try:
+            shutil.copyfile(self.path(container, name), target)
+        except FileNotFoundError:
+            return False
+        return True
 
     def names(self, container: str, prefix: str) -> list[str]:
         base = self.root / container
@@ -225,10 +228,29 @@ def refused() -> Iterator[None]:
     try:
         yield
     except HttpResponseError as problem:
-        mend = "The app's identity needs the role Storage Blob Data Owner." if problem.status_code == 403 else None
-        raise StorageError(f"The storage refused (HTTP {problem.status_code}).", hint=mend) from None
+        hint = "The app's identity needs the role Storage Blob Data Owner." if problem.status_code == 403 else None
+        raise StorageError(f"The storage refused (HTTP {problem.status_code}).", hint=hint) from None
     except AzureError as problem:
         raise StorageError(f"The storage cannot be reached ({type(problem).__name__}).") from None
+
+
+def private_folder(*names: str) -> Path:
+    """Return a folder below the temporary directory that is this user's alone, made where it is not there yet.
+
+    Raises StorageError where another user made one of that name: what they put there would be taken for ours.
+    """
+    folder = Path(tempfile.gettempdir())
+    for name in (f"d365mcp-{os.geteuid()}", *names):
+        folder /= name
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            hint = "Remove it, or set TMPDIR to a folder that is this user's alone."
+            raise StorageError(f"{folder} is not this user's own folder, and is not used.", hint=hint)
+        if stat.S_IMODE(found.st_mode) != 0o700:
+            folder.chmod(0o700)
+    return folder
 
 
 def etag_of(data: bytes) -> str:
@@ -236,9 +258,9 @@ def etag_of(data: bytes) -> str:
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage the settings name, else a folder under the temporary directory. Imports Azure's SDK: slow."""
+    """Return the storage the settings name, else a private folder. Imports Azure's SDK: slow."""
     if not settings.has_shared_storage:
-        return FolderStorage(Path(tempfile.gettempdir()) / "d365mcp")
+        return FolderStorage(private_folder("storage"))
     from azure.storage.blob import BlobServiceClient
 
     # The SDK's own pauses between attempts begin at 15 seconds, each with a thread that does nothing else.

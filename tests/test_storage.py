@@ -3,6 +3,8 @@
 import asyncio
 import os
 import re
+import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,16 @@ import pytest
 from d365mcp.app import Application
 from d365mcp.errors import StorageError
 from d365mcp.settings import Settings
-from d365mcp.storage import CURSOR_KEY, Blob, ChangedError, FolderStorage, Storage, open_storage, shared_key
+from d365mcp.storage import (
+    CURSOR_KEY,
+    Blob,
+    ChangedError,
+    FolderStorage,
+    Storage,
+    open_storage,
+    private_folder,
+    shared_key,
+)
 from tests.azurite import ACCOUNT, KEY, Azurite
 
 
@@ -138,6 +149,51 @@ def test_a_storage_that_cannot_be_used_says_why_without_its_key() -> None:
     with pytest.raises(StorageError) as unreachable:
         storage.get("c", "x")
     assert KEY not in str(unreachable.value.describe())
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary directory, which all users of a machine may write to."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_local_folder_is_this_users_alone_whoever_made_it_open(temporary: Path) -> None:
+    for _ in range(2):
+        folder = private_folder("catalog", "contoso-1")
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (folder, *list(folder.parents)[:2])] == [0o700] * 3
+        folder.chmod(0o777)
+        folder.parent.chmod(0o755)
+    assert folder.parents[2] == temporary
+    assert str(os.geteuid()) in folder.parents[1].name
+
+
+@pytest.mark.parametrize("place", ["link", "file"])
+def test_what_another_may_have_put_in_a_folders_place_is_not_used(temporary: Path, place: str) -> None:
+    elsewhere = temporary / "elsewhere"
+    elsewhere.mkdir()
+    ours = temporary / f"d365mcp-{os.geteuid()}"
+    if place == "link":
+        ours.symlink_to(elsewhere)
+    else:
+        ours.write_text("")
+    with pytest.raises(StorageError, match="not this user's own folder") as refused:
+        open_storage(Settings())
+    assert "TMPDIR" in str(refused.value.hint)
+    assert not list(elsewhere.iterdir())
+
+
+def test_another_users_folder_is_not_used(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (temporary / "d365mcp-12345").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(StorageError, match="not this user's own folder"):
+        private_folder("catalog")
+
+
+def test_blobs_without_a_storage_are_in_a_private_folder(temporary: Path) -> None:
+    open_storage(Settings()).put("state", "secret", b"x")
+    [root] = temporary.iterdir()
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
 
 class Hanging(FolderStorage):
