@@ -217,3 +217,19 @@ def test_an_instance_has_a_name_of_its_own() -> None:
     assert settings(CONTAINER_APP_NAME="d365mcp", HOSTNAME="d365mcp--1-abc").instance == "d365mcp--1-abc"
     assert settings(HOSTNAME="d365mcp-5f7-xyz").instance == "d365mcp-5f7-xyz"
     assert settings().instance == "local"
+
+
+@pytest.mark.parametrize("schedule", ["02:30", "2:30", "00:00", "23:59"])
+def test_a_schedule_is_an_hour_and_a_minute(schedule: str) -> None:
+    read = settings(MCP_CATALOG_SCHEDULE=schedule)
+    assert read.problems == ()
+    assert read.catalog_schedule == schedule.rjust(5, "0")
+
+
+@pytest.mark.parametrize(
+    "schedule", ["24:00", "02:60", "2", "0230", "02:30:00", "2:3", "nightly", "0 30 2 * * *", "-1:00", "٠٢:٣٠", "02.30", ":"]
+)  # fmt: skip
+def test_any_other_schedule_is_a_problem(schedule: str) -> None:
+    [problem] = settings(MCP_CATALOG_SCHEDULE=schedule).problems
+    assert problem == "MCP_CATALOG_SCHEDULE must be a time of day in UTC, HH:MM, such as 02:30."
+    assert settings(MCP_CATALOG_SCHEDULE=schedule).catalog_schedule == "02:30"

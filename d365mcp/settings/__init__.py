@@ -31,6 +31,7 @@ from d365mcp.settings.parsing import (
     some_of,
     tenant_ids,
     text,
+    time_of_day,
     web_address,
     whole,
 )
@@ -185,7 +186,7 @@ class Settings:
         secret=True,
     )
     catalog_schedule: str = setting(
-        "MCP_CATALOG_SCHEDULE", text, "02:30", "When the catalog is rebuilt each night, `HH:MM` in UTC."
+        "MCP_CATALOG_SCHEDULE", time_of_day, "02:30", "When the catalog is rebuilt each night, `HH:MM` in UTC."
     )
     catalog_revalidate: float = setting(
         "MCP_CATALOG_REVALIDATE_SECONDS", number(1, 86_400), 300.0, "How often an instance looks for a newer catalog."

@@ -10,6 +10,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MCP_PATH = "/mcp"
 REFERENCE = "@microsoft.keyvault("
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -122,6 +123,14 @@ def tenant_ids(value: str) -> tuple[str, ...]:
 
 def is_guid(value: str) -> bool:
     return GUID.fullmatch(value) is not None
+
+
+def time_of_day(value: str) -> str:
+    """Read an hour and a minute, `HH:MM`."""
+    found = TIME_OF_DAY.fullmatch(value)
+    if not found:
+        raise ValueError("must be a time of day in UTC, HH:MM, such as 02:30")
+    return f"{int(found[1]):02}:{found[2]}"
 
 
 def certificate(value: str) -> bytes:
