@@ -8,7 +8,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 
 from d365mcp.d365.models import EntitySummary
@@ -25,12 +25,12 @@ DROP TABLE IF EXISTS documents;
 DROP TABLE IF EXISTS words;
 CREATE VIRTUAL TABLE search_names USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 0');
 CREATE VIRTUAL TABLE search_fields USING fts5(words, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 0');
-CREATE TABLE documents (id INTEGER PRIMARY KEY, size INTEGER, shown TEXT, names TEXT, label TEXT, fields TEXT);
+CREATE TABLE documents (id INTEGER PRIMARY KEY, size INTEGER, shown TEXT, names TEXT, labels TEXT, fields TEXT);
 CREATE TABLE words (word TEXT PRIMARY KEY, documents INTEGER) WITHOUT ROWID;
 """
 NAMES = "SELECT rowid FROM search_names WHERE words MATCH :words AND rowid BETWEEN :first AND :last"
 FIELDS = "SELECT rowid FROM search_fields WHERE words MATCH :words AND rowid BETWEEN :first AND :last"
-READ = "SELECT id, names, label, fields FROM documents WHERE id IN (SELECT value FROM json_each(:numbers))"
+READ = "SELECT id, names, labels, fields FROM documents WHERE id IN (SELECT value FROM json_each(:numbers))"
 KINDS = ("entity", "enumeration", "action")
 # Documents of a kind stand together, so that a range of ids is a kind.
 OF_ONE_KIND = 1 << 20
@@ -42,13 +42,17 @@ WEAKLY = 0.35
 
 @dataclass(frozen=True)
 class Document:
-    """Something to find: an entity, enumeration or action. `shown` comes back with a hit."""
+    """Something to find: an entity, enumeration or action. `shown` comes back with a hit.
+
+    `label` is in the first language, `translations` are in the others.
+    """
 
     kind: str
     names: tuple[str, ...]
     label: str = ""
     fields: tuple[str, ...] = ()
     shown: str = ""
+    translations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,27 +79,35 @@ def write_index(connection: sqlite3.Connection, documents: Iterable[Document]) -
     """Write the tables that search looks at, anew."""
     connection.executescript(TABLES)
     counts: dict[str, int] = {}
+    words_of = cache(split)  # the same names and labels stand in many entities
     for number, document in enumerate(documents):
-        words = write_document(connection, KINDS.index(document.kind) * OF_ONE_KIND + number, document)
+        words = write_document(connection, KINDS.index(document.kind) * OF_ONE_KIND + number, document, words_of)
         for word in words:
             counts[word] = counts.get(word, 0) + 1
     connection.executemany("INSERT INTO words VALUES (?, ?)", counts.items())
     connection.commit()
 
 
-def write_document(connection: sqlite3.Connection, number: int, document: Document) -> set[str]:
+def write_document(
+    connection: sqlite3.Connection, number: int, document: Document, words_of: Callable[[str], list[str]]
+) -> set[str]:
     """Write one document. Returns its words."""
-    names = [split(name) for name in document.names]
-    label = split(document.label)
-    fields = " ".join(" ".join(split(field)) for field in document.fields)
-    named = " ".join(word for name in [*names, label] for word in name)
+    names = [words_of(name) for name in document.names]
+    labels = [words_of(label) for label in (document.label, *document.translations)]
+    fields = " ".join(word for field in document.fields for word in words_of(field))
+    named = " ".join(word for words in [*names, *labels] for word in words)
     connection.execute("INSERT INTO search_names (rowid, words) VALUES (?, ?)", (number, named))
     if fields:
         connection.execute("INSERT INTO search_fields (rowid, words) VALUES (?, ?)", (number, fields))
-    size = min(map(len, names), default=0) + len(label or (names or [[]])[0])
-    row = (number, size, document.shown, "|".join(f" {' '.join(name)} " for name in names), " ".join(label), fields)
+    size = min(map(len, names), default=0) + len(labels[0] or (names or [[]])[0])
+    row = (number, size, document.shown, parted(names), parted(labels), fields)
     connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
-    return {word for name in names for word in name}.union(label, fields.split())
+    return {*named.split(), *fields.split()}
+
+
+def parted(texts: Iterable[Sequence[str]]) -> str:
+    """Return texts as they are judged: padded, so that a word stands between blanks, and parted by bars."""
+    return "|".join(f" {' '.join(words)} " for words in texts if words)
 
 
 class Search:
@@ -114,8 +126,8 @@ class Search:
         terms = self.terms(question_words(question)[:MOST_TERMS])
         asked = Question([term for term in terms if term.ways])
         judged = (
-            Found(self.known[number][0], *asked.judge(names, label, fields))
-            for number, names, label, fields in self.read(self.reached(asked, kind, keep))
+            Found(self.known[number][0], *asked.judge(names, labels, fields))
+            for number, names, labels, fields in self.read(self.reached(asked, kind, keep))
         )
         return sorted((each for each in judged if each.score > 0), key=lambda each: -each.score)
 

@@ -137,3 +137,18 @@ def test_other_scripts_are_searched(finder: EntityFinder) -> None:
 def test_no_question_is_both_tuned_on_and_held_out() -> None:
     questions = [question for asked in json.loads(QUESTIONS.read_text()).values() for question in asked]
     assert len(questions) == len(set(questions))
+
+
+def test_a_label_in_another_language_counts_as_one_in_the_first() -> None:
+    documents = [
+        Document("entity", ("CustomersV3",), "Customers", shown="Customers", translations=("Debitoren", "Clients")),
+        Document("entity", ("CustomerGroups",), "Customer groups", shown="Groups", translations=("Debitorengruppen",)),
+        Document("entity", ("DebitorenV3",), "Debitoren", shown="Alone"),
+    ]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        write_index(connection, documents)
+        search = Search(connection)
+        assert [found.shown for found in search.find("Clients", "entity")][0] == "Customers"
+        both = {found.shown: found for found in search.find("Debitoren", "entity")}
+        assert both["Customers"].why == "label has debitoren"
+        assert both["Customers"].score > 0.9
