@@ -22,7 +22,7 @@ from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused, Reply, dumped
 from d365mcp.server.prepared import Prepared
-from d365mcp.settings import Settings, read_settings
+from d365mcp.settings import Settings, margin, read_settings
 from d365mcp.singleflight import SingleFlight, shared_property
 from d365mcp.telemetry import exporter
 
@@ -160,13 +160,20 @@ class Application:
 
     @shared_property
     def builder(self) -> "Builder":
+        from d365mcp.metadata.apart import GRACE_SECONDS
         from d365mcp.metadata.building import Builder
 
-        seconds = min(self.settings.host.function_timeout or BUILD_SECONDS, BUILD_SECONDS) * 0.8
-        return Builder(self.open_catalog(), self.client, self.settings.languages, self.emit, seconds)
+        limit = min(self.settings.host.function_timeout or BUILD_SECONDS, BUILD_SECONDS)
+        limit -= margin(limit) + GRACE_SECONDS
+        asking = limit * 0.75
+        return Builder(
+            self.open_catalog(), self.client, self.settings.languages, self.emit, asking, spare=limit - asking
+        )
 
     async def build_due(self) -> str:
         """Build the catalog if a build is due, asked for or unfinished: what the timer calls."""
+        if self.settings.problems:
+            return "idle"
         builder = await asyncio.to_thread(lambda: self.builder)
         return await builder.run_due(self.settings.catalog_schedule)
 

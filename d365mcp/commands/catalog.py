@@ -39,8 +39,11 @@ def build_and_show() -> None:
     outcome = asyncio.run(build_now())
     if outcome == "busy":
         raise click.ClickException("Another build is under way: see `catalog status`.")
+    progress = application.builder.store.progress()
+    if outcome == "waiting":
+        left_out = (progress.left_out if progress else None) or "entities or enumerations"
+        raise click.ClickException(f"F&O is busy or away; not read yet: {left_out}. Run this again later: it goes on.")
     if outcome != "built":
-        progress = application.builder.store.progress()
         raise click.ClickException((progress.error if progress else None) or f"The build is {outcome}.")
     show_status(as_json=False)
 
@@ -118,12 +121,14 @@ def show_status(*, as_json: bool) -> None:
         pointer = found[0]
         say(
             f"snapshot     {pointer.entities} entities, application {pointer.application_version or 'unknown'}, "
-            f"{pointer.bytes / 1e6:.1f} MB, built {moment(pointer.built_at)}"
+            f"{pointer.bytes / 1e6:.1f} MB, as of {date(pointer.built_at)}"
         )
     if progress is not None:
-        told = f": {progress.error}" if progress.error else ""
-        click.echo(f"last build   {progress.state}{told}, {moment(progress.updated_at)}")
+        error = f": {progress.error}" if progress.error else ""
+        say(f"last build   {progress.state}{error}, {date(progress.updated_at)}")
+        if progress.left_out:
+            say(f"left out     {progress.left_out}; the next build asks for them again")
 
 
-def moment(seconds: float) -> str:
+def date(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

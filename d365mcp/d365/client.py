@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
+from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_body
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request
 from d365mcp.d365.links import own_link
@@ -286,7 +287,9 @@ class D365Client:
         """Return a label's text, None where the language has none. Raises NotFound for an unknown id."""
         place = f"Labels(Id={key_text(label_id)},Language={key_text(language)})"
         value = (await self.metadata(place, max_bytes=MAX_LABEL_BYTES)).get("Value")
-        return str(value)[:MAX_LABEL_CHARS] if value else None
+        if not isinstance(value, str | None):
+            raise InvalidAnswer("F&O answered with a label that is no text.", hint=NOT_METADATA)
+        return value[:MAX_LABEL_CHARS] if value else None
 
     async def metadata(self, resource: str, query: str = "", max_bytes: int = MAX_SCHEMA_BYTES) -> dict[str, Any]:
         request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, mend=NOT_METADATA)
@@ -311,6 +314,11 @@ class D365Client:
         """Open a metadata resource whose answer is too large to hold: some 50 MB for PublicEntities."""
         request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, seconds=seconds)
         return self.http.stream(request)
+
+    def another(self) -> "D365Client":
+        """Return a client of the same environment for another event loop: connections and waiting belong to one."""
+        settings = self.http.settings
+        return D365Client(D365Http(settings, TokenSource(settings), self.http.emit))
 
     async def aclose(self) -> None:
         await self.http.aclose()

@@ -1,6 +1,6 @@
 """F&O's metadata service → a snapshot, stage by stage. What a stage has done is kept, so that a later run goes on.
 
-Answers are parsed as they stream: PublicEntities alone has some 50 MB.
+Names and fields have to be had; an entity, an enumeration or a label that fails is left out and counted.
 """
 
 import asyncio
@@ -8,31 +8,32 @@ import hashlib
 import json
 import sqlite3
 import time
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
 
-import ijson
-
-from d365mcp.d365.client import NOT_METADATA, D365Client, of_known_shape
-from d365mcp.d365.metadata_service import enumeration_of, named, summary_of
+from d365mcp.d365.client import NOT_METADATA, D365Client, key_text, of_known_shape
+from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.metadata_service import name as name_of
+from d365mcp.d365.names import UNWRITABLE
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.d365.responses import MAX_DEPTH, NOT_BRACKETS, peeled, too_deep
-from d365mcp.errors import InvalidAnswer, NotFound
-from d365mcp.metadata.search import Document, write_index
-from d365mcp.metadata.snapshot import packed, read_fact, write_fact
+from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound
+from d365mcp.metadata.asking import ask_each
+from d365mcp.metadata.documents import documents
+from d365mcp.metadata.reporting import Report
+from d365mcp.metadata.search import write_index
+from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
+from d365mcp.metadata.streaming import rows
 
-MAX_BYTES = 400 * 1024 * 1024
-# F&O has some 5,000 entities, the widest of half a megabyte.
-MAX_ROWS = 100_000
 MAX_LABELS = 500_000
 MAX_LABEL_ID = 200
-MAX_ROW_BYTES = 8 * 1024 * 1024
-STREAM_SECONDS = 480.0
-LABELS_IN_FLIGHT = 16
-LABELS_AT_ONCE = 400
+# However little time a run has, the list of entities gets this long: else a build would never come to anything.
+LIST_SECONDS = 5.0
+LONGEST_PAUSE = 20.0
+LABEL_ATTEMPTS = 2
 PROPERTY_MEMBERS = frozenset(
     {"Name", "TypeName", "DataType", "LabelId", "IsKey", "IsMandatory", "AllowEdit", "AllowEditOnCreate"}
 )
@@ -47,86 +48,138 @@ SUMMARY_MEMBERS = (
     "IsReadOnly",
 )
 
-Report = Callable[[str, int, int | None], None]  # stage, done, of how many
+T = TypeVar("T")
 
 
 @dataclass
 class Loader:
-    """Fills a snapshot. `until` is the time (monotonic) at which it has to have stopped."""
+    """Fills a snapshot. `until` is the time (monotonic) at which it stops asking."""
 
     connection: sqlite3.Connection
     client: D365Client
     languages: tuple[str, ...]
     report: Report
     until: float
+    labels: int = 0  # that are there
+    added: int = 0
 
-    async def run(self) -> bool:
-        """Do what is not done yet. Returns False when time ran out, and the rest is for the next run."""
-        stages: list[tuple[str, Callable[[], Awaitable[bool]]]] = [
-            ("entities", self.load_entities),
-            ("schemas", self.load_schemas),
-            ("enumerations", self.load_enumerations),
-            ("labels", self.load_labels),
-            ("index", self.build_index),
-        ]
-        for name, work in stages:
-            if self.is_done(name):
-                continue
-            if time.monotonic() > self.until or not await work():
-                return False
-            write_fact(self.connection, f"done:{name}", "1")
-            self.connection.commit()
-        return True
+    @property
+    def left(self) -> float:
+        return max(0.0, self.until - time.monotonic())
 
     def is_done(self, stage: str) -> bool:
         return read_fact(self.connection, f"done:{stage}") is not None
 
-    async def load_entities(self) -> bool:
-        """Read the light rows of all entities, and what tells this list from another."""
-        self.connection.execute("DELETE FROM entities")
-        query = QueryOptions(select=SUMMARY_MEMBERS).query_string()
-        names = []
-        async for row in self.rows("DataEntities", query):
-            if not name_of(row, "Name"):
-                continue
-            names.append(f"{row.get('Name')}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
-            kept = {name: row.get(name) for name in SUMMARY_MEMBERS}
-            self.connection.execute(
-                "INSERT OR REPLACE INTO entities VALUES (?, ?)", (row.get("Name"), json.dumps(kept))
-            )
-            self.told("entities", len(names))
-        versions = await self.client.versions()
-        write_fact(self.connection, "application_version", versions.known.get("application", ""))
-        write_fact(self.connection, "fingerprint", fingerprint(names, versions.known))
-        write_fact(self.connection, "entities", str(len(names)))
+    def finish(self, stage: str) -> None:
+        write_fact(self.connection, f"done:{stage}", "1")
+        self.connection.commit()
+
+    async def load_list(self) -> None:
+        """Read the list of all entities, and what tells it from another."""
+        if self.is_done("entities"):
+            return
+        try:
+            async with asyncio.timeout(max(LIST_SECONDS, self.left)):
+                await persistently(self.load_entities)
+        except TimeoutError:
+            raise DeadlineExceeded("F&O did not list its entities in time.") from None
+        self.finish("entities")
+
+    async def load_fields(self, older: Iterable[Path]) -> bool:
+        """Read entities and enumerations. Returns False where time ran out, and the rest is for the next run."""
+        try:
+            async with asyncio.timeout(self.left):
+                if not self.is_done("schemas"):
+                    await self.load_schemas()
+                    self.finish("schemas")
+                if not self.is_done("enumerations"):
+                    await self.load_enumerations(older)
+                    self.finish("enumerations")
+        except TimeoutError:
+            return False
         return True
 
-    async def load_schemas(self) -> bool:
-        """Read every public entity with its properties."""
-        self.connection.execute("DELETE FROM schemas")
-        count = 0
-        async for row in self.rows("PublicEntities", ""):
-            with of_known_shape():
-                row["Properties"] = [slim(prop) for prop in row.get("Properties") or ()]
-            key = (name_of(row, "EntitySetName"), name_of(row, "Name"))
-            if not all(key):
+    async def load_entities(self) -> None:
+        self.connection.execute("DELETE FROM entities")
+        names = []
+        async for row in rows(self.client, "DataEntities", QueryOptions(select=SUMMARY_MEMBERS).query_string()):
+            if row is None or not (name := name_of(row, "Name")):
                 continue
-            self.connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", (*key, packed(row)))
-            count += 1
-            self.told("schemas", count)
-            if time.monotonic() > self.until:
-                return False
+            names.append(f"{name}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
+            kept = {member: row.get(member) for member in SUMMARY_MEMBERS}
+            self.connection.execute("INSERT OR REPLACE INTO entities VALUES (?, ?)", (name, json.dumps(kept)))
+            self.report("entities", len(names), None)
+        if not names:
+            raise InvalidAnswer("F&O's metadata names no entity.", hint=NOT_METADATA)
+        versions: dict[str, str] = {}
+        with suppress(D365McpError):  # the catalog does without
+            versions = (await self.client.versions()).known
+        write_fact(self.connection, "application_version", versions.get("application", ""))
+        write_fact(self.connection, "fingerprint", fingerprint(names, versions))
+        write_fact(self.connection, "entities", str(len(names)))
+
+    async def load_schemas(self) -> None:
+        """Read every public entity with its properties; where the one large answer breaks off, the rest one by one."""
+        if self.has_schemas() or not await persistently(self.stream_schemas):
+            await self.load_other_schemas()
+        if not self.has_schemas():
+            raise InvalidAnswer("F&O's metadata has no public entity.", hint=NOT_METADATA)
         self.write_names()
-        write_fact(self.connection, "schemas", str(count))
+
+    def has_schemas(self) -> bool:
+        return self.connection.execute("SELECT 1 FROM schemas LIMIT 1").fetchone() is not None
+
+    async def stream_schemas(self) -> bool:
+        """Return whether the answer came to its end. Raises what ends it before its first entity."""
+        odd = count = 0
+        try:
+            async for row in rows(self.client, "PublicEntities"):
+                odd += not self.keep_schema(row)
+                count += 1
+                self.report("schemas", count, None)
+        except D365McpError:
+            if not self.has_schemas():
+                raise
+            return False
+        self.leave_out("entities", odd)
+        return True
+
+    async def load_other_schemas(self) -> None:
+        """Read the public entities that are not there yet. Raises where F&O is away."""
+        have = {name for (name,) in self.connection.execute("SELECT public_name FROM schemas")}
+        listed = map(summary_of, stored_rows(self.connection, "entities"))
+        wanted = {row.public_name for row in listed if row.data_service_enabled and row.public_name}
+        count = len(have)
+
+        async def load(public_name: str) -> None:
+            nonlocal count
+            with suppress(NotFound):  # listed, and not shown: its configuration key is off
+                if not self.keep_schema(await self.client.metadata(f"PublicEntities({key_text(public_name)})")):
+                    raise InvalidAnswer("F&O's metadata has a shape that is not known here.")
+            count += 1
+            self.report("schemas", count, len(wanted | have))
+
+        asked = await ask_each(sorted(wanted - have), load)
+        if asked.stopped_by:
+            raise asked.stopped_by
+        self.leave_out("entities", asked.failed)
+
+    def keep_schema(self, row: dict[str, Any] | None) -> bool:
+        """Keep an entity. Returns False for what could not be read when it is asked for."""
+        try:
+            with of_known_shape():
+                row = {**row, "Properties": [slim(each) for each in row.get("Properties") or ()]}  # type: ignore
+                entity = entity_of(row)
+        except InvalidAnswer:
+            return False
+        values = (entity.entity_set, entity.public_name, packed(row))
+        self.connection.execute("INSERT OR REPLACE INTO schemas VALUES (?, ?, ?)", values)
         return True
 
     def write_names(self) -> None:
         """Write which entity set each name means: the set itself first, then the public name, then the AOT's."""
         self.connection.execute("DELETE FROM names")
-        aot_names = {
-            row["PublicCollectionName"]: row["Name"]
-            for row in map(json.loads, (found for (found,) in self.connection.execute("SELECT row FROM entities")))
-        }
+        aot_names = {row.entity_set: row.aot_name for row in map(summary_of, stored_rows(self.connection, "entities"))}
         sets = self.connection.execute("SELECT entity_set, public_name FROM schemas").fetchall()
         for place in range(3):
             for entity_set, public_name in sets:
@@ -136,153 +189,134 @@ class Loader:
                     row = (name.casefold(), entity_set, aot_name)
                     self.connection.execute("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", row)
 
-    async def load_enumerations(self) -> bool:
+    async def load_enumerations(self, older: Iterable[Path]) -> None:
+        """Read the enumerations; where they cannot be had, those of an older snapshot do."""
+        try:
+            await persistently(self.stream_enumerations)
+        except D365McpError as problem:
+            for path in older:
+                with attached(self.connection, path):
+                    self.connection.execute("INSERT OR IGNORE INTO enumerations SELECT * FROM older.enumerations")
+            self.leave_out("enumerations", problem.message)
+
+    async def stream_enumerations(self) -> None:
         self.connection.execute("DELETE FROM enumerations")
-        count = 0
-        async for row in self.rows("PublicEnumerations", ""):
-            if not (name := name_of(row, "Name")):
+        odd = count = 0
+        async for row in rows(self.client, "PublicEnumerations"):
+            try:
+                with of_known_shape():
+                    name = enumeration_of(row).name  # type: ignore[arg-type]
+            except InvalidAnswer:
+                odd += 1
                 continue
-            values = (name.casefold(), name, json.dumps(row, ensure_ascii=False))
+            values = (name.casefold(), name, json.dumps(row))
             self.connection.execute("INSERT OR REPLACE INTO enumerations VALUES (?, ?, ?)", values)
             count += 1
-            self.told("enumerations", count)
-        return True
+            self.report("enumerations", count, None)
+        self.leave_out("enumerations", odd)
+
+    def leave_out(self, kind: str, what: int | str) -> None:
+        if what:
+            write_fact(self.connection, f"left_out:{kind}", str(what))
+
+    def left_out(self) -> str | None:
+        """Return what F&O has and the snapshot has not: how many of a kind, or why none."""
+        found: dict[str, Any] = {
+            kind: read_fact(self.connection, f"left_out:{kind}") for kind in ("entities", "enumerations")
+        }
+        found["labels"] = len(self.missing_labels())
+        return "; ".join(f"{kind}: {what}" for kind, what in found.items() if what) or None
+
+    def take_over_labels(self, older: Path) -> None:
+        """Take over the labels of an older snapshot that are still wanted.
+
+        What had no text is asked for again once F&O has another version.
+        """
+        with attached(self.connection, older):
+            wanted = json.dumps([label_id for tier in self.label_ids for label_id in tier])
+            self.connection.execute(
+                """INSERT OR IGNORE INTO labels SELECT id, language, text FROM older.labels
+                WHERE id IN (SELECT value FROM json_each(:wanted)) AND language IN (SELECT value FROM json_each(:languages))
+                AND (text <> '' OR :version = (SELECT value FROM older.facts WHERE name = 'application_version'))""",
+                {
+                    "wanted": wanted,
+                    "languages": json.dumps([language.casefold() for language in self.languages]),
+                    "version": read_fact(self.connection, "application_version"),
+                },
+            )
 
     async def load_labels(self) -> bool:
-        """Read the labels the catalog shows, those not read yet, some at a time. A label that fails is left out."""
-        wanted = [(label_id, language) for language in self.languages for label_id in self.label_ids()]
-        have = set(self.connection.execute("SELECT id, language FROM labels"))
-        missing = [each for each in wanted if (each[0], each[1].casefold()) not in have]
-        done = len(wanted) - len(missing)
-        for start in range(0, len(missing), LABELS_AT_ONCE):
-            if time.monotonic() > self.until:
+        """Read the labels that are not there yet. Returns False where the rest is for the next run."""
+        for _ in range(LABEL_ATTEMPTS):
+            missing = self.missing_labels()
+            self.labels = self.labels_wanted - len(missing)
+            try:
+                async with asyncio.timeout(self.left):
+                    asked = await ask_each(missing, self.load_label)
+            except TimeoutError:
                 return False
-            some = missing[start : start + LABELS_AT_ONCE]
-            gate = asyncio.Semaphore(LABELS_IN_FLIGHT)
-            texts = await asyncio.gather(*(self.label(gate, *each) for each in some))
-            rows = [(name, language.casefold(), text) for (name, language), text in zip(some, texts, strict=True)]
-            self.connection.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", rows)
-            self.connection.commit()
-            done += len(some)
-            self.report("labels", done, len(wanted))
+            if asked.stopped_by:
+                return False
         return True
 
-    async def label(self, gate: asyncio.Semaphore, label_id: str, language: str) -> str:
-        async with gate:
-            try:
-                return await self.client.label(label_id, language) or ""
-            except NotFound:
-                return ""
+    async def load_label(self, wanted: tuple[str, str]) -> None:
+        label_id, language = wanted
+        text = ""
+        with suppress(NotFound):
+            text = await self.client.label(label_id, language) or ""
+        values = (label_id, language.casefold(), UNWRITABLE.sub("", text))
+        self.connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", values)
+        self.labels += 1
+        self.added += 1
+        self.report("labels", self.labels, self.labels_wanted)
 
-    def label_ids(self) -> list[str]:
-        """Return the label ids of entities, properties, enumerations and their members."""
-        found: dict[str, None] = {}
-        for row in self.stored_rows():
-            for holder in (row, *(row.get("Properties") or ()), *(row.get("Members") or ())):
-                label_id = str(holder.get("LabelId") or "")
-                if 0 < len(label_id) <= MAX_LABEL_ID:
-                    found[label_id] = None
-            if len(found) > MAX_LABELS:
-                raise InvalidAnswer("F&O's metadata names labels without end.", hint=NOT_METADATA)
-        return list(found)
+    @property
+    def labels_wanted(self) -> int:
+        return sum(map(len, self.label_ids)) * len(self.languages)
 
-    def stored_rows(self) -> Iterator[dict[str, Any]]:
-        for (row,) in self.connection.execute("SELECT row FROM entities"):
-            yield json.loads(row)
-        for (body,) in self.connection.execute("SELECT body FROM schemas"):
-            yield json.loads(zlib.decompress(body))
-        for (row,) in self.connection.execute("SELECT row FROM enumerations"):
-            yield json.loads(row)
+    def missing_labels(self) -> list[tuple[str, str]]:
+        """Return id and language of the labels that are not there, what is looked for most first."""
+        have = set(self.connection.execute("SELECT id, language FROM labels"))
+        every = ((label_id, language) for tier in self.label_ids for language in self.languages for label_id in tier)
+        return [(label_id, language) for label_id, language in every if (label_id, language.casefold()) not in have]
 
-    async def build_index(self) -> bool:
-        """Write what search looks at: names, labels and fields in the first language."""
+    @cached_property
+    def label_ids(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the label ids of entities and of keys and mandatory properties, and all the others."""
+        first: dict[str, None] = {}
+        others: dict[str, None] = {}
+        for table in ("entities", "schemas", "enumerations"):
+            for row in stored_rows(self.connection, table):
+                (others if table == "enumerations" else first)[label_of(row)] = None
+                for each in row.get("Properties") or row.get("Members") or ():
+                    is_first = each.get("IsKey") or each.get("IsMandatory")
+                    (first if is_first else others)[label_of(each)] = None
+        others = {label_id: None for label_id in others if label_id and label_id not in first}
+        first.pop("", None)
+        return tuple(first)[:MAX_LABELS], tuple(others)[:MAX_LABELS]
+
+    def build_index(self) -> None:
+        """Write what search looks at: names, and labels and fields in all languages."""
         self.report("index", 0, None)
-        write_fact(self.connection, "language", self.languages[0])
-        write_index(self.connection, documents(Labels(self.connection, self.languages[0]), self.connection))
-        return True
-
-    async def rows(self, resource: str, query: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield a metadata resource's rows as they stream. Raises InvalidAnswer for one that is cut or no JSON."""
-        opened = self.client.metadata_stream(resource, query, max_bytes=MAX_BYTES, seconds=STREAM_SECONDS)
-        async with opened as chunks:
-            arriving = Chunks(chunks)
-            try:
-                async for row in ijson.items(arriving, "value.item", use_float=True):
-                    yield arriving.passed(row)
-            except (ijson.JSONError, ijson.IncompleteJSONError, ValueError):  # a number may be too long for Python
-                raise InvalidAnswer(f"F&O's answer to {resource} ended before its end, or is no JSON.") from None
-
-    def told(self, stage: str, done: int) -> None:
-        if done % 100 == 0:
-            self.report(stage, done, None)
+        write_fact(self.connection, "languages", ",".join(self.languages))
+        write_index(self.connection, documents(self.connection, self.languages))
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The labels kept in one language."""
-
-    connection: sqlite3.Connection
-    language: str
-
-    def text(self, label_id: str | None) -> str:
-        query = "SELECT text FROM labels WHERE id = ? AND language = ?"
-        found = self.connection.execute(query, (label_id, self.language.casefold())).fetchone()
-        return str(found[0] or "") if found else ""
+def label_of(row: dict[str, Any]) -> str:
+    """Return a row's label id, or nothing where it is none that could be asked for."""
+    found = str(row.get("LabelId") or "")
+    return found if len(found) <= MAX_LABEL_ID and not UNWRITABLE.search(found) else ""
 
 
-def documents(labels: Labels, connection: sqlite3.Connection) -> Iterator[Document]:
-    """Yield what can be found: entities with their fields, enumerations, and actions with their entity."""
-    for (text,) in connection.execute("SELECT row FROM entities"):
-        row = summary_of(json.loads(text))
-        body = connection.execute("SELECT body FROM schemas WHERE entity_set = ?", (row.entity_set,)).fetchone()
-        schema = json.loads(zlib.decompress(body[0])) if body else {}
-        fields = [
-            text for each in named(schema, "Properties") for text in (each["Name"], labels.text(each.get("LabelId")))
-        ]
-        names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
-        yield Document("entity", names, labels.text(row.label_id), tuple(fields), row.aot_name)
-        for action in named(schema, "Actions"):
-            yield Document("action", (action["Name"], row.entity_set), shown=f"{row.entity_set}.{action['Name']}")
-    for (text,) in connection.execute("SELECT row FROM enumerations"):
-        found = enumeration_of(json.loads(text))
-        members = [text for each in found.members for text in (each.name, labels.text(each.label_id))]
-        yield Document("enumeration", (found.name,), labels.text(found.label_id), tuple(members), found.name)
-
-
-class Chunks:
-    """An async iterator of bytes as the file-like object a streaming parser reads from."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self.chunks = chunks
-        self.since = 0  # bytes since the last row
-        self.rows = 0
-        self.open = 0  # brackets, which in metadata stand in no text
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return the next chunk.
-
-        Raises InvalidAnswer for what the parser would hold whole: a row without end, or levels without end, each of
-        which it remembers with the way there.
-        """
-        if size == 0 or (chunk := await anext(self.chunks, None)) is None:
-            return b""
-        self.since += len(chunk)
-        if self.since > MAX_ROW_BYTES:
-            raise InvalidAnswer("F&O's metadata has a row without end.", hint=NOT_METADATA)
-        left = peeled(chunk.translate(None, NOT_BRACKETS))
-        opening = left.count(b"[") + left.count(b"{")
-        self.open += 2 * opening - len(left)
-        if max(opening, self.open) > MAX_DEPTH:
-            raise too_deep()
-        return chunk
-
-    def passed(self, row: Any) -> dict[str, Any]:
-        """Return a row that was read. Raises InvalidAnswer for what is none, or one too many."""
-        self.since = 0
-        self.rows += 1
-        if not isinstance(row, dict) or self.rows > MAX_ROWS:
-            raise InvalidAnswer("F&O's metadata has rows of another kind, or without end.", hint=NOT_METADATA)
-        return row
+async def persistently(load: Callable[[], Awaitable[T]]) -> T:
+    """Load, and once more where F&O failed in a way that passes."""
+    try:
+        return await load()
+    except D365McpError as problem:
+        if not problem.retryable:
+            raise
+        await asyncio.sleep(min(problem.retry_after or 1.0, LONGEST_PAUSE))
+    return await load()
 
 
 def slim(prop: dict[str, Any]) -> dict[str, Any]:
@@ -293,4 +327,4 @@ def slim(prop: dict[str, Any]) -> dict[str, Any]:
 def fingerprint(names: list[str], versions: dict[str, str]) -> str:
     """Return what changes when F&O is updated or an entity comes or goes."""
     text = "\n".join([*(f"{name}={value}" for name, value in sorted(versions.items())), *sorted(names)])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()

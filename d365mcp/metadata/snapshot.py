@@ -2,12 +2,12 @@
 
 import json
 import sqlite3
+import threading
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from d365mcp.metadata.ranking import EntityFinder
 from d365mcp.metadata.search import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-FORMAT = 5
+FORMAT = 6
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 
@@ -68,7 +68,44 @@ def read_fact(connection: sqlite3.Connection, name: str) -> str | None:
 
 
 def packed(row: Mapping[str, Any]) -> bytes:
-    return zlib.compress(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode(), 1)
+    """Return a row for storing: half a surrogate pair can be escaped, but not encoded."""
+    return zlib.compress(json.dumps(row, separators=(",", ":")).encode(), 1)
+
+
+def unpacked(body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(zlib.decompress(body))
+    return found
+
+
+STORED: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "entities": ("SELECT row FROM entities", json.loads),
+    "schemas": ("SELECT body FROM schemas", unpacked),
+    "enumerations": ("SELECT row FROM enumerations", json.loads),
+}
+
+
+def stored_rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+    """Yield F&O's own rows: of entities, schemas or enumerations."""
+    query, read = STORED[table]
+    for (kept,) in connection.execute(query):
+        yield read(kept)
+
+
+def schema_row(connection: sqlite3.Connection, entity_set: str) -> dict[str, Any] | None:
+    found = connection.execute("SELECT body FROM schemas WHERE entity_set = ?", (entity_set,)).fetchone()
+    return unpacked(found[0]) if found else None
+
+
+@contextmanager
+def attached(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Let an older snapshot be read beside this one, as `older`."""
+    connection.commit()
+    connection.execute("ATTACH ? AS older", (str(path),))
+    try:
+        yield
+    finally:
+        connection.commit()
+        connection.execute("DETACH older")
 
 
 class Snapshot:
@@ -82,22 +119,32 @@ class Snapshot:
         # Closed when the last call that reads it lets go of it: a newer one may have taken over long before.
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
+        self.finding: EntityFinder | None = None
+        self.loading = threading.Lock()
 
     def fact(self, name: str) -> str | None:
         return read_fact(self.connection, name)
 
-    @cached_property
-    def finder(self) -> EntityFinder:
-        return EntityFinder(self.connection, self.summaries())
+    @property
+    def languages(self) -> list[str]:
+        """Return the languages whose labels are kept, the default first."""
+        return (self.fact("languages") or "").split(",")
 
-    @cached_property
+    @property
+    def finder(self) -> EntityFinder:
+        """Return the search over entities. The first takes a third of a second: never on an event loop."""
+        with self.loading:
+            self.finding = self.finding or EntityFinder(self.connection, self.summaries())
+        return self.finding
+
+    @property
     def search(self) -> Search:
-        return Search(self.connection)
+        """Return the search over all there is."""
+        return self.finder.search
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""
-        for (row,) in self.connection.execute("SELECT row FROM entities"):
-            yield summary_of(json.loads(row))
+        yield from map(summary_of, stored_rows(self.connection, "entities"))
 
     def entity(self, name: str) -> DataEntity | None:
         """Return an entity by any of its names, with the enumerations its properties use."""
@@ -105,15 +152,15 @@ class Snapshot:
         if folded not in self.read:
             if len(self.read) >= MAX_READ:
                 self.read.clear()
-            self.read[folded] = self.unpacked(folded)
+            self.read[folded] = self.read_entity(folded)
         return self.read[folded]
 
-    def unpacked(self, folded: str) -> DataEntity | None:
+    def read_entity(self, folded: str) -> DataEntity | None:
         query = "SELECT schemas.body, names.aot_name FROM names JOIN schemas USING (entity_set) WHERE names.folded = ?"
         found = self.connection.execute(query, (folded,)).fetchone()
         if found is None:
             return None
-        entity = entity_of(json.loads(zlib.decompress(found[0])))
+        entity = entity_of(unpacked(found[0]))
         category = self.category(found[1])
         used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
         return replace(
@@ -140,11 +187,6 @@ class Snapshot:
         return [name for (name,) in self.connection.execute("SELECT name FROM enumerations")]
 
     def labels(self, ids: Iterable[str], language: str) -> dict[str, str]:
-        """Return the texts that are kept in a language."""
-        found = {}
-        for label_id in ids:
-            query = "SELECT text FROM labels WHERE id = ? AND language = ?"
-            row = self.connection.execute(query, (label_id, language.casefold())).fetchone()
-            if row and row[0]:
-                found[label_id] = row[0]
-        return found
+        """Return the texts that are kept in a language, an empty one where F&O has none."""
+        query = "SELECT id, text FROM labels WHERE language = ? AND id IN (SELECT value FROM json_each(?))"
+        return dict(self.connection.execute(query, (language.casefold(), json.dumps(list(ids)))))

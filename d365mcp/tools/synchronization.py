@@ -18,6 +18,7 @@ class SyncResult(TypedDict, total=False):
     started_at: str
     updated_at: str
     error: str
+    left_out: str
     catalog: dict[str, object]
     notes: list[str]
 
@@ -36,14 +37,14 @@ async def sync_metadata(context: ToolContext) -> SyncResult:
 async def get_sync_progress(context: ToolContext) -> SyncResult:
     """How the metadata catalog's last rebuild goes or went, on whichever instance."""
     progress, asked_at = await context.catalog.build_progress()
-    result = SyncResult(state="never built") if progress is None else shown(progress)
+    result = SyncResult(state="never built") if progress is None else described(progress)
     if asked_at:
-        result["asked_at"] = moment(asked_at)
+        result["asked_at"] = date(asked_at)
     result["catalog"] = context.catalog.source().describe()
     return result
 
 
-def shown(progress: Progress) -> SyncResult:
+def described(progress: Progress) -> SyncResult:
     result = SyncResult(state=progress.state)
     if progress.stage:
         result["stage"], result["done"] = progress.stage, progress.done
@@ -51,9 +52,11 @@ def shown(progress: Progress) -> SyncResult:
         result["total"] = progress.total
     if progress.error:
         result["error"] = progress.error
-    result["started_at"], result["updated_at"] = moment(progress.started_at), moment(progress.updated_at)
+    if progress.left_out:
+        result["left_out"] = progress.left_out
+    result["started_at"], result["updated_at"] = date(progress.started_at), date(progress.updated_at)
     return result
 
 
-def moment(seconds: float) -> str:
+def date(seconds: float) -> str:
     return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -124,11 +124,18 @@ def telemetry(python: str, quick: bool) -> Panels:
 
 
 def catalog(python: str, quick: bool) -> Panels:
-    """Building the catalog."""
-    entities = 400 if quick else 4052
-    built = measured(python, "catalog", "--entities", entities)
-    told = f"peak {built['peak_mb']:.0f} MB, file {built['file_mb']:.1f} MB"
-    return {f"A catalog of {entities} entities": [Bar("build", built["seconds"], "s", told=told)]}
+    """Building the catalog: until search serves, until all labels are in, and once more."""
+    entities, label_ms = (400, 0) if quick else (5_000, 120)
+    built = measured(python, "catalog", "--entities", entities, "--labels", 5 * entities, "--label-ms", label_ms)
+    told = f"peak {built['peak_mb']:.0f} MB, file {built['file_mb']:.1f} MB, {built['runs']} runs"
+    late = f"event loop late: p99 {built['loop_late_p99_ms']:.0f} ms, at most {built['loop_late_most_ms']:.0f} ms"
+    return {
+        f"A catalog of {entities} entities, {5 * entities} labels at {label_ms} ms": [
+            Bar("searchable", built["searchable_s"], "s", told=late),
+            Bar("complete", built["complete_s"], "s", told=told),
+            Bar("built again", built["again_s"], "s"),
+        ]
+    }
 
 
 def search(python: str, quick: bool) -> Panels:

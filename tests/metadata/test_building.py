@@ -1,69 +1,34 @@
 """The catalog is built once for all, goes on where it stopped, and never shows half of itself."""
 
-import asyncio
 import gc
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from d365mcp.d365.auth import TokenSource
-from d365mcp.d365.client import D365Client
-from d365mcp.d365.http import D365Http
 from d365mcp.errors import StorageError, UnknownName
-from d365mcp.events import CatalogRefreshed, Event
+from d365mcp.events import CatalogRefreshed
 from d365mcp.metadata.building import Builder, is_due
 from d365mcp.metadata.catalog import MetadataCatalog
-from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.snapshot import Snapshot
-from d365mcp.metadata.store import CONTAINER, CatalogStore, Progress
-from d365mcp.settings import read_settings
-from d365mcp.storage import FolderStorage
+from d365mcp.metadata.store import CONTAINER, Progress
+from tests.dev_host import ROOT
+from tests.metadata.conftest import placed
+from tests.metadata.place import Place
 from tests.simulated import Simulator
 
 
-class Place:
-    """One environment's catalog in a folder, and instances that build it and serve from it."""
+def test_a_first_build_serves_all_that_the_metadata_service_does(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = placed(simulator.base_url, simulator.identity_environment(), tmp_path, monkeypatch)
 
-    def __init__(self, simulator: Simulator, folder: Path) -> None:
-        self.simulator = simulator
-        self.folder = folder
-        self.events: list[Event] = []
-
-    def store(self) -> CatalogStore:
-        return CatalogStore(FolderStorage(self.folder / "shared"), self.simulator.base_url)
-
-    def work(self, work: Callable[[Builder, MetadataCatalog], Awaitable[Any]], seconds: float = 60.0) -> Any:
-        async def run() -> Any:
-            settings = read_settings({"D365FO_BASE_URL": self.simulator.base_url})
-            client = D365Client(D365Http(settings, TokenSource(settings), lambda event: None))
-            keeper = SnapshotKeeper(self.store, revalidate=0.0)
-            keeper.folder = self.folder / "local"
-            builder = Builder(self.store(), client, ("en-US",), self.events.append, seconds)
-            try:
-                return await work(builder, MetadataCatalog(client, keeper))
-            finally:
-                await client.aclose()
-
-        return asyncio.run(run())
-
-    def build(self, seconds: float = 60.0) -> str:
-        return str(self.work(lambda builder, _: builder.run_due("02:30"), seconds))
-
-
-@pytest.fixture
-def place(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    for name, value in simulator.identity_environment().items():
-        monkeypatch.setenv(name, value)
-    return Place(simulator, tmp_path)
-
-
-def test_a_first_build_serves_all_that_the_metadata_service_does(place: Place) -> None:
     async def compare(builder: Builder, catalog: MetadataCatalog) -> None:
         live = await catalog.entity("CustomersV3")
         assert catalog.source().kind == "metadata service"
@@ -87,30 +52,87 @@ def test_a_first_build_serves_all_that_the_metadata_service_does(place: Place) -
 def test_an_unchanged_environment_is_not_built_again_unless_asked(place: Place) -> None:
     assert place.build() == "built"
     assert place.build() == "idle"
-    before = place.store().progress()
-    assert before is not None
-    place.store().tell(Progress(**{**vars(before), "started_at": time.time() - 2 * 86_400}))
+    place.set_back(2 * 86_400)
+    before = place.pointer()
     assert place.build() == "unchanged"
-    place.store().ask("june")
-    assert place.build() == "built"
+    assert place.pointer().file == before.file
+    assert place.pointer().built_at > before.built_at  # as good as new, which deep health goes by
+    assert place.rebuild() == "built"
 
 
 @pytest.mark.once
-def test_a_build_that_runs_out_of_time_goes_on_at_the_next_tick(place: Place) -> None:
+def test_what_was_asked_for_is_built_although_the_run_that_began_it_was_ended(place: Place) -> None:
+    """The run that goes on with it must not find that F&O has not changed, and leave it."""
+    assert place.build() == "built"
+    before = place.pointer()
+    assert place.rebuild(seconds=0.0) == "waiting"
+    assert place.build() == "built"
+    assert place.pointer().built_at > before.built_at
+    assert place.build() == "idle"
+
+
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from tests.metadata.place import Place
+print(Place(sys.argv[1], Path(sys.argv[2])).rebuild())
+"""
+
+
+@pytest.mark.once
+def test_what_was_asked_for_is_built_although_the_run_that_began_it_was_killed_at_once(
+    place: Place, small: Simulator
+) -> None:
+    assert place.build() == "built"
+    before = place.pointer()
+    small.reset()
+    small.fault("^/metadata/DataEntities", kind="slow", seconds=30)
+    command = [sys.executable, "-c", KILLED, place.base_url, str(place.folder)]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **small.identity_environment()}) as process:
+        while not small.log("/metadata"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    store = place.store()
+    store.storage.delete(CONTAINER, store.name("building.json"))  # or two minutes later
+    assert place.progress().state == "running"
+    assert place.build() == "built"
+    assert place.pointer().built_at > before.built_at
+
+
+@pytest.mark.once
+def test_a_failed_build_is_tried_again_within_the_hour(place: Place, small: Simulator) -> None:
+    small.fault("/metadata/PublicEntities", status=403)
+    assert place.build() == "failed"
+    assert place.build() == "idle"
+    place.set_back(3_601)
+    assert place.build() == "built"
+    assert len(small.log("/metadata/dataentities")) == 1
+
+
+@pytest.mark.once
+def test_another_choice_of_languages_is_a_change(place: Place) -> None:
+    assert place.build() == "built"
+    place.set_back(2 * 86_400)
+    place.languages = ("en-US", "de")
+    assert place.build() == "built"
+    assert place.snapshot().labels(["@CAT1"], "de") == {"@CAT1": "Debitoren"}
+
+
+@pytest.mark.once
+def test_a_build_that_runs_out_of_time_goes_on_at_the_next_tick(place: Place, small: Simulator) -> None:
     assert place.build(seconds=0.0) == "waiting"
     assert place.store().pointer() is None
-    labels = len(place.simulator.log("/metadata/DataEntities".lower()))
     assert place.build() == "built"
-    assert len(place.simulator.log("/metadata/dataentities")) == labels
-    assert place.store().progress() is not None
+    assert len(small.log("/metadata/dataentities")) == 1
 
 
 @pytest.mark.once
-def test_an_f_and_o_that_fails_leaves_the_old_catalog_and_an_honest_record(place: Place) -> None:
+def test_an_f_and_o_that_fails_leaves_the_old_catalog_and_an_honest_record(place: Place, small: Simulator) -> None:
     assert place.build() == "built"
     before = place.store().pointer()
     place.store().ask("june")
-    place.simulator.fault("/metadata/PublicEntities", kind="cut", times=9)
+    small.fault("/metadata/PublicEntities", kind="cut", times=9)
     assert place.build() == "failed"
     progress = place.store().progress()
     assert progress is not None
@@ -161,7 +183,7 @@ def test_a_snapshot_is_closed_when_nobody_reads_it_any_more(place: Place, tmp_pa
     place.build()
     found = place.store().pointer()
     assert found is not None
-    snapshot = Snapshot(place.store().fetch(found[0], tmp_path / "local"), place.simulator.base_url)
+    snapshot = Snapshot(place.store().fetch(found[0], tmp_path / "local"), place.base_url)
     connection = snapshot.connection
     assert snapshot.finder.find("customers")
     del snapshot

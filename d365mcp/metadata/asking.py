@@ -1,0 +1,67 @@
+"""Asks F&O for many small things, some at once. What fails is counted; where F&O is away, the rest waits."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from d365mcp.errors import (
+    D365McpError,
+    DeadlineExceeded,
+    SignInFailed,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+)
+
+T = TypeVar("T")
+
+IN_FLIGHT = 16
+# Longer than a throttled call is waited for.
+EACH_SECONDS = 30.0
+# So many in a row without an answer, and F&O is away.
+AWAY_AFTER = 32
+AWAY = (Throttled, Unreachable, DeadlineExceeded, SignInFailed, Unauthorized)
+
+
+@dataclass
+class Asked:
+    """How asking went: how many failed, and why the rest was not asked for."""
+
+    failed: int = 0
+    unanswered: int = 0  # in a row
+    stopped_by: D365McpError | None = None
+
+    def note(self, problem: D365McpError) -> None:
+        self.failed += 1
+        is_away = isinstance(problem, AWAY) or (
+            isinstance(problem, Unavailable) and problem.http_status in (502, 503, 504)
+        )
+        self.unanswered = self.unanswered + 1 if is_away else 0
+        if self.unanswered >= AWAY_AFTER:
+            self.stopped_by = problem
+
+
+async def ask_each(items: Iterable[T], ask: Callable[[T], Awaitable[None]]) -> Asked:
+    """Ask for each of the items, in their order."""
+    asked, waiting = Asked(), iter(items)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(ask_in_turn(waiting, ask, asked))
+    return asked
+
+
+async def ask_in_turn(waiting: Iterator[T], ask: Callable[[T], Awaitable[None]], asked: Asked) -> None:
+    for item in waiting:
+        try:
+            async with asyncio.timeout(EACH_SECONDS):
+                await ask(item)
+        except TimeoutError:
+            asked.note(DeadlineExceeded("F&O did not answer in time."))
+        except D365McpError as problem:
+            asked.note(problem)
+        else:
+            asked.unanswered = 0
+        if asked.stopped_by:
+            return
