@@ -90,7 +90,9 @@ def shown_hit(hit: Hit) -> dict[str, Any]:
 async def get_entity_schema(
     context: ToolContext,
     entity_name: EntityName,
-    properties: Annotated[str | None, Field(description="Only properties with these words", max_length=200)] = None,
+    properties: Annotated[
+        str | None, Field(description="Only properties with these words in name or label", max_length=200)
+    ] = None,
     detail: Literal["compact", "full"] = "compact",
     language: Language = None,
 ) -> SchemaResult:
@@ -98,7 +100,7 @@ async def get_entity_schema(
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
     words = (properties or "").casefold().split()
-    chosen = [prop for prop in entity.properties.values() if words_match(prop.name, "", words)]
+    chosen = await properties_with(context, entity, words, language)
     enumerations = await context.catalog.enumerations_of(entity, [prop.name for prop in chosen])
     labels = await labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
     result = frame(entity, labels.get(entity.label_id, ""))
@@ -121,10 +123,31 @@ async def get_entity_schema(
         add_links(result, entity)
     notes = [context.catalog.note() or ""]
     if words and not chosen:
-        notes.append("no property has these words in its name: leave properties out to see all")
+        notes.append("no property has these words in its name or label: leave properties out to see all")
     if any(notes):
         result["notes"] = [note for note in notes if note]
     return result
+
+
+async def properties_with(
+    context: ToolContext, entity: DataEntity, words: list[str], language: str
+) -> list[EntityProperty]:
+    """Return the properties with one of the words in their name or label; without words, all."""
+    every = list(entity.properties.values())
+    ids = dict.fromkeys(prop.label_id for prop in every if prop.label_id)
+
+    def fitting(labels: Mapping[str, str]) -> list[EntityProperty]:
+        return [prop for prop in every if words_match(prop.name, labels.get(prop.label_id, ""), words)]
+
+    if not words:
+        return every
+    known = await context.catalog.kept_labels(ids, (language, *context.settings.languages))
+    found, missing = fitting(known), [each for each in ids if each not in known]
+    if found or not missing:
+        return found
+    # Each of these is a call.
+    labels, _ = await context.catalog.labels(missing[: MAX_LABELS * 3], language)
+    return fitting(known | labels)
 
 
 def frame(entity: DataEntity, label: str) -> SchemaResult:
