@@ -148,12 +148,17 @@ class Snapshot:
 
     def entity(self, name: str) -> DataEntity | None:
         """Return an entity by any of its names, with the enumerations its properties use."""
-        folded = name.casefold()
-        if folded not in self.read:
-            if len(self.read) >= MAX_READ:
-                self.read.clear()
-            self.read[folded] = self.read_entity(folded)
-        return self.read[folded]
+        folded, kept = name.casefold(), self.read  # which another thread may replace
+        if folded in kept:
+            return kept[folded]
+        if len(kept) >= MAX_READ:
+            kept = self.read = {}
+        found = kept[folded] = self.read_entity(folded)
+        return found
+
+    def has_read(self, name: str) -> bool:
+        """Return whether an entity is at hand, so that it need not be unpacked."""
+        return name.casefold() in self.read
 
     def read_entity(self, folded: str) -> DataEntity | None:
         query = "SELECT schemas.body, names.aot_name FROM names JOIN schemas USING (entity_set) WHERE names.folded = ?"

@@ -146,6 +146,7 @@ def test_search_serves_before_the_labels_are_in_and_no_label_is_asked_for_twice(
 
 KILLED = """
 import asyncio, sys
+from pathlib import Path
 from d365mcp.metadata import reporting
 from tests.metadata.place import Place
 reporting.WRITE_SECONDS = reporting.SAVE_SECONDS = 0.1

@@ -173,28 +173,30 @@ def many() -> Iterator[Running]:
 def test_the_server_answers_while_the_catalog_is_built_and_first_searched(
     many: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No turn of the event loop takes long. The index alone takes more than a second of processor time."""
+    """The event loop's own thread does next to nothing of it, however busy the machine is."""
     place = placed(many.base_url, many.environment(), tmp_path, monkeypatch)
 
-    async def delays(builder: Builder, catalog: MetadataCatalog) -> list[float]:
-        found: list[float] = []
+    async def measured(builder: Builder, catalog: MetadataCatalog) -> tuple[float, list[float]]:
+        late: list[float] = []
 
         async def tick() -> None:
             while True:
                 before = time.perf_counter()
                 await asyncio.sleep(0.01)
-                found.append(time.perf_counter() - before - 0.01)
+                late.append(time.perf_counter() - before - 0.01)
 
         ticking = asyncio.create_task(tick())
+        own, all_threads = time.thread_time(), time.process_time()
         assert await builder.run_due("02:30") == "built"
         await catalog.keeper.check()
         await asyncio.gather(*(catalog.search_entities("barket corlin", limit=100) for _ in range(8)))
+        own, all_threads = time.thread_time() - own, time.process_time() - all_threads
         ticking.cancel()
-        return found
+        return own / all_threads, sorted(late)
 
-    found = sorted(place.work(delays))
-    assert found[-1] < 0.3, found[-5:]
-    assert found[int(len(found) * 0.98)] < 0.05
+    share, late = place.work(measured)
+    assert share < 0.2
+    assert late[int(len(late) * 0.95)] < 0.1
 
 
 @pytest.mark.once
