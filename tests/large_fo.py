@@ -49,6 +49,8 @@ class Options:
     stall_after: int = 0  # entities of PublicEntities, where it is not 0
     break_after: int = 0
     list_stalls: bool = False
+    versions_stall: bool = False
+    entities_stall: bool = False  # before the first of them
     failing_labels: int = 0  # of a hundred
     failing_status: int = 500
 
@@ -142,6 +144,8 @@ class LargeFo:
 
     async def public_entities(self, request: Request) -> Response:
         self.asked["PublicEntities"] += 1
+        if self.options.entities_stall:
+            await asyncio.sleep(3_600)
         return StreamingResponse(self.entities(), media_type="application/json")
 
     async def entities(self) -> AsyncIterator[bytes]:
@@ -178,6 +182,8 @@ class LargeFo:
         return JSONResponse({"Id": label_id, "Language": language, "Value": text})
 
     async def anything(self, request: Request) -> Response:
+        if self.options.versions_stall:
+            await asyncio.sleep(3_600)
         return JSONResponse({"value": "10.0.43"})
 
 

@@ -32,6 +32,9 @@ MAX_LABELS = 500_000
 MAX_LABEL_ID = 200
 # However little time a run has, the list of entities gets this long: else a build would never come to anything.
 LIST_SECONDS = 5.0
+VERSIONS_SECONDS = 20.0
+# An answer with all entities that did not come to its end in that time is not waited for again.
+STREAM_PATIENCE = 60.0
 LONGEST_PAUSE = 20.0
 LABEL_ATTEMPTS = 2
 PROPERTY_MEMBERS = frozenset(
@@ -87,8 +90,9 @@ class Loader:
 
     async def load_fields(self, older: Iterable[Path]) -> bool:
         """Read entities and enumerations. Returns False where time ran out, and the rest is for the next run."""
+        given = self.left
         try:
-            async with asyncio.timeout(self.left):
+            async with asyncio.timeout(given):
                 if not self.is_done("schemas"):
                     await self.load_schemas()
                     self.finish("schemas")
@@ -96,6 +100,8 @@ class Loader:
                     await self.load_enumerations(older)
                     self.finish("enumerations")
         except TimeoutError:
+            if given > STREAM_PATIENCE:
+                self.finish("stream")
             return False
         return True
 
@@ -112,15 +118,17 @@ class Loader:
         if not names:
             raise InvalidAnswer("F&O's metadata names no entity.", hint=NOT_METADATA)
         versions: dict[str, str] = {}
-        with suppress(D365McpError):  # the catalog does without
-            versions = (await self.client.versions()).known
+        with suppress(D365McpError, TimeoutError):  # the catalog does without
+            async with asyncio.timeout(VERSIONS_SECONDS):
+                versions = (await self.client.versions()).known
         write_fact(self.connection, "application_version", versions.get("application", ""))
         write_fact(self.connection, "fingerprint", fingerprint(names, versions))
         write_fact(self.connection, "entities", str(len(names)))
 
     async def load_schemas(self) -> None:
-        """Read every public entity with its properties; where the one large answer breaks off, the rest one by one."""
-        if self.has_schemas() or not await persistently(self.stream_schemas):
+        """Read every public entity with its properties; where the one large answer does not come whole, one by one."""
+        had_its_time = self.is_done("stream") or self.has_schemas()
+        if had_its_time or not await persistently(self.stream_schemas):
             await self.load_other_schemas()
         if not self.has_schemas():
             raise InvalidAnswer("F&O's metadata has no public entity.", hint=NOT_METADATA)

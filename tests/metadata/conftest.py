@@ -2,11 +2,12 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.large_fo import Running, large_fo
+from tests.large_fo import Options, Running, large_fo
 from tests.metadata.place import Place
 from tests.metadata.world import WORLD
 from tests.simulated import Simulator
@@ -57,7 +58,7 @@ def fo_process() -> Iterator[Running]:
 @pytest.fixture
 def fo(fo_process: Running) -> Running:
     """A metadata service that can stall, break off and be slow."""
-    fo_process.set(label_ms=0, stall_after=0, break_after=0, list_stalls=False, failing_labels=0, failing_status=500)
+    fo_process.set(**asdict(Options(ENTITIES, PROPERTIES, LABELS)))
     return fo_process
 
 

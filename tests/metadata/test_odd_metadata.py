@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from d365mcp.metadata import streaming
+from d365mcp.metadata import loader, streaming
 from d365mcp.metadata.building import Builder
 from d365mcp.metadata.catalog import MetadataCatalog
 from tests.large_fo import Running
 from tests.metadata.conftest import ENTITIES
 from tests.metadata.place import Place
 from tests.simulated import Simulator
+
+pytestmark = pytest.mark.once
 
 ODD = {"Name": "Odd", "EntitySetName": "Odds", "Properties": [], "NavigationProperties": [], "Actions": []}
 ODD_ENTITIES: dict[str, Any] = {
@@ -131,7 +133,7 @@ def test_a_light_row_of_odd_shape_costs_nothing(place: Place, small: Simulator, 
 def test_what_is_no_metadata_does_not_become_a_catalog(
     place: Place, small: Simulator, resource: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d365mcp.metadata.loader.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(loader, "LONGEST_PAUSE", 0.1)
     assert place.build() == "built"
     before = place.pointer()
     small.fault(f"^/metadata/{resource}$", times=0, status=200, **answer)
@@ -144,7 +146,7 @@ def test_what_is_no_metadata_does_not_become_a_catalog(
 def test_enumerations_that_fail_do_not_cost_the_catalog(
     place: Place, small: Simulator, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d365mcp.metadata.loader.LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(loader, "LONGEST_PAUSE", 0.1)
     small.fault("^/metadata/PublicEnumerations$", times=0, status=status)
     assert place.build() == "built"
     assert str(place.progress().left_out).startswith("enumerations: F&O")
@@ -185,7 +187,6 @@ def test_of_entities_that_break_off_the_rest_is_read_one_by_one(
     assert all(slow_place.snapshot().entity(name) for name in sets)
 
 
-@pytest.mark.once
 def test_entities_that_stall_are_gone_on_with_by_the_next_run(slow_place: Place, fo: Running) -> None:
     fo.set(stall_after=20)
     assert slow_place.build(seconds=1.0) == "waiting"
@@ -193,3 +194,23 @@ def test_entities_that_stall_are_gone_on_with_by_the_next_run(slow_place: Place,
     assert slow_place.build() == "built"
     asked = fo.asked()
     assert (asked["DataEntities"], asked["PublicEntities"], asked["PublicEntities(…)"]) == (1, 1, ENTITIES - 20)
+
+
+def test_entities_that_never_come_at_once_are_read_one_by_one_by_the_next_run(
+    slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "STREAM_PATIENCE", 0.5)
+    fo.set(entities_stall=True)
+    assert slow_place.build(seconds=1.0) == "waiting"
+    assert slow_place.build() == "built"
+    asked = fo.asked()
+    assert (asked["PublicEntities"], asked["PublicEntities(…)"]) == (1, ENTITIES)
+
+
+def test_versions_that_stall_do_not_cost_the_catalog(
+    slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "VERSIONS_SECONDS", 0.5)
+    fo.set(versions_stall=True)
+    assert slow_place.build() == "built"
+    assert slow_place.pointer().application_version == ""
