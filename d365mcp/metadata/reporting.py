@@ -72,7 +72,7 @@ class Reporter:
                     await asyncio.to_thread(self.store.keep_work, copy)
             except ClaimLost:
                 return  # whatever this build would publish next raises it again
-            except StorageError as problem:
+            except (StorageError, OSError, sqlite3.Error) as problem:
                 log.warning("How the catalog's build goes could not be written: %s", problem)
 
     def renew(self) -> None:

@@ -1,4 +1,4 @@
-"""A small environment, whose catalog is built in a moment."""
+"""A small environment, whose catalog is built quickly."""
 
 from typing import Any
 
