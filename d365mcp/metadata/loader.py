@@ -177,7 +177,7 @@ class Loader:
         try:
             with of_known_shape():
                 row = {**row, "Properties": [slim(each) for each in row.get("Properties") or ()]}  # type: ignore
-                entity = entity_of(row)
+                entity = entity_of({**row, "Properties": ()})  # any object can be read as a property
         except InvalidAnswer:
             return False
         values = (entity.entity_set, entity.public_name, packed(row))

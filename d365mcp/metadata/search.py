@@ -6,6 +6,7 @@ The same tables serve in a snapshot and, made of names alone, in memory.
 import json
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -78,36 +79,38 @@ class Found:
 def write_index(connection: sqlite3.Connection, documents: Iterable[Document]) -> None:
     """Write the tables that search looks at, anew."""
     connection.executescript(TABLES)
-    counts: dict[str, int] = {}
-    words_of = cache(split)  # the same names and labels stand in many entities
+    counts: Counter[str] = Counter()
+    words_of = cache(lambda text: " ".join(split(text)))  # the same names and labels stand in many entities
     for number, document in enumerate(documents):
-        words = write_document(connection, KINDS.index(document.kind) * OF_ONE_KIND + number, document, words_of)
-        for word in words:
-            counts[word] = counts.get(word, 0) + 1
+        counts.update(write_document(connection, KINDS.index(document.kind) * OF_ONE_KIND + number, document, words_of))
     connection.executemany("INSERT INTO words VALUES (?, ?)", counts.items())
     connection.commit()
 
 
 def write_document(
-    connection: sqlite3.Connection, number: int, document: Document, words_of: Callable[[str], list[str]]
+    connection: sqlite3.Connection, number: int, document: Document, words_of: Callable[[str], str]
 ) -> set[str]:
     """Write one document. Returns its words."""
     names = [words_of(name) for name in document.names]
-    labels = [words_of(label) for label in (document.label, *document.translations)]
-    fields = " ".join(word for field in document.fields for word in words_of(field))
-    named = " ".join(word for words in [*names, *labels] for word in words)
+    label, *translations = [words_of(text) for text in (document.label, *document.translations)]
+    fields = " ".join(filter(None, map(words_of, document.fields)))
+    named = " ".join([*names, label, *translations])
     connection.execute("INSERT INTO search_names (rowid, words) VALUES (?, ?)", (number, named))
     if fields:
         connection.execute("INSERT INTO search_fields (rowid, words) VALUES (?, ?)", (number, fields))
-    size = min(map(len, names), default=0) + len(labels[0] or (names or [[]])[0])
-    row = (number, size, document.shown, parted(names), parted(labels), fields)
+    size = min(map(length, names), default=0) + length(label or (names or [""])[0])
+    row = (number, size, document.shown, parted(names), parted([label, *translations]), fields)
     connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
     return {*named.split(), *fields.split()}
 
 
-def parted(texts: Iterable[Sequence[str]]) -> str:
+def length(text: str) -> int:
+    return len(text.split())
+
+
+def parted(texts: Iterable[str]) -> str:
     """Return texts as they are judged: padded, so that a word stands between blanks, and parted by bars."""
-    return "|".join(f" {' '.join(words)} " for words in texts if words)
+    return "|".join(f" {text} " for text in texts if text)
 
 
 class Search:
