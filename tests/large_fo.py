@@ -51,7 +51,11 @@ class Options:
     list_stalls: bool = False
     versions_stall: bool = False
     entities_stall: bool = False  # before the first of them
+    entities_fail: bool = False  # all at once; each for itself does not
+    enumerations_stall: bool = False
+    failing_entities: int = 0  # of a hundred, where they are read one by one
     failing_labels: int = 0  # of a hundred
+    hanging_labels: int = 0  # of a hundred
     failing_status: int = 500
 
 
@@ -146,6 +150,8 @@ class LargeFo:
         self.asked["PublicEntities"] += 1
         if self.options.entities_stall:
             await asyncio.sleep(3_600)
+        if self.options.entities_fail:
+            return Response("no", status_code=self.options.failing_status)
         return StreamingResponse(self.entities(), media_type="application/json")
 
     async def entities(self) -> AsyncIterator[bytes]:
@@ -160,6 +166,8 @@ class LargeFo:
 
     async def public_enumerations(self, request: Request) -> Response:
         self.asked["PublicEnumerations"] += 1
+        if self.options.enumerations_stall:
+            await asyncio.sleep(3_600)
         return JSONResponse({"value": self.world.enumerations()})
 
     async def one(self, request: Request) -> Response:
@@ -170,12 +178,17 @@ class LargeFo:
         found = next((each for each in self.world.summaries if f"'{each['PublicEntityName']}'" in key), None)
         if kind != "PublicEntities" or found is None:
             return Response(status_code=404)
-        return Response(self.world.schemas[self.world.summaries.index(found)], media_type="application/json")
+        number = self.world.summaries.index(found)
+        if number % 100 < self.options.failing_entities:
+            return Response("no", status_code=self.options.failing_status)
+        return Response(self.world.schemas[number], media_type="application/json")
 
     async def label(self, label_id: str, language: str) -> Response:
         self.asked_labels.append(label_id)
         await asyncio.sleep(self.options.label_ms / 1000)
         number = int(label_id.removeprefix("@LAR"))
+        if number % 100 < self.options.hanging_labels:
+            await asyncio.sleep(3_600)
         if number % 100 < self.options.failing_labels:
             return Response("no", status_code=self.options.failing_status)
         text = f"{' '.join(self.world.words[number % len(self.world.words)])} {number} in {language}"

@@ -43,25 +43,41 @@ class Asked:
             self.stopped_by = problem
 
 
-async def ask_each(items: Iterable[T], ask: Callable[[T], Awaitable[None]]) -> Asked:
-    """Ask for each of the items, in their order."""
+async def ask_each(
+    items: Iterable[T], ask: Callable[[T], Awaitable[None]], failed: Callable[[T], object] = lambda item: None
+) -> Asked:
+    """Ask for each of the items, in their order, and say which failed.
+
+    What is no failure of F&O's is raised, and ends it.
+    """
     asked, waiting = Asked(), iter(items)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(IN_FLIGHT):
-            group.create_task(ask_in_turn(waiting, ask, asked))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(IN_FLIGHT):
+                group.create_task(ask_in_turn(waiting, ask, failed, asked))
+    except ExceptionGroup as problems:
+        raise problems.exceptions[0] from None
     return asked
 
 
-async def ask_in_turn(waiting: Iterator[T], ask: Callable[[T], Awaitable[None]], asked: Asked) -> None:
+async def ask_in_turn(
+    waiting: Iterator[T], ask: Callable[[T], Awaitable[None]], failed: Callable[[T], object], asked: Asked
+) -> None:
     for item in waiting:
         try:
-            async with asyncio.timeout(EACH_SECONDS):
-                await ask(item)
-        except TimeoutError:
-            asked.note(DeadlineExceeded("F&O did not answer in time."))
+            await in_time(ask(item))
         except D365McpError as problem:
             asked.note(problem)
+            failed(item)
         else:
             asked.unanswered = 0
         if asked.stopped_by:
             return
+
+
+async def in_time(asking: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(EACH_SECONDS):
+            await asking
+    except TimeoutError:
+        raise DeadlineExceeded("F&O did not answer in time.") from None

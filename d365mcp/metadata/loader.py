@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.names import UNWRITABLE
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound
+from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
 from d365mcp.metadata.asking import ask_each
 from d365mcp.metadata.documents import documents
 from d365mcp.metadata.reporting import Report
@@ -33,6 +34,7 @@ MAX_LABEL_ID = 200
 # However little time a run has, the list of entities gets this long: else a build would never come to anything.
 LIST_SECONDS = 5.0
 VERSIONS_SECONDS = 20.0
+ENUMERATIONS_SECONDS = 90.0
 # An answer with all entities that did not come to its end in that time is not waited for again.
 STREAM_PATIENCE = 60.0
 LONGEST_PAUSE = 20.0
@@ -127,11 +129,16 @@ class Loader:
 
     async def load_schemas(self) -> None:
         """Read every public entity with its properties; where the one large answer does not come whole, one by one."""
-        had_its_time = self.is_done("stream") or self.has_schemas()
-        if had_its_time or not await persistently(self.stream_schemas):
+        is_whole, problem = False, None
+        if not (self.is_done("stream") or self.has_schemas()):
+            try:
+                is_whole = await persistently(self.stream_schemas)
+            except (Unavailable, Unreachable) as failure:  # which may be one entity's
+                problem = failure
+        if not is_whole:
             await self.load_other_schemas()
         if not self.has_schemas():
-            raise InvalidAnswer("F&O's metadata has no public entity.", hint=NOT_METADATA)
+            raise problem or InvalidAnswer("F&O's metadata has no public entity.", hint=NOT_METADATA)
         self.write_names()
 
     def has_schemas(self) -> bool:
@@ -200,12 +207,14 @@ class Loader:
     async def load_enumerations(self, older: Iterable[Path]) -> None:
         """Read the enumerations; where they cannot be had, those of an older snapshot do."""
         try:
-            await persistently(self.stream_enumerations)
-        except D365McpError as problem:
+            async with asyncio.timeout(ENUMERATIONS_SECONDS):
+                await persistently(self.stream_enumerations)
+        except (D365McpError, TimeoutError) as problem:
             for path in older:
                 with attached(self.connection, path):
                     self.connection.execute("INSERT OR IGNORE INTO enumerations SELECT * FROM older.enumerations")
-            self.leave_out("enumerations", problem.message)
+            why = problem.message if isinstance(problem, D365McpError) else "F&O did not give them in time."
+            self.leave_out("enumerations", why)
 
     async def stream_enumerations(self) -> None:
         self.connection.execute("DELETE FROM enumerations")
@@ -254,17 +263,22 @@ class Loader:
             )
 
     async def load_labels(self) -> bool:
-        """Read the labels that are not there yet. Returns False where the rest is for the next run."""
+        """Read the labels that are not there yet. Returns False where the rest is for the next run.
+
+        A build asks for each at least once, however many fail before it: what failed comes last.
+        """
         for _ in range(LABEL_ATTEMPTS):
             missing = self.missing_labels()
             self.labels = self.labels_wanted - len(missing)
             try:
                 async with asyncio.timeout(self.left):
-                    asked = await ask_each(missing, self.load_label)
+                    asked = await ask_each(missing, self.load_label, self.note_failed)
             except TimeoutError:
-                return False
-            if asked.stopped_by:
-                return False
+                is_ended = True
+            else:
+                is_ended = asked.stopped_by is not None
+            if is_ended:
+                return not self.not_failed(self.missing_labels())
         return True
 
     async def load_label(self, wanted: tuple[str, str]) -> None:
@@ -286,11 +300,25 @@ class Loader:
         """Return id and language of the labels that are not there, what is looked for most first."""
         have = set(self.connection.execute("SELECT id, language FROM labels"))
         every = ((label_id, language) for tier in self.label_ids for language in self.languages for label_id in tier)
-        return [(label_id, language) for label_id, language in every if (label_id, language.casefold()) not in have]
+        missing = [(label_id, language) for label_id, language in every if (label_id, language.casefold()) not in have]
+        first = self.not_failed(missing)
+        return [*first, *(each for each in missing if each not in first)]
+
+    def note_failed(self, wanted: tuple[str, str]) -> None:
+        label_id, language = wanted
+        self.connection.execute("INSERT OR IGNORE INTO failed VALUES (?, ?)", (label_id, language.casefold()))
+
+    def not_failed(self, labels: Iterable[tuple[str, str]]) -> dict[tuple[str, str], None]:
+        """Return those that have not failed in this build, in their order."""
+        failed = set(self.connection.execute("SELECT id, language FROM failed"))
+        return {each: None for each in labels if (each[0], each[1].casefold()) not in failed}
 
     @cached_property
     def label_ids(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the label ids of entities and of keys and mandatory properties, and all the others."""
+        """Return the label ids of entities and of keys and mandatory properties, and all the others.
+
+        Each mixed: where one file's labels fail, many in a row would look as if F&O were away.
+        """
         first: dict[str, None] = {}
         others: dict[str, None] = {}
         for table in ("entities", "schemas", "enumerations"):
@@ -299,9 +327,9 @@ class Loader:
                 for each in row.get("Properties") or row.get("Members") or ():
                     is_first = each.get("IsKey") or each.get("IsMandatory")
                     (first if is_first else others)[label_of(each)] = None
-        others = {label_id: None for label_id in others if label_id and label_id not in first}
+        rest = others.keys() - first.keys() - {""}
         first.pop("", None)
-        return tuple(first)[:MAX_LABELS], tuple(others)[:MAX_LABELS]
+        return sorted(first, key=mixed)[:MAX_LABELS], sorted(rest, key=mixed)[:MAX_LABELS]
 
     def build_index(self) -> None:
         """Write what search looks at: names, and labels and fields in all languages."""
@@ -314,6 +342,10 @@ def label_of(row: dict[str, Any]) -> str:
     """Return a row's label id, or nothing where it is none that could be asked for."""
     found = str(row.get("LabelId") or "")
     return found if len(found) <= MAX_LABEL_ID and not UNWRITABLE.search(found) else ""
+
+
+def mixed(label_id: str) -> tuple[int, str]:
+    return zlib.crc32(label_id.encode()), label_id
 
 
 async def persistently(load: Callable[[], Awaitable[T]]) -> T:

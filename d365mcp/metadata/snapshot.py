@@ -29,6 +29,7 @@ CREATE TABLE schemas (entity_set TEXT PRIMARY KEY, public_name TEXT NOT NULL, bo
 CREATE TABLE names (folded TEXT PRIMARY KEY, entity_set TEXT NOT NULL, aot_name TEXT) WITHOUT ROWID;
 CREATE TABLE enumerations (folded TEXT PRIMARY KEY, name TEXT NOT NULL, row TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE labels (id TEXT, language TEXT, text TEXT, PRIMARY KEY (id, language)) WITHOUT ROWID;
+CREATE TABLE failed (id TEXT, language TEXT, PRIMARY KEY (id, language)) WITHOUT ROWID;
 """
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from d365mcp.metadata import asking
 from d365mcp.metadata.catalog import MetadataCatalog
+from d365mcp.metadata.loader import Loader
 from tests.dev_host import ROOT
 from tests.large_fo import Running
 from tests.metadata.conftest import LABELS
@@ -105,6 +107,57 @@ def test_labels_wait_while_f_and_o_is_away_and_the_catalog_serves(slow_place: Pl
     assert slow_place.progress().left_out is None
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("status", [429, 503])
+def test_labels_that_fail_as_if_f_and_o_were_away_do_not_keep_the_others_waiting(
+    slow_place: Place, fo: Running, status: int
+) -> None:
+    """Those of one file fail, and stand together; they are asked for first, and for ever."""
+    fo.set(failing_labels=40, failing_status=status)
+    outcomes = [slow_place.build()]
+    while outcomes[-1] == "waiting" and len(outcomes) < 5:
+        outcomes.append(slow_place.build())
+    assert outcomes[-1] == "built"
+    assert slow_place.progress().left_out == "labels: 80"
+
+
+@pytest.mark.once
+def test_labels_that_never_come_do_not_keep_the_others_waiting(
+    slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's time is used up by those that take their time; the next one begins with others."""
+    monkeypatch.setattr(asking, "EACH_SECONDS", 1.0)
+    fo.set(hanging_labels=40)
+    outcomes = [slow_place.build(seconds=2.5)]
+    while outcomes[-1] == "waiting" and len(outcomes) < 5:
+        outcomes.append(slow_place.build(seconds=2.5))
+    assert len(slow_place.snapshot().labels([f"@LAR{number}" for number in range(LABELS)], "en-US")) == LABELS - 80
+    assert outcomes[-1] == "built"
+
+
+@pytest.mark.once
+def test_a_run_that_adds_nothing_says_what_is_missing_too(slow_place: Place, fo: Running) -> None:
+    fo.set(failing_labels=100, failing_status=503)
+    for _ in range(2):
+        assert slow_place.build() == "waiting"
+        assert slow_place.progress().left_out == f"labels: {LABELS}"
+
+
+@pytest.mark.once
+def test_a_disk_that_is_full_ends_a_build_and_not_the_timer(
+    place: Place, small: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loader, "load_label", full)
+        assert place.build() == "failed"
+    assert place.progress().error == "The catalog's file cannot be written: database or disk is full."
+    place.set_back(3_601)
+    assert place.build() == "built"
+
+
 def test_a_second_build_asks_for_new_labels_alone(slow_place: Place, fo: Running) -> None:
     assert slow_place.build() == "built"
     assert sorted(fo.asked_labels()) == sorted(set(fo.asked_labels()))
@@ -131,16 +184,16 @@ def test_what_is_looked_for_most_is_asked_for_first(
 
 @pytest.mark.once
 def test_search_serves_before_the_labels_are_in_and_no_label_is_asked_for_twice(slow_place: Place, fo: Running) -> None:
-    fo.set(label_ms=400)
-    assert slow_place.build(seconds=2.5) == "waiting"
+    fo.set(hanging_labels=40)
+    assert slow_place.build(seconds=8.0) == "waiting"
     assert not slow_place.pointer().is_whole
     asked = set(fo.asked_labels())
     assert 0 < len(asked) < LABELS
     snapshot = slow_place.snapshot()
     had = snapshot.labels(sorted(asked), "en-US")
-    [entity] = [row for row in snapshot.summaries() if row.label_id == "@LAR0"]
-    assert snapshot.finder.find(had["@LAR0"])[0].summary == entity  # the labels so far are searched, too
-    fo.set(label_ms=0)
+    entity = next(row for row in snapshot.summaries() if row.label_id in had)
+    assert snapshot.finder.find(had[entity.label_id])[0].summary == entity  # the labels so far are searched, too
+    fo.set(hanging_labels=0)
     assert slow_place.build() == "built"
     assert not had.keys() & set(fo.asked_labels())
     assert fo.asked().keys() == {"Labels(…)"}

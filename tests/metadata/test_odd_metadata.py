@@ -136,7 +136,7 @@ def test_what_is_no_metadata_does_not_become_a_catalog(
     monkeypatch.setattr(loader, "LONGEST_PAUSE", 0.1)
     assert place.build() == "built"
     before = place.pointer()
-    small.fault(f"^/metadata/{resource}$", times=0, status=200, **answer)
+    small.fault(f"^/metadata/{resource}", times=0, status=200, **answer)
     assert place.rebuild() == "failed"
     assert place.progress().error
     assert place.pointer() == before
@@ -201,10 +201,38 @@ def test_entities_that_never_come_at_once_are_read_one_by_one_by_the_next_run(
 ) -> None:
     monkeypatch.setattr(loader, "STREAM_PATIENCE", 0.5)
     fo.set(entities_stall=True)
-    assert slow_place.build(seconds=1.0) == "waiting"
+    assert slow_place.build(seconds=3.0) == "waiting"
     assert slow_place.build() == "built"
     asked = fo.asked()
     assert (asked["PublicEntities"], asked["PublicEntities(…)"]) == (1, ENTITIES)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_entities_that_fail_together_are_read_one_by_one_without_those_that_fail_alone(
+    slow_place: Place, fo: Running, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "LONGEST_PAUSE", 0.1)
+    fo.set(entities_fail=True, failing_entities=3, failing_status=status)
+    assert slow_place.build() == "built"
+    assert slow_place.progress().left_out == "entities: 3"
+    assert sum(slow_place.snapshot().entity(name) is not None for name in names(slow_place)) == ENTITIES - 3
+    fo.set(entities_fail=False, failing_entities=0)
+    slow_place.set_back(2 * 86_400)
+    assert slow_place.build() == "built"
+    assert slow_place.progress().left_out is None
+
+
+def test_enumerations_that_never_come_do_not_cost_the_catalog(
+    slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "ENUMERATIONS_SECONDS", 0.5)
+    fo.set(enumerations_stall=True)
+    assert slow_place.build() == "built"
+    assert slow_place.progress().left_out == "enumerations: F&O did not give them in time."
+    fo.set(enumerations_stall=False)
+    slow_place.set_back(2 * 86_400)
+    assert slow_place.build() == "built"
+    assert slow_place.progress().left_out is None
 
 
 def test_versions_that_stall_do_not_cost_the_catalog(
