@@ -157,7 +157,7 @@ class Run:
         async with self.reporter.following(loader.connection, work):
             await loader.load_list()
             if not loader.is_done("comparison"):
-                if self.is_unchanged(loader):
+                if self.is_unchanged(loader, older):
                     self.store.confirm()
                     return "unchanged"
                 loader.finish("comparison")
@@ -172,6 +172,7 @@ class Run:
             has_labels = await loader.load_labels()
         if has_labels or loader.added:
             self.publish(loader, work)
+        self.reporter.left_out(loader.left_out())
         return "built" if has_labels else "waiting"
 
     def older_snapshots(self, work: Path, fresh: bool) -> list[Path]:
@@ -188,10 +189,12 @@ class Run:
                 found.append(self.store.fetch(pointer[0], work.parent))
         return [path for path in found if is_ours(path, self.store.environment_url)]
 
-    def is_unchanged(self, loader: Loader) -> bool:
-        """Compare the list of entities and F&O's version with what serves."""
+    def is_unchanged(self, loader: Loader, older: Sequence[Path]) -> bool:
+        """Compare the list of entities and F&O's version with what serves: it could be fetched, and is whole."""
         found = self.store.pointer()
         if found is None or not found[0].is_whole or found[0].languages != ",".join(self.languages):
+            return False
+        if found[0].file not in [path.name for path in older]:
             return False
         return found[0].fingerprint == read_fact(loader.connection, "fingerprint")
 
@@ -199,7 +202,7 @@ class Run:
         """Let all instances serve what there is so far."""
         loader.build_index()
         left_out = loader.left_out()
-        self.reporter.left_out(left_out)
+        self.reporter.left_out(left_out)  # while the labels are read, too
         facts = {name: read_fact(loader.connection, name) or "" for name in ("fingerprint", "application_version")}
         entities = int(read_fact(loader.connection, "entities") or 0)
         loader.connection.commit()

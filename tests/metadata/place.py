@@ -16,7 +16,7 @@ from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.store import CatalogStore, Pointer, Progress
 from d365mcp.settings import read_settings
-from d365mcp.storage import FolderStorage
+from d365mcp.storage import FolderStorage, Storage
 
 
 class Place:
@@ -27,9 +27,10 @@ class Place:
         self.folder = folder
         self.languages = languages
         self.events: list[Event] = []
+        self.storage: Storage = FolderStorage(folder / "shared")
 
     def store(self) -> CatalogStore:
-        return CatalogStore(FolderStorage(self.folder / "shared"), self.base_url)
+        return CatalogStore(self.storage, self.base_url)
 
     def work(self, work: Callable[[Builder, MetadataCatalog], Awaitable[Any]], seconds: float = 60.0) -> Any:
         async def run() -> Any:

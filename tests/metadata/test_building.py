@@ -16,8 +16,11 @@ from d365mcp.errors import StorageError, UnknownName
 from d365mcp.events import CatalogRefreshed
 from d365mcp.metadata.building import Builder, is_due
 from d365mcp.metadata.catalog import MetadataCatalog
-from d365mcp.metadata.snapshot import Snapshot
-from d365mcp.metadata.store import CONTAINER, Progress
+from d365mcp.metadata.snapshot import FORMAT, Snapshot
+from d365mcp.metadata.store import CONTAINER, SNAPSHOT, Progress, digest_of
+from d365mcp.settings import Settings
+from d365mcp.storage import open_storage
+from tests.azurite import Azurite
 from tests.dev_host import ROOT
 from tests.metadata.conftest import placed
 from tests.metadata.place import Place
@@ -167,6 +170,118 @@ def test_a_damaged_download_is_fetched_again_and_a_damaged_blob_is_refused(place
     store.storage.put(CONTAINER, store.name(found[0].file), b"not sqlite")
     with pytest.raises(StorageError, match="damaged"):
         store.fetch(found[0], tmp_path / "local")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_a_snapshot_that_cannot_be_fetched_is_built_anew_at_night(place: Place, damage: str) -> None:
+    """Although nothing has changed in F&O: no instance could serve it."""
+    assert place.build() == "built"
+    store = place.store()
+    blob = store.name(place.pointer().file)
+    store.storage.delete(CONTAINER, blob)
+    if damage == "damaged":
+        store.storage.put(CONTAINER, blob, b"not sqlite")
+    place.set_back(2 * 86_400)
+    assert place.build() == "built"
+    assert place.snapshot().entity("CustomersV3") is not None
+
+
+@pytest.mark.once
+def test_what_another_version_left_is_built_anew(place: Place) -> None:
+    """Its snapshot, its pointer and its unfinished work."""
+    assert place.build() == "built"
+    store = place.store()
+    old = place.folder / "old.sqlite"
+    assert store.storage.download(CONTAINER, store.name(place.pointer().file), old)
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute(f"PRAGMA user_version = {FORMAT - 1}")
+        connection.execute("DROP TABLE labels")
+    digest = digest_of(old)
+    pointer = {"file": f"{digest[:20]}.sqlite", "sha256": digest, "bytes": 1, "built_at": 1.0, "fingerprint": "",
+               "application_version": "", "entities": 2, "format": FORMAT - 1}  # fmt: skip
+    store.storage.upload(CONTAINER, store.name(str(pointer["file"])), old)
+    store.storage.upload(CONTAINER, store.name("work.sqlite"), old)
+    store.storage.put(CONTAINER, store.name("pointer.json"), json.dumps(pointer).encode())
+    place.set_back(3_601)
+    assert place.build() == "built"
+    assert place.snapshot().labels(["@CAT1"], "en-US") == {"@CAT1": "Customers"}
+
+
+@pytest.mark.once
+def test_blob_storage_serves_as_a_folder_does(place: Place) -> None:
+    """Built, gone on with, found unchanged, put right where it is damaged, and tidied."""
+    azurite = Azurite()
+    try:
+        place.storage = open_storage(Settings(storage_connection=azurite.connection))
+        store = place.store()
+        assert place.build(seconds=0.0) == "waiting"
+        assert place.build() == "built"
+        place.set_back(2 * 86_400)
+        assert place.build() == "unchanged"
+        for _ in range(3):
+            assert place.rebuild() == "built"
+        blobs = [name.removeprefix(store.name("")) for name in place.storage.names(CONTAINER, store.name(""))]
+        assert {"pointer.json", "progress.json", "request.json"} == {name for name in blobs if "sqlite" not in name}
+        assert len([name for name in blobs if SNAPSHOT.fullmatch(name)]) == 2 == len(blobs) - 3
+        for file in ("pointer.json", "progress.json", "building.json"):
+            place.set_back(3_601)
+            place.storage.put(CONTAINER, store.name(file), b"damaged")
+            assert place.build() in ("built", "unchanged", "idle")
+        assert place.snapshot().labels(["@CAT1"], "en-US") == {"@CAT1": "Customers"}
+
+        async def served(_: Builder, catalog: MetadataCatalog) -> None:
+            assert (await catalog.search_entities("customers")).hits[0].label == "Customers"
+
+        place.work(served)
+    finally:
+        azurite.stop()
+
+
+ENDED = """
+import os, sys
+from pathlib import Path
+from d365mcp.metadata import reporting
+from d365mcp.metadata.loader import Loader
+from d365mcp.metadata.store import CatalogStore
+from d365mcp.storage import FolderStorage
+from tests.metadata.place import Place
+
+def ending(kind, name, before):
+    work = getattr(kind, name)
+    def end(*given, **named):
+        if not before:
+            work(*given, **named)
+        os._exit(9)
+    setattr(kind, name, end)
+
+kind, _, name = sys.argv[3].partition(".")
+ending(globals()[kind], name, sys.argv[4] == "before")
+Place(sys.argv[1], Path(sys.argv[2])).rebuild()
+"""
+ENDS = ("Loader.write_names", "Loader.take_over_labels", "Loader.build_index", "CatalogStore.keep_work",
+        "CatalogStore.publish", "CatalogStore.tidy", "CatalogStore.drop_work", "FolderStorage.upload")  # fmt: skip
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_build_that_is_ended_anywhere_leaves_what_serves_and_is_gone_on_with(
+    place: Place, small: Simulator, end: str, when: str
+) -> None:
+    assert place.build() == "built"
+    command = [sys.executable, "-c", ENDED, place.base_url, str(place.folder), end, when]
+    environ = {**os.environ, **small.identity_environment()}
+    assert subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 9
+    assert place.snapshot().entity("CustomersV3") is not None
+    store = place.store()
+    store.storage.delete(CONTAINER, store.name("building.json"))  # or two minutes later
+    small.reset()
+    assert place.build() in ("built", "unchanged")
+    assert place.pointer().is_whole
+    assert place.snapshot().labels(["@CAT1"], "en-US") == {"@CAT1": "Customers"}
+    assert small.log("/metadata/labels") == []
+    assert place.build() == "idle"
 
 
 def test_a_foreign_or_half_written_file_is_not_opened(tmp_path: Path) -> None:
