@@ -174,7 +174,7 @@ class Loader:
             count += 1
             self.report("schemas", count, len(wanted | have))
 
-        asked = await ask_each(sorted(wanted - have), load)
+        asked = await ask_each(sorted(wanted - have, key=mixed), load)
         if asked.stopped_by:
             raise asked.stopped_by
         self.leave_out("entities", asked.failed)
@@ -315,10 +315,7 @@ class Loader:
 
     @cached_property
     def label_ids(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the label ids of entities and of keys and mandatory properties, and all the others.
-
-        Each mixed: where one file's labels fail, many in a row would look as if F&O were away.
-        """
+        """Return the label ids of entities and of keys and mandatory properties, and all the others."""
         first: dict[str, None] = {}
         others: dict[str, None] = {}
         for table in ("entities", "schemas", "enumerations"):
@@ -344,8 +341,9 @@ def label_of(row: dict[str, Any]) -> str:
     return found if len(found) <= MAX_LABEL_ID and not UNWRITABLE.search(found) else ""
 
 
-def mixed(label_id: str) -> tuple[int, str]:
-    return zlib.crc32(label_id.encode()), label_id
+def mixed(name: str) -> tuple[int, str]:
+    """Sort by this what is asked for: where all of one module fail, many in a row would look as if F&O were away."""
+    return zlib.crc32(name.encode(errors="replace")), name
 
 
 async def persistently(load: Callable[[], Awaitable[T]]) -> T:
