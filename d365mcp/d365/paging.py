@@ -66,30 +66,15 @@ class Pages:
         try:
             return await self.client.query(entity_set, ordered)
         except BadRequest as refused:
-            if not self.may_be_about_order(refused):
+            if not may_be_about_order(refused, self.entity):
                 raise
             refusal = refused
         try:
-            page = await self.client.query(entity_set, self.with_keys())
+            page = await self.client.query(entity_set, with_keys(self.options, self.entity))
         except BadRequest:
             raise refusal from None
         self.unordered = True
         return page
-
-    def may_be_about_order(self, refusal: BadRequest) -> bool:
-        """Return whether a set may have refused the order of its key.
-
-        Users say that some sets do so where an enumeration is in it; neither the sets nor the words are written anywhere.
-        """
-        named = any(ORDER.search(message) for message in refusal.messages)
-        return named or any(prop.enumeration for prop in self.entity.key)
-
-    def with_keys(self) -> QueryOptions:
-        """Return the options with the key among the columns: without an order, records are told apart by it."""
-        if not self.options.select:
-            return self.options
-        names = (*self.options.select, *(prop.name for prop in self.entity.key))
-        return replace(self.options, select=tuple(dict.fromkeys(names)))
 
     def compare(self, records: Iterable[Record]) -> None:
         """Count the records that came before, by their keys as far as they were selected."""
@@ -100,6 +85,23 @@ class Pages:
             before = len(self.keys)
             self.keys.add(hash(tuple(str(record[name]) for name in names)))
             self.repeated += before == len(self.keys)
+
+
+def may_be_about_order(refusal: BadRequest, entity: DataEntity) -> bool:
+    """Return whether a set may have refused the order of its key.
+
+    Users say that some sets do so where an enumeration is in it; neither the sets nor the words are written anywhere.
+    """
+    named = any(ORDER.search(message) for message in refusal.messages)
+    return named or any(prop.enumeration for prop in entity.key)
+
+
+def with_keys(options: QueryOptions, entity: DataEntity) -> QueryOptions:
+    """Return the options with the key among the columns: without an order, records are told apart by it."""
+    if not options.select:
+        return options
+    names = (*options.select, *(prop.name for prop in entity.key))
+    return replace(options, select=tuple(dict.fromkeys(names)))
 
 
 def in_key_order(options: QueryOptions, entity: DataEntity) -> QueryOptions:
