@@ -1,37 +1,34 @@
-"""Reads one SELECT over entity sets: which records it needs, and what of choosing them F&O can do. Performs no I/O.
+"""Plans one SELECT over entity sets: which records it needs, and what of choosing them F&O can do. Performs no I/O.
 
 What is pushed down may only widen what is fetched, never narrow it: DuckDB applies every predicate again, so the answer
 does not depend on it. Predicates are handed over as ordinary OData; `d365.odata` knows F&O's dialect.
 """
 
+import datetime
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import OptimizeError, ParseError, TokenError
+from sqlglot.errors import ErrorLevel, OptimizeError, UnsupportedError
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
-from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from d365mcp.d365.models import DataEntity
 from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
-from d365mcp.sql.pushdown import Constants, pushed
-from d365mcp.sql.types import column_type
+from d365mcp.sql.blocks import Blocks
+from d365mcp.sql.calendar import in_utc
+from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
+from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, STEADY, constants
+from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
+from d365mcp.sql.mistakes import refuse_mistakes
+from d365mcp.sql.pushdown import pushed
+from d365mcp.sql.relevance import relevance
+from d365mcp.sql.statement import DIALECT, entity_tables, first_line
+from d365mcp.sql.types import NUMBERS, column_type
 
-DIALECT = "duckdb"
-MAX_SQL_CHARS = 20_000
 MAX_COLUMNS = 80
-READ_ONE_SELECT = (
-    "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
-)
-
-# What people write who come from F&O's own database.
-OTHER_DIALECTS = (
-    "This is DuckDB's SQL: LIMIT 5, not TOP 5; coalesce, not ISNULL; strftime(d, '%Y-%m'), not FORMAT; "
-    'd + INTERVAL 1 DAY, not DATEADD; "Name", not [Name].'
-)
 
 
 @dataclass(frozen=True)
@@ -42,108 +39,93 @@ class Scan:
     entity: DataEntity
     columns: tuple[str, ...]
     filter: str = ""  # ordinary OData
-    exact: bool = True  # whether `filter` says all that the statement says about these rows
+    company_use: CompanyUse = field(default_factory=CompanyUse)  # what the statement does with their company
     order_by: tuple[str, ...] = ()
     top: int | None = None  # rows that suffice, where the statement's own LIMIT allows it
-
-    def unfiltered(self) -> list[str]:
-        """Return the columns the statement reads and does not filter by: what would narrow the scan."""
-        return [name for name in self.columns if name not in self.filter]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A statement ready for DuckDB, the scans it stands on, and the names its columns are shown by."""
+    """A statement ready for DuckDB, the scans it stands on, and the names its columns go by."""
 
     sql: str
     scans: tuple[Scan, ...]
     headings: tuple[str, ...]
+    limit: int | None = None  # rows it yields at most, where a scan has a `top`
+    apart: tuple[tuple[str, str], ...] = ()  # scans that are joined without a word about the company
+    notes: tuple[str, ...] = ()
 
 
-def parse(sql: str) -> exp.Query:
-    """Return the statement's tree. Raises InvalidArgument for anything but one SELECT without side doors."""
-    if len(sql) > MAX_SQL_CHARS:
-        raise InvalidArgument(f"The statement has {len(sql)} characters; {MAX_SQL_CHARS} is the most.")
-    try:
-        statements = [each for each in sqlglot.parse(sql, read=DIALECT) if each is not None]
-    except (ParseError, TokenError, RecursionError) as problem:
-        raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
-    if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
-        raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
-    refuse_side_doors(statements[0])
-    return statements[0]
+@dataclass(frozen=True)
+class Statement:
+    """A statement with its names put right. DuckDB has to say what its `constants` come to before it is planned."""
+
+    tree: exp.Query
+    by_table: Mapping[str, DataEntity]
+    headings: tuple[str, ...]
+    constants: tuple[str, ...]
 
 
-def refuse_side_doors(tree: exp.Query) -> None:
-    """Raise InvalidArgument for what is more than reading entity sets."""
-    for node in tree.walk():
-        if isinstance(node, exp.Placeholder | exp.Parameter):
-            raise InvalidArgument("The statement has a parameter: write the value itself.")
-        if isinstance(node, exp.Into | exp.DML | exp.DDL) and not isinstance(node, exp.Query):
-            raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
-        if isinstance(node, exp.Table):
-            refuse_odd_table(node)
-
-
-def refuse_odd_table(table: exp.Table) -> None:
-    if not isinstance(table.this, exp.Identifier):
-        raise InvalidArgument(f"{table.sql(DIALECT)[:80]} is not an entity set: table functions are not run here.")
-    if table.args.get("db") or table.args.get("catalog"):
-        raise InvalidArgument(f"Write the entity set alone, without a schema: {table.name}.")
-
-
-def complaint(problem: Exception) -> str:
-    """Return a parser's complaint with its place, and without its own insides."""
-    if not isinstance(problem, ParseError) or not problem.errors:
-        return first_line(problem)
-    found = problem.errors[0]
-    reason = re.split(r" (?:for|but got) <", str(found["description"]))[0]
-    return f"{reason}, at {found['highlight']} in line {found['line']}, column {found['col']}."[:300]
-
-
-def first_line(problem: Exception) -> str:
-    """Return a parser's complaint without its terminal colours."""
-    text = str(problem).replace("\x1b[4m", "").replace("\x1b[0m", "").strip()
-    return (text.splitlines() or ["it is nested too deeply"])[0][:300]
-
-
-def table_names(tree: exp.Query) -> list[str]:
-    """Return the entity names a statement reads from, each once; its own CTEs are not among them."""
-    return list(dict.fromkeys(table.name for table in entity_tables(tree)))
-
-
-def column_names(tree: exp.Query) -> list[str]:
-    """Return the names of all columns a statement mentions, as it writes them."""
-    return list(dict.fromkeys(column.name for column in tree.find_all(exp.Column)))
-
-
-def entity_tables(tree: exp.Query) -> Iterator[exp.Table]:
-    own = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
-    yield from (table for table in tree.find_all(exp.Table) if table.name.casefold() not in own)
-
-
-def plan(tree: exp.Query, entities: Mapping[str, DataEntity], constants: Constants, *, push: bool = True) -> Plan:
-    """Plan a parsed statement; `entities` has each of its `table_names`. Raises InvalidArgument and UnknownName.
-
-    `push=False` fetches whole tables: what pushing down must never change the answer of.
-    """
-    shown = headings(tree)
+def prepared(tree: exp.Query, entities: Mapping[str, DataEntity]) -> Statement:
+    """Put a parsed statement's names right; `entities` has each of its tables. Raises InvalidArgument, UnknownName."""
+    given = headings(tree)
+    for call in [*tree.find_all(exp.Anonymous)]:
+        if call.name.lower() in CLOCK_NAMES and not call.expressions:
+            call.replace(exp.CurrentTimestamp())
     for table in entity_tables(tree):
         if not table.alias:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
         table.set("this", exp.to_identifier(entities[table.name].entity_set.lower()))
     by_table = {entity.entity_set.lower(): entity for entity in entities.values()}
     qualified = qualify_columns(tree, by_table)
-    scans = Scans(by_table, needed_columns(qualified, by_table))
-    for scope in traverse_scope(qualified):
-        for alias, table in entity_sources(scope, by_table):
-            texts, exact = pushed(scope.expression, alias, by_table[table.name], constants) if push else ([], False)
-            scans.add(table, texts, exact)
-    found = scans.result()
-    refuse_wide(found)
-    if push and len(found) == 1:
-        found = (with_limit(qualified, found[0]),)
-    return Plan(qualified.sql(DIALECT), found, tuple(shown_names(shown, qualified, by_table)))
+    names = tuple(proper_names(given, qualified, by_table))
+    return Statement(qualified, by_table, names, tuple(constants(qualified)))
+
+
+def plan(statement: Statement, values: Mapping[str, Any]) -> Plan:
+    """Plan a statement, once. `values` has what its constants come to. Raises InvalidArgument and UnknownName."""
+    tree, by_table = statement.tree, statement.by_table
+    stop_clocks(tree, values)
+    blocks = Blocks(tree, by_table)
+    type_dates(blocks)
+    refuse_mistakes(blocks)
+    found = relevance(blocks)
+    scans = Scans(by_table, needed_columns(tree, by_table), company_uses(found))
+    for block in blocks:
+        for alias in block.aliases:
+            if isinstance(table := block.source(alias), exp.Table):
+                facts = found.facts.get(id(table), [])
+                scans.add(table, *pushed(facts, block.named(alias), by_table[table.name], values))
+    apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
+    hints = notes(blocks)
+    read, limit = scans.result(), None
+    refuse_wide(read)
+    if scans.exact and len(scans.places) == 1 and (cut := with_limit(tree, read[0])) is not None:
+        read, limit = (cut,), count_of(tree.args.get("limit"))
+    set_empty_aside(blocks)
+    scans.put_in_place(tree)
+    return Plan(printed(tree), read, statement.headings, limit, tuple(apart), tuple(hints))
+
+
+def printed(tree: exp.Query) -> str:
+    """Return the statement as DuckDB reads it. Raises InvalidArgument for what has no equal there."""
+    try:
+        return tree.sql(DIALECT, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as problem:
+        raise InvalidArgument(f"DuckDB does not do this: {first_line(problem)}") from None
+
+
+def stop_clocks(tree: exp.Query, values: Mapping[str, Any]) -> None:
+    """Write what the clock says now into the statement: F&O and DuckDB are asked about the same day."""
+    for node in [*tree.find_all(*CLOCKS)]:
+        whole: exp.Expr = node
+        while whole.parent is not None and whole.parent.sql(DIALECT) in values:
+            whole = whole.parent
+        value = values.get(whole.sql(DIALECT))
+        if isinstance(value, datetime.date):
+            whole.replace(date_literal(in_utc(value)))
+        elif type(value) is int:
+            whole.replace(exp.Literal.number(value))
 
 
 def qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.Query:
@@ -154,9 +136,12 @@ def qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.
     }
     columns = {column.name.casefold(): column.name for column in tree.find_all(exp.Column)}
     try:
-        return pushdown_projections(qualify(tree, schema=schema, dialect=DIALECT))
+        qualified = pushdown_projections(qualify(tree, schema=schema, dialect=DIALECT))
     except OptimizeError as problem:
         raise unresolved(columns, by_table, first_line(problem)) from None
+    if (whole := qualified.find(exp.TableColumn)) is not None:
+        raise InvalidArgument(f"{whole.name} is a table: name its columns, such as {whole.name}.dataAreaId.")
+    return qualified
 
 
 def unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
@@ -179,12 +164,6 @@ def refuse_wide(scans: Iterable[Scan]) -> None:
             raise InvalidArgument(f"{name} has {len(scan.columns)} columns: name those you need instead of *.")
 
 
-def entity_sources(scope: Scope, by_table: Mapping[str, DataEntity]) -> Iterator[tuple[str, exp.Table]]:
-    for alias, source in scope.sources.items():
-        if isinstance(source, exp.Table) and source.name in by_table and source in scope.tables:
-            yield alias, source
-
-
 def needed_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> dict[str, set[str]]:
     """Return, by table, the columns the statement reads anywhere, as F&O writes them."""
     aliases: dict[str, set[str]] = {}
@@ -205,43 +184,57 @@ class Scans:
 
     by_table: Mapping[str, DataEntity]
     needed: Mapping[str, set[str]]
-    found: dict[tuple[str, str], Scan] = field(default_factory=dict)
+    company_uses: Mapping[int, CompanyUse]
+    found: dict[tuple[str, str, CompanyUse], Scan] = field(default_factory=dict)
+    places: dict[int, str] = field(default_factory=dict)  # which DuckDB table each table of the statement reads
+    exact: bool = True
 
-    def add(self, table: exp.Table, texts: Iterable[str], exact: bool) -> None:
-        """Add what `table` needs, and point it at the DuckDB table that will have it."""
+    def add(self, table: exp.Table, texts: Sequence[str], exact: bool) -> None:
+        """Add what `table` needs; `exact` where the texts say all that the statement says."""
         entity = self.by_table[table.name]
-        asked = " and ".join(f"({text})" for text in texts)
-        scan = self.found.get((table.name, asked))
-        if scan is None:
+        filter = " and ".join(f"({text})" for text in texts)
+        use = self.company_uses.get(id(table), CompanyUse())
+        key = (table.name, filter, use)
+        if key not in self.found:
             columns = tuple(name for name in entity.properties if name in self.needed[table.name])
-            scan = Scan(f"t{len(self.found) + 1}", entity, columns or (entity.key[0].name,), asked, exact)
-            self.found[table.name, asked] = scan
-        table.set("this", exp.to_identifier(scan.name, quoted=True))
+            name = f"t{len(self.found) + 1}"
+            self.found[key] = Scan(name, entity, columns or (entity.key[0].name,), filter, use)
+        self.places[id(table)] = self.found[key].name
+        self.exact &= exact
 
     def result(self) -> tuple[Scan, ...]:
         return tuple(self.found.values())
 
+    def put_in_place(self, tree: exp.Query) -> None:
+        """Let the statement read the scans' tables."""
+        for table in [*tree.find_all(exp.Table)]:
+            if (name := self.places.get(id(table))) is not None:
+                table.set("this", exp.to_identifier(name, quoted=True))
 
-def with_limit(tree: exp.Query, scan: Scan) -> Scan:
+
+# Where rows come out as they went in, one for one, whatever the others are.
+PLAIN_PARTS = frozenset({"expressions", "from_", "where", "order", "limit", "offset"})
+PLAIN = (*STEADY, exp.Column, exp.Identifier, exp.Alias)
+
+
+def with_limit(tree: exp.Query, scan: Scan) -> Scan | None:
     """Return the scan cut to the statement's LIMIT, where F&O's first rows are the statement's."""
-    if not isinstance(tree, exp.Select) or not scan.exact or not is_plain(tree):
-        return scan
     limit, offset = count_of(tree.args.get("limit")), count_of(tree.args.get("offset"))
-    if limit is None:
-        return scan
+    if limit is None or not is_plain(tree):
+        return None
     order = tree.args.get("order")
     keys = [pushed_order(each, scan.entity) for each in order.expressions] if order else []
     if any(key is None for key in keys):
-        return scan
-    rows = limit + (offset or 0)
-    return Scan(scan.name, scan.entity, scan.columns, scan.filter, True, tuple(key for key in keys if key), rows)
+        return None
+    return replace(scan, order_by=tuple(key for key in keys if key), top=limit + (offset or 0))
 
 
-def is_plain(tree: exp.Select) -> bool:
-    """Return whether rows come out as they went in: no joins, groups, windows or distinct."""
-    parts = ("joins", "group", "having", "distinct", "qualify", "with_", "with", "laterals", "sample", "windows")
-    reshaping = (exp.AggFunc, exp.Window, exp.Explode, exp.Subquery, exp.Exists)
-    return not any(tree.args.get(part) for part in parts) and not any(tree.find(kind) for kind in reshaping)
+def is_plain(tree: exp.Query) -> bool:
+    """Return whether it is one SELECT of one table whose rows come out as they went in."""
+    parts = {part for part, value in tree.args.items() if value}
+    if not isinstance(tree, exp.Select) or parts - PLAIN_PARTS or not isinstance(tree.args["from_"].this, exp.Table):
+        return False
+    return all(type(node) in PLAIN for each in tree.selects for node in each.walk())
 
 
 def count_of(node: exp.Expr | None) -> int | None:
@@ -254,8 +247,8 @@ def pushed_order(item: exp.Expr, entity: DataEntity) -> str | None:
     column = item.this
     if not isinstance(item, exp.Ordered) or not isinstance(column, exp.Column) or item.args.get("nulls_first"):
         return None
-    name = entity.names_by_folded.get(column.name.casefold())
-    if name is None or column_type(entity.properties[name]) not in ("DOUBLE", "INTEGER", "BIGINT"):
+    name = entity.names_by_folded.get(column.name.casefold()) if column.table else None
+    if name is None or column_type(entity.properties[name]) not in NUMBERS:
         return None
     return f"{name} desc" if item.args.get("desc") else name
 
@@ -273,13 +266,13 @@ def star(node: exp.Expr) -> bool:
     return isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star))
 
 
-def shown_names(shown: list[str | None], tree: exp.Query, by_table: Mapping[str, DataEntity]) -> Iterator[str]:
+def proper_names(given: list[str | None], tree: exp.Query, by_table: Mapping[str, DataEntity]) -> Iterator[str]:
     """Return the heading of each column; a column's own name is written as F&O does."""
     proper = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
     outer = tree.selects
-    if len(shown) != len(outer) or None in shown:
-        shown = [each.alias_or_name for each in outer]
-    for name, each in zip(shown, outer, strict=True):
+    if len(given) != len(outer) or None in given:
+        given = [each.alias_or_name for each in outer]
+    for name, each in zip(given, outer, strict=True):
         inner = each.unalias()
         is_own = isinstance(inner, exp.Column) and inner.name.casefold() == str(name).casefold()
         yield proper.get(str(name).casefold(), str(name)) if is_own else str(name)

@@ -1,11 +1,13 @@
-"""What of a SELECT's predicates F&O can apply itself, written as ordinary OData. Performs no I/O of its own.
+"""What of a statement's predicates F&O can apply itself, written as ordinary OData. Pure.
 
-Every text printed here keeps at least the rows the predicate keeps. Not pushed: ranges over text (collations differ),
-anything about NULL, values with `*` (a wildcard to F&O), times of day on dates that F&O keeps at noon.
+Every text keeps at least the rows that the predicate keeps, and what is not known for certain is not pushed: a node with an
+argument that `KNOWN` does not name, ranges over text and "is not this text" (collations differ), values with `*` (a
+wildcard to F&O). DuckDB applies every predicate again.
 """
 
 import datetime
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,168 +15,345 @@ from sqlglot import exp
 
 from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.d365.odata import translate_filter
-from d365mcp.errors import InvalidArgument, UnknownName
-from d365mcp.sql.types import column_type
+from d365mcp.errors import InvalidArgument
+from d365mcp.sql.blocks import OPPOSITE
+from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, in_utc, read_date, truncated
+from d365mcp.sql.dates import calendar_function
+from d365mcp.sql.types import DATES, NUMBERS, column_type
 
-# Evaluates an expression without columns (date_trunc('quarter', current_date), 1 + 1) to a Python value.
-Constants = Callable[[exp.Expr], Any]
-
-COMPARISONS = {exp.EQ: "eq", exp.NEQ: "ne", exp.GT: "gt", exp.GTE: "ge", exp.LT: "lt", exp.LTE: "le"}
+OPERATORS: dict[type[exp.Expr], str] = {
+    exp.EQ: "eq", exp.NEQ: "ne", exp.GT: "gt", exp.GTE: "ge", exp.LT: "lt", exp.LTE: "le"
+}  # fmt: skip
 MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+# The arguments of a node that are known here. A node with another one means something else.
+KNOWN: dict[type[exp.Expr], frozenset[str]] = {
+    **dict.fromkeys((*OPERATORS, exp.And, exp.Or, exp.Like, exp.ILike), frozenset({"this", "expression"})),
+    **dict.fromkeys((exp.StartsWith, exp.EndsWith, exp.Contains, exp.Is), frozenset({"this", "expression"})),
+    **dict.fromkeys((exp.Paren, exp.Not, exp.Lower, exp.Upper, exp.Year, exp.Date), frozenset({"this"})),
+    exp.Trim: frozenset({"this", "position"}),
+    exp.Between: frozenset({"this", "low", "high"}),
+    exp.In: frozenset({"this", "expressions"}),
+    exp.Column: frozenset({"this", "table"}),
+    exp.Cast: frozenset({"this", "to"}),
+    exp.TryCast: frozenset({"this", "to", "safe"}),
+    exp.Extract: frozenset({"this", "expression"}),
+    exp.TimestampTrunc: frozenset({"this", "unit"}),
+    exp.DateTrunc: frozenset({"this", "unit"}),
+    exp.Anonymous: frozenset({"this", "expressions"}),
+}
+# A float of this size has all digits that a number of F&O's has after the point.
+MAX_FLOAT = 1e9
+TRIMMED = {"": "contains", "BOTH": "contains", "LEADING": "endswith", "TRAILING": "startswith"}
 
 
 class NotPushable(Exception):
     """This predicate is for DuckDB alone."""
 
 
-def pushed(select: exp.Expr, alias: str, entity: DataEntity, constants: Constants) -> tuple[list[str], bool]:
-    """Return the OData texts of what `select` says about `alias` alone, and whether they say all of it."""
-    printer = Printer(alias, entity, constants)
-    texts, exact = [], True
-    for predicate in predicates(select, alias):
-        try:
-            text = printer.text(predicate)
-            translate_filter(text, entity)
-        except UnknownName:
-            raise  # an enumeration member that does not exist would silently match nothing
-        except (NotPushable, InvalidArgument):
-            exact = False
-        else:
-            texts.append(text)
-    return texts, exact
+@dataclass(frozen=True)
+class Subject:
+    """What is compared: a property, or what a function makes of it (`year`, `month`, …, `trim`)."""
+
+    prop: EntityProperty
+    function: str = ""
 
 
-def predicates(select: exp.Expr, alias: str) -> Iterator[exp.Expr]:
-    """Yield the conjuncts that decide which rows of `alias` matter.
+@dataclass(frozen=True)
+class Pushed:
+    """An OData text, and whether it says all that the predicate says."""
 
-    WHERE goes to every table, also the optional side of an outer join: a comparison is never true of NULL, so rows it
-    drops could not have come through. ON goes to both sides of an inner join, and to the optional side of an outer one.
+    text: str
+    exact: bool
+
+
+def pushed(
+    facts: Sequence[exp.Expr], name: str, entity: DataEntity, values: Mapping[str, Any]
+) -> tuple[list[str], bool]:
+    """Return the OData texts of facts about the source `name`, and whether they say all of them.
+
+    `values` has what the statement's constant expressions come to, by their SQL.
     """
-    if where := select.args.get("where"):
-        yield from conjuncts(where.this)
-    for join in select.args.get("joins") or ():
-        on, side, kind = join.args.get("on"), join.side, join.kind
-        inner = not side and kind in ("", "INNER", "CROSS")
-        if on is not None and (inner or (side == "LEFT" and join.alias_or_name == alias)):
-            yield from conjuncts(on)
-
-
-def conjuncts(condition: exp.Expr) -> Iterable[exp.Expr]:
-    node = condition.unnest()
-    return node.flatten() if isinstance(node, exp.And) else [node]
+    printer = Printer(name, entity, values)
+    found = [printer.attempt(fact) for fact in facts]
+    texts = dict.fromkeys(each.text for each in found if each is not None)
+    return list(texts), all(each is not None and each.exact for each in found)
 
 
 class Printer:
     """Prints predicates about one table as OData."""
 
-    def __init__(self, alias: str, entity: DataEntity, constants: Constants) -> None:
-        self.alias = alias
+    def __init__(self, name: str, entity: DataEntity, values: Mapping[str, Any]) -> None:
+        self.name = name
         self.entity = entity
-        self.constants = constants
+        self.values = values
 
-    def text(self, node: exp.Expr) -> str:
+    def attempt(self, node: exp.Expr) -> Pushed | None:
+        try:
+            return self.printed(node)
+        except NotPushable:
+            return None
+
+    def printed(self, node: exp.Expr) -> Pushed:
         """Return the OData of a predicate. Raises NotPushable."""
+        check_known(node)
         match node:
             case exp.Paren():
-                return self.text(node.this)
-            case exp.And() | exp.Or():
-                word = "and" if isinstance(node, exp.And) else "or"
-                return f"({self.text(node.left)}) {word} ({self.text(node.right)})"
-            case exp.EQ() | exp.NEQ() | exp.GT() | exp.GTE() | exp.LT() | exp.LTE():
-                return self.comparison(node)
+                return self.printed(node.this)
+            case exp.And():
+                return joined([self.attempt(each) for each in node.flatten()])
+            case exp.Or():
+                parts = [self.printed(each) for each in node.flatten()]
+                return Pushed(" or ".join(f"({each.text})" for each in parts), all(each.exact for each in parts))
             case exp.Between():
-                low, high = exp.GTE(this=node.this, expression=node.args["low"]), node.args["high"]
-                return f"({self.comparison(low)}) and ({self.comparison(exp.LTE(this=node.this, expression=high))})"
-            case exp.In() if node.expressions:
-                prop = self.property(node.this)
-                return f"{prop.name} in ({','.join(self.literal(prop, 'eq', each) for each in node.expressions)})"
+                sides = (
+                    exp.GTE(this=node.this, expression=node.args["low"]),
+                    exp.LTE(this=node.this, expression=node.args["high"]),
+                )
+                return joined([self.attempt(each) for each in sides])
+            case exp.In():
+                return self.printed(exp.or_(*(exp.EQ(this=node.this, expression=each) for each in node.expressions)))
+        return self.checked(self.leaf(node))
+
+    def checked(self, leaf: Pushed) -> Pushed:
+        """Return a text that the filter language takes for this entity. Raises NotPushable for another."""
+        try:
+            translate_filter(leaf.text, self.entity)
+        except InvalidArgument:
+            raise NotPushable from None
+        return leaf
+
+    def leaf(self, node: exp.Expr) -> Pushed:
+        match node:
+            case exp.Not():
+                return self.negated(node.this.unnest())
             case exp.Like() | exp.ILike():
-                return self.like(node)
+                return self.like(self.subject(node.this), self.value(node.expression))
+            case exp.StartsWith() | exp.EndsWith() | exp.Contains():
+                function = type(node).__name__.lower()
+                return searched(function, self.subject(node.this), self.value(node.expression), exact=False)
+            case exp.Is(expression=exp.Null()):
+                return self.empty(self.subject(node.this), "eq")
             case exp.Column():
-                prop = self.property(node)
-                if column_type(prop) == "BOOLEAN":
-                    return f"{prop.name} eq true"
+                return self.flag(node, value=True)
+        if type(node) in OPERATORS:
+            return self.comparison(node)
         raise NotPushable
 
-    def comparison(self, node: exp.Expr) -> str:
-        operator = COMPARISONS[type(node)]  # type: ignore[index]
-        if isinstance(node.this, exp.Column):
-            prop, value = self.property(node.this), node.expression
-        else:
-            prop, value, operator = self.property(node.expression), node.this, MIRRORED[operator]
-        return f"{prop.name} {operator} {self.literal(prop, operator, value)}"
+    def negated(self, node: exp.Expr) -> Pushed:
+        check_known(node)
+        if type(node) in OPPOSITE:
+            return self.comparison(OPPOSITE[type(node)](this=node.this, expression=node.expression))
+        if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
+            return self.empty(self.subject(node.this), "ne")
+        return self.flag(node, value=False)
+
+    def flag(self, node: exp.Expr, *, value: bool) -> Pushed:
+        prop = self.property(node)
+        if column_type(prop) != "BOOLEAN":
+            raise NotPushable
+        return Pushed(f"{prop.name} eq {str(value).lower()}", exact=True)
+
+    def empty(self, subject: Subject, operator: str) -> Pushed:
+        """Return what asks for dates that are empty, or are not."""
+        if subject.function or column_type(subject.prop) not in DATES:
+            raise NotPushable
+        return of_date(subject.prop, operator, EMPTY_DAY)
+
+    def comparison(self, node: exp.Expr) -> Pushed:
+        operator = OPERATORS[type(node)]
+        try:
+            subject, other = self.subject(node.this), node.expression
+        except NotPushable:
+            subject, other, operator = self.subject(node.expression), node.this, MIRRORED[operator]
+        return compared(subject, operator, self.value(other))
+
+    def subject(self, node: exp.Expr) -> Subject:
+        """Return what of the table a node is. Raises NotPushable."""
+        check_known(node)
+        match node:
+            case exp.Paren():
+                return self.subject(node.this)
+            case exp.Column():
+                return Subject(self.property(node))
+            case exp.Lower() | exp.Upper():  # both sides compare without case
+                return of_text_alone(self.subject(node.this))
+            case exp.Trim():
+                function = "trim " + TRIMMED[str(node.args.get("position") or "").upper()]
+                return replace(of_text_alone(self.subject(node.this), plain=True), function=function)
+        function, inner = calendar_function(node)
+        if function and column_type(self.property(inner)) in DATES:
+            return Subject(self.property(inner), function)
+        raise NotPushable
 
     def property(self, node: exp.Expr) -> EntityProperty:
         """Return the table's property a node is. Raises NotPushable for anything else."""
-        if not isinstance(node, exp.Column) or node.table != self.alias:
+        check_known(node)
+        if not isinstance(node, exp.Column) or node.table != self.name:
             raise NotPushable
         name = self.entity.names_by_folded.get(node.name.casefold())
         if name is None:
             raise NotPushable
         return self.entity.properties[name]
 
-    def literal(self, prop: EntityProperty, operator: str, node: exp.Expr) -> str:
-        """Return a constant as an OData literal that fits the property."""
-        value, kind = self.value(node), column_type(prop)
-        if kind in ("DATE", "TIMESTAMP"):
-            return moment(value, kind)
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, str):
-            return self.text_literal(prop, operator, value, kind)
-        if isinstance(value, int | float | Decimal) and kind in ("DOUBLE", "INTEGER", "BIGINT"):
-            return f"{Decimal(str(value)):f}"
-        raise NotPushable
-
-    def text_literal(self, prop: EntityProperty, operator: str, value: str, kind: str) -> str:
-        ranged = operator not in ("eq", "ne")
-        if kind != "VARCHAR" or "*" in value or ranged or (prop.enumeration and operator == "ne"):
-            raise NotPushable
-        return quoted(value)
-
     def value(self, node: exp.Expr) -> Any:
-        if node.find(exp.Column, exp.Subquery, exp.Select):
-            raise NotPushable
-        if isinstance(node, exp.Literal) and node.is_string:
-            return node.this
-        value = self.constants(node)
+        """Return what a constant comes to. Raises NotPushable."""
+        node = node.unnest()
+        if isinstance(node, exp.Literal):
+            return node.this if node.is_string else Decimal(node.this)
+        match node:
+            case exp.Boolean():
+                return bool(node.this)
+            case exp.Neg(this=exp.Literal(is_string=False) as number):
+                return -Decimal(number.this)
+            case exp.Cast(this=exp.Literal(is_string=True) as text) if node.to.is_type("date", "timestamp"):
+                date = read_date(text.this)
+                return date.date() if isinstance(date, datetime.datetime) and node.to.is_type("date") else date
+        value = self.values.get(node.sql("duckdb"))
         if value is None:
             raise NotPushable
         return value
 
-    def like(self, node: exp.Like | exp.ILike) -> str:
+    def like(self, subject: Subject, pattern: Any) -> Pushed:
         """Return LIKE with % at its ends only; F&O knows no other wildcard that means the same."""
-        prop, pattern = self.property(node.this), self.value(node.expression)
-        if not isinstance(pattern, str) or prop.enumeration or column_type(prop) != "VARCHAR":
+        if not isinstance(pattern, str):
             raise NotPushable
         inner = pattern.strip("%")
-        if not inner or any(sign in inner for sign in "%_*\\"):
+        if "%" in inner or "_" in inner:
             raise NotPushable
         starts, ends = not pattern.startswith("%"), not pattern.endswith("%")
         if starts and ends:
-            return f"{prop.name} eq {quoted(inner)}"
-        function = "startswith" if starts else "endswith" if ends else "contains"
-        return f"{function}({prop.name},{quoted(inner)})"
+            return compared(subject, "eq", inner)
+        return searched("startswith" if starts else "endswith" if ends else "contains", subject, inner, exact=True)
 
 
-def moment(value: Any, kind: str) -> str:
-    """Return a date or a time as OData writes it, in UTC."""
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            raise NotPushable from None
-    if not isinstance(value, datetime.datetime):
-        if not isinstance(value, datetime.date):
+def check_known(node: exp.Expr) -> None:
+    """Raise NotPushable for a node that means more than is known here."""
+    known = KNOWN.get(type(node))
+    if known is None or any(value and name not in known for name, value in node.args.items()):
+        raise NotPushable
+
+
+def of_text_alone(subject: Subject, *, plain: bool = False) -> Subject:
+    """Return a subject that is a text. Raises NotPushable for another, and for one that is not `plain` where asked."""
+    if column_type(subject.prop) != "VARCHAR" or (plain and (subject.function or subject.prop.enumeration)):
+        raise NotPushable
+    return subject
+
+
+def joined(parts: Sequence[Pushed | None]) -> Pushed:
+    """Join what all has to hold; what cannot be pushed is left out."""
+    kept = [each for each in parts if each is not None]
+    if not kept:
+        raise NotPushable
+    exact = len(kept) == len(parts) and all(each.exact for each in kept)
+    return Pushed(" and ".join(f"({each.text})" for each in kept), exact)
+
+
+def compared(subject: Subject, operator: str, value: Any) -> Pushed:
+    """Return the comparison of a property, or of what a function makes of it, with a value. Raises NotPushable."""
+    prop, kind = subject.prop, column_type(subject.prop)
+    function, _, search = subject.function.partition(" ")
+    if function == "trim":
+        if operator != "eq":
             raise NotPushable
-        value = datetime.datetime.combine(value, datetime.time())
-    if kind == "DATE":
-        if value.time() != datetime.time():
+        return searched(search, Subject(prop), value, exact=False)
+    if function == "year":
+        return of_year(prop, operator, value)
+    if kind in DATES:
+        date = read_date(value) if isinstance(value, str) else value
+        if not isinstance(date, datetime.date):
             raise NotPushable
-        return f"{value:%Y-%m-%d}"
-    if value.tzinfo is not None:
-        value = value.astimezone(datetime.UTC)
-    return f"{value:%Y-%m-%dT%H:%M:%S}Z"
+        date = in_utc(date)
+        return of_date(prop, operator, date) if not function else of_unit(prop, function, operator, date)
+    return BY_KIND.get(kind, of_number)(prop, operator, value)
+
+
+def of_year(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
+        raise NotPushable
+    return Pushed(f"year({prop.name}) {operator} {int(value)}", exact=True)
+
+
+def of_date(prop: EntityProperty, operator: str, date: datetime.date) -> Pushed:
+    """Compare a date, which is at midnight in SQL, or a time to the second, which is as exact as F&O's are."""
+    timed = date if isinstance(date, datetime.datetime) else datetime.datetime.combine(date, datetime.time())
+    start = truncated(timed, "day" if column_type(prop) == "DATE" else "second")
+    if start != timed:  # between two values: what is before it ends with the first, what is after it begins beyond
+        if operator in ("eq", "ne"):
+            raise NotPushable
+        operator = "gt" if operator in ("gt", "ge") else "le"
+    if column_type(prop) == "DATE":
+        return Pushed(f"{prop.name} {operator} {start:%Y-%m-%d}", exact=True)
+    if start.date() == EMPTY_DAY and operator in ("eq", "le", "lt"):  # empty at whatever time of that day
+        return Pushed(f"{prop.name} lt {EMPTY_DAY + datetime.timedelta(days=1)}T00:00:00Z", exact=False)
+    return Pushed(f"{prop.name} {operator} {start:%Y-%m-%dT%H:%M:%S}Z", exact=True)
+
+
+def of_unit(prop: EntityProperty, unit: str, operator: str, date: datetime.date) -> Pushed:
+    """Compare a date that is cut to the beginning of its day, week, month, quarter or year."""
+    if unit not in UNITS or operator == "ne":
+        raise NotPushable
+    timed = date if isinstance(date, datetime.datetime) else datetime.datetime.combine(date, datetime.time())
+    start = truncated(timed, unit)
+    try:
+        after = first_after(start, unit)
+    except (OverflowError, ValueError):
+        raise NotPushable from None
+    match operator:
+        case "eq":
+            return joined([of_date(prop, "ge", start), of_date(prop, "lt", after)])
+        case "ge" | "lt":
+            return of_date(prop, operator, start if start == timed else after)
+    return of_date(prop, "ge" if operator == "gt" else "lt", after)
+
+
+def of_number(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or column_type(prop) not in NUMBERS:
+        raise NotPushable
+    if isinstance(value, float) and not abs(value) < MAX_FLOAT:
+        raise NotPushable
+    return Pushed(f"{prop.name} {operator} {Decimal(str(value)):f}", exact=True)
+
+
+def of_double(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+    """Compare a float: what F&O takes for equal to a number's text is not known."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or operator in ("eq", "ne"):
+        raise NotPushable
+    return Pushed(f"{prop.name} {operator[0]}e {Decimal(str(value)):f}", exact=False)
+
+
+def of_flag(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+    if not isinstance(value, bool) or operator not in ("eq", "ne"):
+        raise NotPushable
+    return Pushed(f"{prop.name} {operator} {str(value).lower()}", exact=True)
+
+
+def of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+    """Compare a text or an enumeration. F&O takes more texts for equal than DuckDB does (ß and ss, blanks at the end)."""
+    if isinstance(value, bool) and prop.enumeration and operator in ("eq", "ne"):
+        return Pushed(f"{prop.name} {operator} {str(value).lower()}", exact=True)
+    if not isinstance(value, str) or "*" in value or operator not in ("eq", "ne"):
+        raise NotPushable
+    if operator == "ne" and value and not prop.enumeration:
+        raise NotPushable
+    return Pushed(f"{prop.name} {operator} {quoted(value)}", exact=True)
+
+
+BY_KIND: dict[str, Callable[[EntityProperty, str, Any], Pushed]] = {
+    "BOOLEAN": of_flag,
+    "DOUBLE": of_double,
+    "VARCHAR": of_text,
+}
+
+
+def searched(function: str, subject: Subject, value: Any, *, exact: bool) -> Pushed:
+    """Return a search for a part of a text."""
+    prop = subject.prop
+    if subject.function or prop.enumeration or column_type(prop) != "VARCHAR":
+        raise NotPushable
+    if not isinstance(value, str) or not value or any(sign in value for sign in "*\\"):
+        raise NotPushable
+    return Pushed(f"{function}({prop.name},{quoted(value)})", exact)
 
 
 def quoted(value: str) -> str:

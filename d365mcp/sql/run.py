@@ -1,51 +1,30 @@
-"""Runs a planned statement: F&O's pages stream into DuckDB in memory, which answers it."""
+"""Runs a planned statement: F&O's pages are loaded into DuckDB as they came, which answers it."""
 
 import asyncio
-import datetime
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-import duckdb
-
-from d365mcp.d365.client import D365Client
-from d365mcp.d365.companies import CompanyBound, scope_read
-from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
-from d365mcp.d365.paging import Pages, difference, in_key_order
-from d365mcp.errors import DeadlineExceeded, InvalidArgument, Unreachable
+from d365mcp.d365.client import D365Client, page_of
+from d365mcp.d365.models import COMPANY, EntityProperty
+from d365mcp.d365.odata import QueryOptions, and_filters
+from d365mcp.d365.paging import difference, in_key_order, may_be_about_order, with_keys
+from d365mcp.d365.responses import Answer as Answered
+from d365mcp.errors import BadRequest, D365Error, DeadlineExceeded, InvalidAnswer, InvalidArgument, Unreachable, or_list
 from d365mcp.events import current_operation
-from d365mcp.sql.plan import OTHER_DIALECTS, Plan, Scan
-from d365mcp.sql.types import arriving_type, cast, column_type
+from d365mcp.sql.companies import Asked, Reading, must_name_default, read_as, refuse_mixture, refuse_unread
+from d365mcp.sql.database import TOO_LONG, Database
+from d365mcp.sql.loading import Column, Loaded, NoRecords
+from d365mcp.sql.plan import Plan, Scan
+from d365mcp.sql.types import DATES, column_type
 
 # Requests to F&O under way at once, over all tables of a statement.
 IN_FLIGHT = 4
-MEMORY_LIMIT = "384MB"
 # Kept for DuckDB's own work, out of the request's time.
 RESERVED_SECONDS = 2.0
-MAX_RESULT_ROWS = 10_000
-
-CONFIG: dict[str, Any] = {
-    "memory_limit": MEMORY_LIMIT,
-    "threads": 2,
-    "enable_external_access": "false",
-    "autoload_known_extensions": "false",
-    "autoinstall_known_extensions": "false",
-}
-
-
-# What DuckDB says of these quotes the statement, never a value.
-ABOUT_THE_STATEMENT = (
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.NotImplementedException,
-    duckdb.ParserException,
-    duckdb.SyntaxException,
-)
 
 
 @dataclass(frozen=True)
@@ -54,9 +33,7 @@ class Limits:
 
     max_rows_scanned: int
     allow_partial: bool
-    company: str | None
-    cross_company: bool
-    bound: CompanyBound
+    asked: Asked
 
 
 @dataclass
@@ -68,98 +45,13 @@ class Answer:
     more: bool = False
     requests: list[str] = field(default_factory=list)
     rows_scanned: dict[str, int] = field(default_factory=dict)
-    default_company: bool = False
-    company: str = ""  # the default company, where it had to be named
+    companies: dict[str, str] = field(default_factory=dict)  # by entity set that has companies
+    company: str = ""  # where it is the same one for all
     partial: bool = False
     notes: list[str] = field(default_factory=list)
 
-
-class Database:
-    """One DuckDB in memory, shut off from files, network and extensions, used from one thread of its own.
-
-    Text compares without case, as F&O's does. Raises InvalidArgument for what DuckDB refuses.
-    """
-
-    def __init__(self) -> None:
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
-        self.connection = duckdb.connect(":memory:", config=CONFIG)
-        self.connection.execute("SET default_collation = 'NOCASE'")
-        self.connection.execute("SET lock_configuration = true")
-
-    def constant(self, node: Any) -> Any:
-        """Evaluate an expression without columns."""
-        with told(of_records=False):
-            found = self.connection.execute(f"SELECT {node.sql('duckdb')}").fetchone()
-        return found[0] if found else None
-
-    def create(self, scan: Scan) -> None:
-        columns = ", ".join(f'"{prop.name}" {column_type(prop)}' for prop in properties(scan))
-        self.connection.execute(f'CREATE TABLE "{scan.name}" ({columns})')
-
-    def load(self, scan: Scan, records: Sequence[Mapping[str, Any]]) -> None:
-        """Add records to a scan's table."""
-        shape = json.dumps([{prop.name: arriving_type(prop) for prop in properties(scan)}])
-        values = ", ".join(cast(prop) for prop in properties(scan))
-        arriving = "SELECT unnest(from_json(CAST(? AS JSON), ?)) AS r"
-        rows = [{name: record.get(name) for name in scan.columns} for record in records]
-        with told():
-            self.connection.execute(
-                f'INSERT INTO "{scan.name}" SELECT {values} FROM ({arriving})',  # noqa: S608 - our names only
-                [json.dumps(rows), shape],
-            )
-
-    def query(self, sql: str) -> tuple[list[tuple[Any, ...]], bool]:
-        """Return the rows of a statement, and whether there were more than may be returned."""
-        with told():
-            found = self.connection.execute(sql).fetchmany(MAX_RESULT_ROWS + 1)
-        return found[:MAX_RESULT_ROWS], len(found) > MAX_RESULT_ROWS
-
-    async def off_loop(self, work: partial[Any]) -> Any:
-        """Run a piece of work in the thread; when the caller is cancelled, stop it."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.thread, work)
-        except asyncio.CancelledError:
-            self.connection.interrupt()
-            raise
-
-    def close(self) -> None:
-        """Stop what is running and free the memory, without waiting for it."""
-        self.connection.interrupt()
-        self.thread.submit(self.connection.close)
-        self.thread.shutdown(wait=False)
-
-
-def properties(scan: Scan) -> Iterator[Any]:
-    return (scan.entity.properties[name] for name in scan.columns)
-
-
-@contextmanager
-def told(*, of_records: bool = True) -> Iterator[None]:
-    """Turn DuckDB's complaints about a statement into ours, and running out of memory into advice."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        mend = "Select fewer columns, filter more, or aggregate in a subquery first."
-        raise InvalidArgument(f"This statement needs more than the {MEMORY_LIMIT} it may use. {mend}") from None
-    except duckdb.InterruptException:
-        raise DeadlineExceeded("The statement took too long: filter more rows out, or aggregate fewer.") from None
-    except ABOUT_THE_STATEMENT as problem:
-        raise unanswerable(str(problem)) from None
-    except duckdb.Error as problem:
-        if not of_records:
-            raise unanswerable(str(problem)) from None
-        # Its words may be a record's.
-        raise InvalidArgument(
-            "The statement cannot be answered: some value in the records does not suit it.",
-            hint="Convert with TRY_CAST, compute within TRY(…), and let a subquery return one row.",
-        ) from None
-
-
-def unanswerable(told: str) -> InvalidArgument:
-    first = told.splitlines()[0][:300]
-    return InvalidArgument(
-        f"The statement cannot be answered: {first}", hint=OTHER_DIALECTS if "unction" in first else None
-    )
+    def count(self, entity_set: str, rows: int) -> None:
+        self.rows_scanned[entity_set] = self.rows_scanned.get(entity_set, 0) + rows
 
 
 async def run(plan: Plan, database: Database, client: D365Client, limits: Limits) -> Answer:
@@ -168,15 +60,91 @@ async def run(plan: Plan, database: Database, client: D365Client, limits: Limits
     Raises InvalidArgument when a table is too large, DeadlineExceeded when time runs out; both name what would help.
     """
     answer = Answer(columns=plan.headings)
+    readings = await readings_of(plan, client, limits.asked)
     gate = asyncio.Semaphore(IN_FLIGHT)
+    fetches = [Fetch(database, client, limits, gate, answer, scan, readings[scan.name]) for scan in plan.scans]
     try:
         async with asyncio.TaskGroup() as tables:
-            for scan in plan.scans:
-                tables.create_task(Fetch(database, client, limits, gate, answer, scan).run())
+            for fetch in fetches:
+                tables.create_task(fetch.run())
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     answer.rows, answer.more = await within_time(database, partial(database.query, plan.sql))
+    if plan.limit is not None and len(answer.rows) < plan.limit and await fetches[0].run_without_top():
+        answer.rows, answer.more = await within_time(database, partial(database.query, plan.sql))
+    readings = await with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
+    answer.companies, answer.company = companies_read(readings.values()), only_company(readings.values())
+    answer.notes = list(dict.fromkeys([*plan.notes, *company_notes(plan, readings), *answer.notes]))
     return answer
+
+
+async def readings_of(plan: Plan, client: D365Client, asked: Asked) -> dict[str, Reading]:
+    """Return how each scan is read, the default company named where that matters. Raises InvalidArgument, NotAllowed."""
+
+    def read() -> dict[str, Reading]:
+        return {scan.name: read_as(scan.entity, scan.filter, scan.company_use, asked) for scan in plan.scans}
+
+    readings = read()
+    if must_name_default(list(readings.values()), asked.bound):
+        asked = replace(asked, default=(await client.session()).company.lower())
+        readings = read()
+        refuse_unread(list(readings.values()), asked.default)
+        refuse_mixture(list(readings.values()))
+    return readings
+
+
+async def with_default(
+    readings: Mapping[str, Reading], companies: Mapping[str, set[str]], client: D365Client
+) -> dict[str, Reading]:
+    """Return the readings with the default company that the records name, or F&O. Raises InvalidAnswer where it changed."""
+    found = set[str]().union(*companies.values())
+    if len(found) > 1:
+        names = " and ".join(sorted(found))
+        raise InvalidAnswer(
+            f"The default company changed while the statement was read: it is {names}.", hint="Ask again."
+        )
+    if not found and any(reading.is_open for reading in readings.values()):
+        with suppress(D365Error):  # then the answer says no more than that it is the default one
+            found = {(await client.session(fresh=True)).company.lower()}
+    if not found:
+        return dict(readings)
+    return {
+        name: replace(reading, scope=replace(reading.scope, companies=frozenset(found))) if reading.is_open else reading
+        for name, reading in readings.items()
+    }
+
+
+def companies_read(readings: Iterable[Reading]) -> dict[str, str]:
+    """Return whose records each entity set is read from."""
+    found: dict[str, dict[str, None]] = {}
+    for reading in readings:
+        if reading.entity.has_company:
+            found.setdefault(reading.entity.entity_set, {})[reading.companies] = None
+    return {entity_set: "; ".join(companies) for entity_set, companies in found.items()}
+
+
+def only_company(readings: Iterable[Reading]) -> str:
+    """Return the company that all entity sets are read from, where there is just one."""
+    every = {reading.scope.company for reading in readings if reading.entity.has_company}
+    return (every.pop() or "") if len(every) == 1 else ""
+
+
+def company_notes(plan: Plan, readings: Mapping[str, Reading]) -> list[str]:
+    """Return what a reader should know of the companies that were read."""
+    names = {name: reading.entity.entity_set for name, reading in readings.items()}
+    found = [f"{names[name]}: {note}" for name, reading in readings.items() for note in reading.scope.notes]
+    for name, reading in readings.items():
+        if reading.scope.is_default and reading.use.used:
+            read = f"every dataAreaId is {reading.companies}, the default company; cross_company reads all"
+            found.append(f"{names[name]}: {read}")
+    for one, other in plan.apart:
+        first, second = readings[one].scope, readings[other].scope
+        if first.company is None or first.company != second.company:
+            found.append(
+                f"{names[one]} and {names[other]} are joined without dataAreaId: records of different companies may be "
+                "joined; say that their dataAreaId is equal"
+            )
+    return found
 
 
 async def within_time(database: Database, work: partial[Any]) -> Any:
@@ -187,7 +155,7 @@ async def within_time(database: Database, work: partial[Any]) -> Any:
         async with asyncio.timeout(seconds):
             return await database.off_loop(work)
     except TimeoutError:
-        raise DeadlineExceeded("The statement took too long: filter more rows out, or aggregate fewer.") from None
+        raise DeadlineExceeded(TOO_LONG) from None
 
 
 @dataclass
@@ -200,67 +168,138 @@ class Fetch:
     gate: asyncio.Semaphore
     answer: Answer
     scan: Scan
+    reading: Reading
     rows: int = 0
+    unordered: bool = False  # F&O refused the order of the key
+    companies: set[str] = field(default_factory=set)  # of the records, where it was left to F&O
 
     async def run(self) -> None:
-        await self.database.off_loop(partial(self.database.create, self.scan))
-        for options in await self.requests():
+        await self.create()
+        for options in self.requests():
             if not await self.pages(options):
                 break
         name = self.scan.entity.entity_set
-        self.answer.rows_scanned[name] = self.answer.rows_scanned.get(name, 0) + self.rows
+        self.answer.count(name, self.rows)
+        await self.look_at_companies()
+        for column in await self.database.off_loop(partial(self.database.inexact, self.scan.name, self.columns)):
+            self.note(f"{column} has numbers with too many digits to be exact; they are rounded to 15")
 
-    async def requests(self) -> list[QueryOptions]:
-        """Return the requests that fetch the scan: one, or several where its filter is split."""
-        scan, limits = self.scan, self.limits
-        translation = translate_filter(scan.filter, scan.entity) if scan.filter else None
-        scope = scope_read(
-            scan.entity,
-            limits.bound,
-            company=limits.company if scan.entity.has_company else None,
-            cross_company=limits.cross_company,
-            translation=translation,
+    async def create(self) -> None:
+        await self.database.off_loop(partial(self.database.create, self.scan.name, self.columns))
+
+    async def run_without_top(self) -> bool:
+        """Read all rows where the first ones did not suffice. Returns False where there were no others."""
+        if self.rows < (self.scan.top or 0):
+            return False
+        self.scan = replace(self.scan, top=None, order_by=())
+        self.rows = 0
+        await self.run()
+        return True
+
+    @property
+    def columns(self) -> list[Column]:
+        """Return the columns of the scan's table, also those that say whose records these are where that is not known,
+        and without an order the key, by which records that come twice are found."""
+        entity = self.scan.entity
+        company = [COMPANY] if self.reading.is_open else self.limits.asked.bound.columns(entity)
+        keys = [prop.name for prop in entity.key] if self.unordered else []
+        names = dict.fromkeys([*self.scan.columns, *company, *keys])
+        return [(name, column_type(entity.properties[name])) for name in names]
+
+    async def look_at_companies(self) -> None:
+        """Learn whose records came. Raises NotAllowed for one of a company that this server may not touch."""
+        bound, entity = self.limits.asked.bound, self.scan.entity
+        columns = [COMPANY] if self.reading.is_open else bound.columns(entity)
+        found = (
+            await self.database.off_loop(partial(self.database.distinct, self.scan.name, columns)) if columns else []
         )
-        self.answer.default_company |= scope.is_default
-        if limits.bound.allowed and scope.is_default:
-            self.answer.company = (await self.client.session()).company
-            scope = scope.named(limits.bound, self.answer.company)
-        filters = translation.filters if translation else ("",)
-        notes = [*(translation.notes if translation else ()), *scope.notes]
-        self.answer.notes += [f"{scan.entity.entity_set}: {note}" for note in notes]
+        bound.check_records(entity, found)
+        if self.reading.is_open:
+            self.companies = {str(record[COMPANY]).lower() for record in found if record[COMPANY]}
+
+    def requests(self) -> list[QueryOptions]:
+        """Return the requests that fetch the scan, in the order of its key: one, or several where its filter is split."""
+        scan, reading = self.scan, self.reading
         one = QueryOptions(
-            select=tuple(dict.fromkeys([*scan.columns, *limits.bound.columns(scan.entity)])),
-            order_by=scan.order_by if len(filters) == 1 else (),
+            select=tuple(name for name, _ in self.columns),
+            order_by=scan.order_by if len(reading.filters) == 1 else (),
             top=min(self.limits.max_rows_scanned + 1, scan.top or self.limits.max_rows_scanned + 1),
-            cross_company=scope.cross_company,
+            cross_company=reading.scope.cross_company,
         )
-        return [replace(one, filter=and_filters(scope.filter, each)) for each in filters]
+        return [replace(one, filter=and_filters(reading.scope.filter, each)) for each in reading.filters]
 
     async def pages(self, options: QueryOptions) -> bool:
         """Load every page of one request. Returns False when the scan was cut short."""
-        entity, limit = self.scan.entity, self.limits.max_rows_scanned
-        pages, begun = Pages(self.client, entity, options, self.limits.bound), self.rows
-        ordered = in_key_order(options, entity)
-        self.answer.requests.append(f"GET /data/{entity.entity_set}?{unquote(ordered.query_string())}")
+        before, pages, link = self.rows, 0, ""
         while True:
             if self.out_of_time():
                 return self.cut("the request's time ran out", DeadlineExceeded)
             try:
                 async with self.gate:
-                    page = await pages.next()
+                    page = await self.page(options, link)
             except (DeadlineExceeded, Unreachable):
                 return self.cut("F&O did not answer in time", DeadlineExceeded)
-            if page is None:
+            loaded = await self.loaded(page)
+            self.rows += loaded.rows
+            pages += 1
+            if loaded.unread:
+                self.note("some values are missing or not of the type that the schema says: they count as NULL")
+            if loaded.more:
+                return self.cut(f"more than {self.limits.max_rows_scanned:,} rows", InvalidArgument)
+            if loaded.next_link is None:
                 break
-            room = limit - self.rows
-            await self.database.off_loop(partial(self.database.load, self.scan, page.records[:room]))
-            self.rows += min(len(page.records), room)
-            if len(page.records) > room:
-                return self.cut(f"more than {limit:,} rows", InvalidArgument)
-        if pages.read > 1 and pages.rows != options.top:
-            note = await difference(self.client, entity.entity_set, options, self.rows - begun, pages.repeated)
-            self.answer.notes += [note] if note else []
+            if loaded.next_link == link:
+                raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
+            link = loaded.next_link
+        if pages > 1 and self.scan.top is None:
+            await self.check_count(options, self.rows - before)
         return True
+
+    async def page(self, options: QueryOptions, link: str) -> bytes:
+        """Ask for a page. A set that refuses an order is asked without one."""
+        entity = self.scan.entity
+        if link:
+            return await self.client.next_page_as_sent(link, f"/data/{entity.entity_set}")
+        if self.unordered:
+            return await self.first_page(with_keys(options, entity))
+        try:
+            return await self.first_page(in_key_order(options, entity))
+        except BadRequest as refused:
+            if self.rows or not may_be_about_order(refused, entity):
+                raise
+        self.unordered = True
+        await self.create()
+        # Without the statement's own order the first rows are not those that it wants.
+        top = self.limits.max_rows_scanned + 1 if self.scan.order_by else options.top
+        return await self.first_page(replace(with_keys(options, entity), order_by=(), top=top))
+
+    async def first_page(self, options: QueryOptions) -> bytes:
+        entity_set = self.scan.entity.entity_set
+        self.answer.requests.append(f"GET /data/{entity_set}?{unquote(options.query_string())}")
+        return await self.client.page_as_sent(entity_set, options)
+
+    async def loaded(self, page: bytes) -> Loaded:
+        """Load a page. Raises InvalidAnswer for one that has no records."""
+        room = self.limits.max_rows_scanned - self.rows
+        try:
+            work = partial(self.database.load, self.scan.name, self.columns, page, room)
+            loaded: Loaded = await self.database.off_loop(work)
+        except NoRecords:
+            await asyncio.to_thread(page_of, Answered(200, body=page), "")  # says what came instead
+            raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
+        return loaded
+
+    async def check_count(self, options: QueryOptions, rows: int) -> None:
+        """Compare several pages with F&O's own count: records that come or go meanwhile may be missing or twice."""
+        entity, repeated = self.scan.entity, 0
+        if self.unordered:
+            keys = [prop.name for prop in entity.key]
+            repeated = await self.database.off_loop(partial(self.database.repeated, self.scan.name, keys))
+        note = await difference(self.client, entity.entity_set, options, rows, repeated)
+        self.answer.notes += [note] if note else []
+
+    def note(self, text: str) -> None:
+        self.answer.notes.append(f"{self.scan.entity.entity_set}: {text}")
 
     def out_of_time(self) -> bool:
         operation = current_operation()
@@ -270,12 +309,12 @@ class Fetch:
         """Note that the scan is incomplete where that is allowed, else refuse to answer over part of the data."""
         name = self.scan.entity.entity_set
         if not self.limits.allow_partial:
-            raise kind(f"{name} was not read to its end: {reason}.", hint=self.mend())
+            raise kind(f"{name} was not read to its end: {reason}.", hint=self.advice())
         self.answer.partial = True
-        self.answer.notes.append(f"{name}: only the first {self.rows:,} rows were read ({reason})")
+        self.note(f"only the first {self.rows:,} rows were read ({reason})")
         return False
 
-    def mend(self) -> str:
+    def advice(self) -> str:
         """Name the columns whose filter would help most."""
         open_columns = [
             prop.name
@@ -283,36 +322,14 @@ class Fetch:
             if prop.name not in self.scan.filter and (prop.name in self.scan.columns or prop.data_type == "Date")
         ]
         wanted = sorted(open_columns, key=lambda name: preference(self.scan.entity.properties[name]))[:3]
-        advice = f"Filter {self.scan.entity.entity_set} by {' or '.join(wanted)}" if wanted else "Filter more"
-        return f"{advice}, raise max_rows_scanned, or set allow_partial."
+        filters = f"Filter {self.scan.entity.entity_set} by {or_list(wanted)}" if wanted else "Filter more"
+        return f"{filters}, raise max_rows_scanned, or set allow_partial."
 
 
-def preference(prop: Any) -> int:
+def preference(prop: EntityProperty) -> int:
     """Rank columns by how well a filter on them narrows a scan: dates, companies, enumerations, the rest."""
-    if column_type(prop) in ("DATE", "TIMESTAMP"):
+    if column_type(prop) in DATES:
         return 0
-    if prop.name == "dataAreaId":
+    if prop.name == COMPANY:
         return 1
     return 2 if prop.enumeration else 3
-
-
-def shown(value: Any) -> Any:
-    """Return a DuckDB value as JSON shows it: 15 significant digits are what a double holds."""
-    if isinstance(value, float):
-        return float(f"{value:.15g}")
-    if isinstance(value, datetime.datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return [shown(each) for each in value]
-    if isinstance(value, dict):
-        return {str(name): shown(each) for name, each in value.items()}
-    return value if isinstance(value, str | int | bool | None) else shown_number(value)
-
-
-def shown_number(value: Any) -> Any:
-    try:
-        return shown(float(value))
-    except (TypeError, ValueError):
-        return str(value)

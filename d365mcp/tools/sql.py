@@ -1,9 +1,10 @@
 """Answers questions over many records: one SELECT over entity sets."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from typing_extensions import TypedDict
 
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
+from d365mcp.errors import InvalidArgument
 from d365mcp.events import current_operation
 from d365mcp.tools.environment import unknown_companies
 from d365mcp.tools.parameters import Company, Format
@@ -31,6 +33,7 @@ class SqlResult(TypedDict, total=False):
     left_out: int
     partial: bool
     company: str
+    companies: dict[str, str]
     rows_scanned: dict[str, int]
     requests: list[str]
     notes: list[str]
@@ -47,28 +50,31 @@ async def query_sql(
 ) -> SqlResult:
     """Aggregate, join and rank records: one SELECT (DuckDB SQL) with entity sets as tables. Filter to keep it fast."""
     # sqlglot and DuckDB come in with the first statement, in a thread: nothing is imported on the event loop.
-    plans, runs = await asyncio.to_thread(rooms)
-    tree = plans.parse(sql)
-    columns = plans.column_names(tree)
-    entities = {name: await entity_of(context, name, columns) for name in plans.table_names(tree)}
-    bound = CompanyBound(context.settings.companies)
-    limits = runs.Limits(max_rows_scanned, allow_partial, company, cross_company, bound)
-    with closing(await asyncio.to_thread(runs.Database)) as database:
-        planned = await asyncio.to_thread(plans.plan, tree, entities, database.constant)
-        answer: Answer = await runs.run(planned, database, context.d365, limits)
+    rooms = await asyncio.to_thread(imported)
+    if company and cross_company:
+        raise InvalidArgument("Give either company or cross_company, not both.")
+    tree = await asyncio.to_thread(rooms.statement.parse, sql)
+    columns = rooms.statement.column_names(tree)
+    entities = {name: await entity_of(context, name, columns) for name in rooms.statement.table_names(tree)}
+    statement = await asyncio.to_thread(rooms.plan.prepared, tree, entities)
+    asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
+    limits = rooms.run.Limits(max_rows_scanned, allow_partial, asked)
+    with closing(await asyncio.to_thread(rooms.database.Database)) as database:
+        values = await database.off_loop(partial(database.values, statement.constants))
+        planned = await asyncio.to_thread(rooms.plan.plan, statement, values)
+        answer: Answer = await rooms.run.run(planned, database, context.d365, limits)
     if operation := current_operation():
         operation.rows += len(answer.rows)
-    result = shaped(answer, runs.shown, format, context.settings.max_result_chars - ENVELOPE_CHARS)
-    if answer.default_company:
-        result["company"] = answer.company or (await context.d365.session()).company
+    result = shaped(answer, format, context.settings.max_result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
     return result
 
 
-def rooms() -> tuple[Any, Any]:
+def imported() -> Any:
     """Import what plans and runs statements."""
-    return import_module("d365mcp.sql.plan"), import_module("d365mcp.sql.run")
+    names = ("statement", "plan", "companies", "database", "run")
+    return SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
 
 
 async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
@@ -77,13 +83,17 @@ async def entity_of(context: ToolContext, name: str, columns: list[str]) -> Data
     return await with_enumerations(context, entity, columns)
 
 
-def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget: int) -> SqlResult:
+def shaped(answer: "Answer", format: Format, budget: int) -> SqlResult:
     """Return the answer cut to the budget in whole rows."""
     names = unique(answer.columns)
     result = SqlResult(row_count=len(answer.rows), rows_scanned=answer.rows_scanned, requests=answer.requests)
+    if answer.companies:
+        result["companies"] = answer.companies
+    if answer.company:
+        result["company"] = answer.company
     kept = []
     for row in answer.rows:
-        record = dict(zip(names, map(shown, row), strict=True))
+        record = dict(zip(names, row, strict=True))
         budget -= row_chars(record, format)
         if budget < 0:
             break
@@ -104,9 +114,9 @@ def shaped(answer: "Answer", shown: Callable[[Any], Any], format: Format, budget
 
 def unique(names: tuple[str, ...]) -> list[str]:
     """Return the headings with repeated ones numbered, so that no column is lost in a record."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     result = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        counts[name] = counts.get(name, 0) + 1
+        result.append(name if counts[name] == 1 else f"{name}_{counts[name]}")
     return result

@@ -36,7 +36,7 @@ ENTITY = {
 def fo(rows: int) -> Starlette:
     pages = [
         [
-            {"ItemNumber": f"D{number % 500:04}", "LineAmount": number * 1.25}
+            {"dataAreaId": "usmf", "ItemNumber": f"D{number % 500:04}", "LineAmount": number * 1.25}
             for number in range(at, min(at + PAGE, rows))
         ]
         for at in range(0, rows, PAGE)

@@ -12,17 +12,6 @@ WHERE h.SalesOrderStatus = 'backorder' GROUP BY ALL ORDER BY orders DESC, accoun
 """
 
 
-@pytest.fixture(scope="module")
-def process(simulator_process: Simulator) -> object:
-    with serving(simulator_process) as served:
-        yield served
-
-
-@pytest.fixture
-def server(process: Served, simulator: Simulator) -> Served:
-    return process
-
-
 def rows(server: Served, sql: str, **arguments: object) -> list[tuple[object, ...]]:
     return [tuple(record.values()) for record in server.call("query_sql", sql=sql, **arguments)["records"]]
 

@@ -1,0 +1,204 @@
+"""Whose records a statement reads: the companies of each table, and joins that say nothing about the company. Pure.
+
+Each table is read from the companies the statement names for it, by itself or through what it is joined on, else from those
+the caller gave, else from the default company. A statement that would read two tables in different companies without
+saying so is refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
+from d365mcp.d365.models import COMPANY, DataEntity
+from d365mcp.d365.odata import translate_filter
+from d365mcp.errors import InvalidArgument, or_list
+from d365mcp.sql.blocks import Block, Origin, pairs
+from d365mcp.sql.facts import Facts, Key, equal_columns
+from d365mcp.sql.joins import joins_of
+from d365mcp.sql.relevance import Relevance, Select
+
+COLUMN = COMPANY.lower()
+
+
+# What a statement does with companies
+
+
+@dataclass(frozen=True)
+class CompanyUse:
+    """What a statement does with the company of a table's records: whether it chooses them by it, which companies it
+    compares it with, in whatever place, and whether it uses it in another way than for a join."""
+
+    chosen: bool = False
+    compared: frozenset[str] = frozenset()
+    used: bool = False
+
+
+def company_uses(relevance: Relevance) -> dict[int, CompanyUse]:
+    """Return what is done with each table's company, by the `id` of its node."""
+    found: dict[int, CompanyUse] = {}
+    for block in relevance.blocks:
+        for column in block.scope.find_all(exp.Column):
+            if is_company(origins := block.origins(column)):
+                compared, used = use_of(block, column)
+                for origin in origins:
+                    use = found.get(id(origin.table), CompanyUse())
+                    found[id(origin.table)] = replace(use, compared=use.compared | compared, used=use.used or used)
+    for table, facts in relevance.facts.items():
+        if any(column.name == COLUMN for fact in facts for column in fact.find_all(exp.Column)):
+            found[table] = replace(found.get(table, CompanyUse()), chosen=True)
+    return found
+
+
+def use_of(block: Block, column: exp.Column) -> tuple[frozenset[str], bool]:
+    """Return the companies a company column is compared with, and whether it is used in another way than for a join."""
+    parent = column.parent
+    if not isinstance(parent, exp.EQ | exp.NEQ | exp.In):
+        is_handed_on = isinstance(parent, exp.Alias) and is_read_by_statement(block.query)
+        return frozenset(), not is_handed_on and not isinstance(parent, exp.Tuple)
+    others = [other.unnest() for _, one, other in pairs(parent) if one is column]
+    if any(is_company(block.origins(other)) for other in others):
+        return frozenset(), False
+    return frozenset(other.name.lower() for other in others if isinstance(other, exp.Literal)), True
+
+
+def is_read_by_statement(query: exp.Expr) -> bool:
+    """Return whether a query's columns are read by another part of the statement, rather than its reader."""
+    node = query
+    while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
+        node = node.parent
+    return node.parent is not None
+
+
+def is_company(origins: Sequence[Origin]) -> bool:
+    return bool(origins) and all(origin.prop.name == COMPANY for origin in origins)
+
+
+def joined_apart(relevance: Relevance) -> Iterator[tuple[exp.Table, exp.Table]]:
+    """Yield tables of companies that are joined, also by IN or EXISTS, without a word about the company."""
+    for part in relevance.selects():
+        facts: Facts = [*part.true, *(fact for join in joins_of(part.tree) for fact in join.on)]
+        places = [*company_places(part)]
+        for inner in part.subqueries:
+            if isinstance(inner, Select) and (id(inner) in part.listed or inner.block.scope.external_columns):
+                facts += [*inner.true, *inner.definitions(), *part.listed.get(id(inner), ())]
+                places += company_places(inner)
+        classes = equal_columns(facts, relevance.blocks.alike)
+        groups: dict[frozenset[Key], exp.Table] = {}
+        for table, key in places:
+            groups.setdefault(classes.get(key, frozenset({key})), table)
+        tables = [*groups.values()]
+        yield from ((tables[0], other) for other in tables[1:])
+
+
+def company_places(part: Select) -> Iterator[tuple[exp.Table, Key]]:
+    """Yield for each source of FROM that has companies a table, and the column that says which company."""
+    for leaf in part.tree.leaves if part.tree else ():
+        if isinstance(leaf.source, exp.Table):
+            if part.block.blocks.entities[leaf.source.name].has_company:
+                yield leaf.source, (leaf.name, COLUMN)
+        elif isinstance(leaf.source, Block):
+            columns = [name for name in leaf.source.names if is_company(leaf.source.output(name))]
+            if (table := table_of(leaf.source)) is not None:
+                yield table, (leaf.name, columns[0] if columns else "")
+
+
+def table_of(block: Block) -> exp.Table | None:
+    """Return a table of companies that a block reads, directly or through others."""
+    waiting, looked_at = [block], set[int]()
+    while waiting:
+        block = waiting.pop()
+        if id(block) in looked_at:
+            continue
+        looked_at.add(id(block))
+        sources = [block.source(alias) for alias in block.aliases] if not block.arms else []
+        for source in sources:
+            if isinstance(source, exp.Table) and block.blocks.entities[source.name].has_company:
+                return source
+        waiting += [*block.arms, *(source for source in sources if isinstance(source, Block))]
+    return None
+
+
+# What is read
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller says about companies; `default` is the default one, where it has to be named."""
+
+    company: str | None
+    cross_company: bool
+    bound: CompanyBound
+    default: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One scan as F&O is asked for it."""
+
+    entity: DataEntity
+    use: CompanyUse
+    filters: tuple[str, ...]
+    scope: CompanyScope
+
+    @property
+    def companies(self) -> str:
+        """Return in words whose records are read."""
+        if self.is_open:
+            return "the default company"
+        return ", ".join(sorted(self.scope.companies)) if self.scope.companies else "all companies"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it is left to F&O which company is the default one: the records say it."""
+        return self.scope.is_default and self.scope.companies is None
+
+
+def read_as(entity: DataEntity, filter: str, use: CompanyUse, asked: Asked) -> Reading:
+    """Return how a scan is read. Raises InvalidArgument for a contradiction, NotAllowed outside the bound."""
+    translation = translate_filter(filter, entity) if filter else None
+    scope = scope_read(
+        entity,
+        asked.bound,
+        company=asked.company if entity.has_company else None,
+        cross_company=entity.has_company and (asked.cross_company or (use.chosen and not asked.company)),
+        translation=translation,
+    )
+    if scope.is_default and asked.default:
+        scope = scope.named(asked.bound, asked.default)
+    return Reading(entity, use, translation.filters if translation else ("",), scope)
+
+
+def must_name_default(readings: Sequence[Reading], bound: CompanyBound) -> bool:
+    """Return whether the default company has to be known beforehand: other companies are read or compared, or bounded."""
+    if not any(reading.is_open for reading in readings):
+        return False
+    others = any(reading.entity.has_company and not reading.is_open for reading in readings)
+    return bool(bound.allowed) or others or any(reading.use.compared for reading in readings)
+
+
+def refuse_unread(readings: Sequence[Reading], default: str) -> None:
+    """Raise InvalidArgument where the statement compares a table with companies that are not read of it."""
+    for reading in readings:
+        others = reading.use.compared - {default}
+        if reading.scope.is_default and others:
+            raise InvalidArgument(
+                f"{reading.entity.entity_set} would be read in {default} alone, the default company, but the statement "
+                f"compares its dataAreaId with {or_list(sorted(others))}.",
+                hint="Say whose records to read: WHERE dataAreaId IN (…), company, or cross_company.",
+            )
+
+
+def refuse_mixture(readings: Sequence[Reading]) -> None:
+    """Raise InvalidArgument where one table would be read in the default company and another elsewhere."""
+    of_companies = [reading for reading in readings if reading.entity.has_company]
+    plain = next((reading for reading in of_companies if reading.scope.is_default), None)
+    for reading in of_companies:
+        if plain is not None and reading.scope.companies != plain.scope.companies:
+            name, other = plain.entity.entity_set, reading.entity.entity_set
+            here = " and in another place" if other == name else f", but {name}"
+            raise InvalidArgument(
+                f"{other} would be read in {reading.companies}{here} in {plain.companies}, the default company.",
+                hint=f"Join them on dataAreaId too, filter the dataAreaId of {name}, or give company or cross_company.",
+            )

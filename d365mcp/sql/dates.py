@@ -1,0 +1,163 @@
+"""Dates in a statement: text beside them is read as dates, and what has no date counts as 1900-01-01 where it is compared.
+
+F&O has no null dates: it stores 1900-01-01, and compares with it as with any other day. So do DuckDB's tables here. Whatever
+else a statement does with such a date (IS NULL, count, min, arithmetic, the answer itself) finds NULL. Pure.
+"""
+
+import datetime
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from d365mcp.errors import InvalidArgument
+from d365mcp.sql.blocks import OPPOSITE, Block, Blocks, Compared, Origin, pairs
+from d365mcp.sql.calendar import EMPTY_DAY, read_date
+from d365mcp.sql.types import DATES, column_type
+
+COMPARISONS = (*OPPOSITE, exp.Between, exp.In)
+DATE_PARTS = ("date_part", "datepart")
+WHOLE_DAYS = (datetime.time(0), datetime.time(12))  # 12:00 is how F&O writes a date
+
+
+def calendar_function(node: exp.Expr) -> tuple[str, exp.Expr]:
+    """Return what of a date a function takes (`year`, or the unit it is cut to) and of what; empty for another."""
+    match node:
+        case exp.Year():
+            return "year", node.this
+        case exp.Extract() if node.this.name.upper() == "YEAR":
+            return "year", node.expression
+        case exp.Anonymous(this=str(name), expressions=[exp.Literal(this="year"), inner]) if name.lower() in DATE_PARTS:
+            return "year", inner
+        case exp.TimestampTrunc() | exp.DateTrunc():
+            return str(node.args["unit"].name).lower(), node.this
+        case exp.Date() if not node.expressions:
+            return "day", node.this
+        case exp.Cast() if node.to.is_type("date"):
+            return "day", node.this
+    return "", node
+
+
+def is_date(origins: tuple[Origin, ...]) -> bool:
+    return bool(origins) and all(column_type(origin.prop) in DATES for origin in origins)
+
+
+def compared(block: Block) -> Iterator[Compared]:
+    """Yield every comparison of a date, or of what a calendar function makes of one."""
+    for node in block.scope.find_all(*COMPARISONS, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Case):
+        for operator, one, other in pairs(node):
+            column = calendar_function(one.unnest())[1].unnest()
+            if isinstance(column, exp.Column) and is_date(origins := block.origins(column)):
+                yield Compared(operator, one.unnest(), other, origins)
+
+
+def type_dates(blocks: Blocks) -> None:
+    """Make dates of the text that is compared with dates. Raises InvalidArgument for text that is none."""
+    for block in blocks:
+        for each in [*compared(block)]:
+            other = each.other.unnest()
+            if isinstance(each.column, exp.Column) and isinstance(other, exp.Literal | exp.Boolean):
+                other.replace(typed(each, other))
+        for cast in block.scope.find_all(exp.Cast):
+            is_date_literal = cast.to.is_type("date", "timestamp", "timestamptz") and is_text(cast.this)
+            if is_date_literal and read_date(cast.this.name) is None:
+                raise InvalidArgument(f"{cast.this.sql()} is no date: write {suggestion(cast.this.name)}.")
+
+
+def typed(compared: Compared, literal: exp.Expr) -> exp.Expr:
+    """Return a literal beside a date as a date or a time."""
+    props = [origin.prop for origin in compared.origins]
+    date = read_date(literal.name) if is_text(literal) else None
+    if date is None:
+        raise InvalidArgument(f"{props[0].name} is a date: write {suggestion(literal.name)}, not {literal.sql()}.")
+    if isinstance(date, datetime.datetime) and all(column_type(prop) == "DATE" for prop in props):
+        if date.time() in WHOLE_DAYS:
+            date = date.date()
+        elif compared.operator not in (exp.GT, exp.GTE, exp.LT, exp.LTE):
+            raise InvalidArgument(
+                f"{props[0].name} is a date without a time: write '{date:%Y-%m-%d}', not {literal.sql()}."
+            )
+    return date_literal(date)
+
+
+def is_text(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and node.is_string
+
+
+def suggestion(text: str) -> str:
+    """Return how to write a date, the one that was meant where that is plain."""
+    digits = text.strip()
+    if len(digits) == 8 and digits.isascii() and digits.isdecimal():
+        text = f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    date = read_date(text)
+    return f"'{date:%Y-%m-%d}'" if date else "a date such as '2026-07-14'"
+
+
+def date_literal(date: datetime.date) -> exp.Expr:
+    is_time = isinstance(date, datetime.datetime)
+    return exp.cast(exp.Literal.string(str(date)), "TIMESTAMP" if is_time else "DATE")
+
+
+def notes(blocks: Blocks) -> list[str]:
+    """Return a line for each date that is only bounded from above: records without one are among those found."""
+    ceilings: dict[str, None] = {}
+    floors: set[str] = set()
+    for block in blocks:
+        for each in compared(block):
+            is_ceiling = each.operator in (exp.LT, exp.LTE)
+            for origin in each.origins:
+                ceilings |= {origin.prop.name: None} if is_ceiling else {}
+                floors |= set() if is_ceiling else {origin.prop.name}
+        for test in block.scope.find_all(exp.Is):
+            floors |= {origin.prop.name for origin in block.origins(test.this)}
+    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave such records out"
+    return [text.format(name) for name in ceilings if name not in floors]
+
+
+def set_empty_aside(blocks: Blocks) -> None:
+    """Make NULL of empty dates wherever they are not compared. To be done last: predicates change."""
+    changes: list[exp.Column] = []
+    for block in blocks:
+        read_out = is_read_out(block)
+        group = block.query.args.get("group")
+        made_by = list(group.expressions) if group is not None else []
+        changes += [
+            column
+            for column in block.scope.find_all(exp.Column)
+            if may_be_empty(block, column) and not keeps_empty(column, made_by, read_out=read_out)
+        ]
+    for column in changes:
+        column.replace(exp.Nullif(this=column.copy(), expression=date_literal(EMPTY_DAY)))
+
+
+def may_be_empty(block: Block, column: exp.Column) -> bool:
+    return any(column_type(origin.prop) in DATES for origin in block.origins(column, partly=True))
+
+
+def is_read_out(block: Block) -> bool:
+    """Return whether a block's columns are values for a reader or an expression, rather than for another block."""
+    node: exp.Expr = block.query
+    while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
+        node = node.parent
+    return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Any, exp.All, *COMPARISONS))
+
+
+def keeps_empty(column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
+    """Return whether a date stands where an empty one is 1900-01-01: compared, grouped, or handed on as it is."""
+    node, parent = up(column)
+    if calendar_function(parent)[0] and parent not in made_by:
+        return isinstance(up(parent)[1], COMPARISONS)
+    match parent:
+        case exp.Alias() | exp.Select():
+            return not read_out
+        case exp.Case():
+            return node is parent.this
+        case exp.If():
+            return isinstance(parent.parent, exp.Case) and parent.parent.this is not None and node is parent.this
+    return isinstance(parent, (*COMPARISONS, exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets))
+
+
+def up(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    """Return a node with the parentheses about it, and what it stands in."""
+    while isinstance(node.parent, exp.Paren):
+        node = node.parent
+    return node, node.parent or node

@@ -1,0 +1,134 @@
+"""What predicates say, and what follows from them for other columns. Pure.
+
+A fact is a predicate that holds for every row that matters. Its columns are keyed by source and name, and what is computed
+by a subquery is never carried.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from sqlglot import exp
+
+Facts = list[exp.Expr]
+Key = tuple[str, str]
+
+# What is NULL where its argument is, and so never true of a row that an outer join made up.
+STRICT = (exp.Lower, exp.Upper, exp.Trim, exp.Year, exp.TimestampTrunc, exp.Cast, exp.Neg, exp.Add, exp.Sub, exp.Mul)
+# Alternatives are kept up to this size: those of nested CTEs grow by powers of two.
+MAX_NODES = 500
+COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike)
+EQUALITIES = (exp.EQ, exp.NullSafeEQ)
+
+
+def conjuncts(condition: exp.Expr | None) -> Facts:
+    """Return the parts of a condition that all have to be true."""
+    if condition is None:
+        return []
+    node = condition.unnest()
+    return [part for each in node.flatten() for part in conjuncts(each)] if isinstance(node, exp.And) else [node]
+
+
+def one_of(groups: Sequence[Facts]) -> Facts:
+    """Return that all of one group is true, whichever it is; nothing where that would be too long to be of use."""
+    if not groups or not all(groups):
+        return []
+    if len(groups) == 1:
+        return groups[0]
+    if sum(1 for facts in groups for fact in facts for _ in fact.walk()) > MAX_NODES:
+        return []
+    return [exp.or_(*(exp.and_(*facts) for facts in groups))]
+
+
+def key_of(column: exp.Column) -> Key:
+    return (column.table, column.name)
+
+
+def is_equality(fact: exp.Expr) -> bool:
+    """Return whether a fact is that two columns are equal."""
+    return isinstance(fact, EQUALITIES) and all(isinstance(each, exp.Column) for each in (fact.this, fact.expression))
+
+
+def touches(fact: exp.Expr, names: frozenset[str]) -> bool:
+    return any(column.table in names for column in fact.find_all(exp.Column))
+
+
+def rejects(fact: exp.Expr, names: frozenset[str]) -> bool:
+    """Return whether a predicate is never true where all columns of these sources are NULL."""
+    match fact:
+        case exp.Paren():
+            return rejects(fact.this, names)
+        case exp.And():
+            return any(rejects(each, names) for each in fact.flatten())
+        case exp.Or():
+            return all(rejects(each, names) for each in fact.flatten())
+        case exp.Not(this=exp.Is(this=inner, expression=exp.Null())):
+            return is_strict(inner, names)
+        case exp.Not():
+            inner = fact.this.unnest()
+            listed = isinstance(inner, exp.In) and bool(inner.expressions)
+            return (listed or isinstance(inner, (*COMPARISONS, exp.Between))) and rejects(inner, names)
+        case exp.In() | exp.Between():
+            return is_strict(fact.this, names)
+    if not isinstance(fact, COMPARISONS) or isinstance(fact.expression, exp.All):  # true of ALL of nothing
+        return False
+    return is_strict(fact.this, names) or is_strict(fact.expression, names)
+
+
+def is_strict(node: exp.Expr, names: frozenset[str]) -> bool:
+    node = node.unnest()
+    if isinstance(node, exp.Column):
+        return node.table in names
+    return isinstance(node, STRICT) and any(is_strict(each, names) for each in node.iter_expressions())
+
+
+def equal_columns(facts: Iterable[exp.Expr], alike: Callable[[Key, Key], bool]) -> dict[Key, frozenset[Key]]:
+    """Return for each column that equals others all that equal it; `alike` says whose predicates mean the same."""
+    classes: dict[Key, frozenset[Key]] = {}
+    for fact in facts:
+        if is_equality(fact):
+            one, other = key_of(fact.this), key_of(fact.expression)
+            if alike(one, other):
+                whole = classes.get(one, frozenset({one})) | classes.get(other, frozenset({other}))
+                classes |= dict.fromkeys(whole, whole)
+    return classes
+
+
+def carried(facts: Sequence[exp.Expr], name: str, alike: Callable[[Key, Key], bool]) -> Facts:
+    """Return what facts say about the columns of one source alone, each once."""
+    places: dict[Key, exp.Column] = {}
+    for key, group in equal_columns(facts, alike).items():
+        own = [member for member in sorted(group) if member[0] == name]
+        if own and key not in own:
+            places[key] = own_column(own[0])
+    return [*dict.fromkeys(fact for each in facts if (fact := implied(each, places, name)) is not None)]
+
+
+def own_column(key: Key) -> exp.Column:
+    return exp.column(key[1], key[0], quoted=True)
+
+
+def implied(fact: exp.Expr, places: Mapping[Key, exp.Column], name: str) -> exp.Expr | None:
+    """Return a fact in terms of the columns at hand, as much of it as can be; None where that is nothing."""
+    match fact:
+        case exp.Paren():
+            return implied(fact.this, places, name)
+        case exp.And():
+            parts = [implied(each, places, name) for each in fact.flatten()]
+            kept = [each for each in parts if each is not None]
+            return exp.and_(*kept) if kept else None
+        case exp.Or():
+            parts = [implied(each, places, name) for each in fact.flatten()]
+            return exp.or_(*parts) if None not in parts else None
+    columns = [*fact.find_all(exp.Column)]
+    if not columns or fact.find(exp.Query):
+        return None
+    if not all(column.table == name or key_of(column) in places for column in columns):
+        return None
+    if all(column.table == name and key_of(column) not in places for column in columns):
+        return fact
+    placed = fact.transform(lambda node: place_of(node, places) if isinstance(node, exp.Column) else node)
+    return None if is_equality(placed) and placed.this == placed.expression else placed
+
+
+def place_of(column: exp.Column, places: Mapping[Key, exp.Column]) -> exp.Column:
+    found = places.get(key_of(column))
+    return found.copy() if found is not None else column

@@ -1,0 +1,110 @@
+"""Reads one SELECT, and refuses what is more than reading entity sets. Pure."""
+
+import re
+from collections.abc import Iterator
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+
+from d365mcp.errors import InvalidArgument
+from d365mcp.sql.mistakes import OTHER_DIALECTS, refuse_foreign
+
+DIALECT = "duckdb"
+MAX_SQL_CHARS = 20_000
+MAX_TABLES = 32
+READ_ONE_SELECT = (
+    "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
+)
+TABLE_PARTS = frozenset({"this", "alias", "joins"})
+
+
+def parse(sql: str) -> exp.Query:
+    """Return the statement's tree. Raises InvalidArgument for anything but one SELECT without side doors."""
+    if len(sql) > MAX_SQL_CHARS:
+        raise InvalidArgument(f"The statement has {len(sql)} characters; {MAX_SQL_CHARS} is the most.")
+    try:
+        statements = [each for each in sqlglot.parse(sql, read=DIALECT) if each is not None]
+    except (ParseError, TokenError, RecursionError) as problem:
+        raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
+    if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
+        raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+    refuse_side_doors(statements[0])
+    tables = sum(1 for _ in statements[0].find_all(exp.Table))
+    if tables > MAX_TABLES:
+        raise InvalidArgument(f"The statement reads {tables} tables; {MAX_TABLES} are the most.")
+    refuse_foreign(statements[0])
+    return statements[0]
+
+
+def refuse_side_doors(tree: exp.Query) -> None:
+    """Raise InvalidArgument for what is more than reading entity sets."""
+    for node in tree.walk():
+        match node:
+            case exp.Placeholder() | exp.Parameter():
+                raise InvalidArgument("The statement has a parameter: write the value itself.")
+            case exp.Into():
+                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+            case exp.DML() | exp.DDL() if not isinstance(node, exp.Query):
+                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+            case exp.Table():
+                refuse_odd_table(node)
+            case exp.Columns() | exp.Pivot() | exp.TableSample():
+                name = type(node).__name__.upper()
+                raise InvalidArgument(f"{name} is not run here: name the columns, and filter with WHERE.")
+            case exp.Select():
+                refuse_odd_joins(node)
+
+
+def refuse_odd_table(table: exp.Table) -> None:
+    if not isinstance(table.this, exp.Identifier):
+        raise InvalidArgument(f"{table.sql(DIALECT)[:80]} is not an entity set: table functions are not run here.")
+    if table.args.get("db") or table.args.get("catalog"):
+        raise InvalidArgument(f"Write the entity set alone, without a schema: {table.name}.")
+    alias = table.args.get("alias")
+    if any(value and part not in TABLE_PARTS for part, value in table.args.items()) or (alias and alias.columns):
+        raise InvalidArgument(f"Write {table.name} with an alias alone: {table.sql(DIALECT)[:80]} is not run here.")
+
+
+def refuse_odd_joins(select: exp.Select) -> None:
+    """Raise InvalidArgument for joins whose columns would not be those that were meant."""
+    loose = False
+    for join in select.args.get("joins") or ():
+        if join.method == "POSITIONAL":
+            raise InvalidArgument(
+                "POSITIONAL JOIN is not run here: F&O's records have no places. Join them on columns."
+            )
+        named = bool(join.args.get("using")) or join.method == "NATURAL"
+        if named and loose:
+            raise InvalidArgument("After a RIGHT or FULL join, write ON with the columns that are equal, not USING.")
+        loose |= join.side in ("RIGHT", "FULL")
+
+
+def complaint(problem: Exception) -> str:
+    """Return a parser's complaint with its place, and without its own insides."""
+    if not isinstance(problem, ParseError) or not problem.errors:
+        return first_line(problem)
+    found = problem.errors[0]
+    reason = re.split(r" (?:for|but got) <", str(found["description"]))[0]
+    return f"{reason}, at {found['highlight']} in line {found['line']}, column {found['col']}."[:300]
+
+
+def first_line(problem: Exception) -> str:
+    """Return a parser's complaint without its terminal colours."""
+    text = str(problem).replace("\x1b[4m", "").replace("\x1b[0m", "").strip()
+    return (text.splitlines() or ["it is nested too deeply"])[0][:300]
+
+
+def table_names(tree: exp.Query) -> list[str]:
+    """Return the entity names a statement reads from, each once; its own CTEs are not among them."""
+    return list(dict.fromkeys(table.name for table in entity_tables(tree)))
+
+
+def column_names(tree: exp.Query) -> list[str]:
+    """Return the names of all columns a statement mentions, as it writes them."""
+    return list(dict.fromkeys(column.name for column in tree.find_all(exp.Column)))
+
+
+def entity_tables(tree: exp.Query) -> Iterator[exp.Table]:
+    own = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
+    yield from (table for table in tree.find_all(exp.Table) if table.name.casefold() not in own)
