@@ -29,6 +29,7 @@ import httpx
 
 from tests.endurance.callers import HEADERS, SECONDS, Caller, Notes
 from tests.endurance.ledger import findings
+from tests.endurance.statements import differing
 from tests.endurance.world import Sample, World, world
 
 # Of the whole: the rest is for kills. Half of the steady part is for warming up.
@@ -141,12 +142,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--pause", type=float, default=0.1, help="seconds a caller waits between requests, on average")
+    parser.add_argument("--statements", type=int, default=500, help="SELECTs tried before the soak")
     options = parser.parse_args()
     seconds = options.minutes * 60
+    differences = differing(options.statements, time.time_ns() % 10**6)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with world(Path(folder)) as there:
             notes = asyncio.run(soak(there, options.callers, seconds, options.pause))
             wrong = report(there, notes, seconds)
+        wrong += differences
         wrong += [f"in a server's log: {log[-1500:]}" for log in there.log if "Traceback" in log]
     for each in wrong[:20]:
         print("WRONG:", each)
