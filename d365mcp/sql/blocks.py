@@ -9,6 +9,7 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.sql.facts import merged
 from d365mcp.sql.types import NUMBERS, column_type
 
 OPPOSITE: dict[type[exp.Expr], type[exp.Binary]] = {
@@ -61,6 +62,8 @@ class Block:
     def source(self, alias: str) -> "exp.Table | Block | None":
         """Return what an alias of FROM stands for: an entity's table, or another block."""
         found = self.scope.sources.get(alias)
+        if isinstance(found, Scope) and isinstance(found.expression, exp.Lateral):
+            return self.blocks.by_query.get(id(found.expression.this.unnest()))
         if isinstance(found, exp.Table):
             return found if found.name in self.blocks.entities else None
         return self.blocks.of(found) if found is not None else None
@@ -83,6 +86,9 @@ class Block:
     def origins(self, node: exp.Expr, *, partly: bool = False) -> tuple[Origin, ...]:
         """Return the tables and properties a bare column stands for, none for what is computed, or may be unless `partly`."""
         node = node.unnest()
+        if columns := merged(node, self.query.args.get("joins") or ()):
+            found = [self.origins(column, partly=partly) for column in columns]
+            return tuple(dict.fromkeys(origin for each in found for origin in each)) if partly or all(found) else ()
         if not isinstance(node, exp.Column) or (holder := self.holder(node.table)) is None:
             return ()
         return holder.column(node.table, node.name, partly=partly)
@@ -168,24 +174,38 @@ class Compared:
 
 def comparisons(block: Block) -> Iterator[Compared]:
     """Yield every comparison of one of the entities' columns in a block, wherever it stands."""
-    for node in block.scope.find_all(*OPPOSITE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In, exp.Case):
-        for operator, one, other in pairs(node):
-            column = one.unnest()
-            if isinstance(column, exp.Column) and (origins := block.origins(column)):
-                yield Compared(operator, column, other, origins)
+    for operator, one, other in all_pairs(block):
+        if origins := block.origins(one):
+            yield Compared(operator, one.unnest(), other, origins)
 
 
 MIRRORED: dict[type[exp.Expr], type[exp.Expr]] = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.LT: exp.GT, exp.LTE: exp.GTE}
 
 
+def all_pairs(block: Block) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
+    """Yield what `pairs` yields of every comparison in a block."""
+    for node in block.scope.find_all(*OPPOSITE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In, exp.Case):
+        yield from pairs(node)
+
+
 def pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
-    """Yield each (operator, one side, the other side) of a comparison, both ways round."""
+    """Yield each (operator, one side, the other side) of a comparison, both ways round; of rows, each of their parts."""
+    for operator, one, other in whole_pairs(node):
+        rows = [each.unnest() for each in (one, other)]
+        if all(isinstance(row, exp.Tuple) for row in rows):
+            yield from ((operator, *parts) for parts in zip(*(row.expressions for row in rows), strict=False))
+        else:
+            yield operator, one, other
+
+
+def whole_pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
     match node:
         case exp.Between():
             yield exp.GTE, node.this, node.args["low"]
             yield exp.LTE, node.this, node.args["high"]
         case exp.In():
-            yield from ((exp.EQ, node.this, each) for each in node.expressions)
+            query = node.args.get("query")
+            yield from ((exp.EQ, node.this, each) for each in (node.expressions if query is None else [query]))
         case exp.Case():
             yield from ((exp.EQ, node.this, each.this) for each in node.args["ifs"] if node.this is not None)
         case _:

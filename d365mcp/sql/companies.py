@@ -14,10 +14,10 @@ from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import translate_filter
 from d365mcp.errors import InvalidArgument, or_list
-from d365mcp.sql.blocks import Block, Origin, pairs
+from d365mcp.sql.blocks import Block, Origin, all_pairs
 from d365mcp.sql.facts import Facts, Key, equal_columns
 from d365mcp.sql.joins import joins_of
-from d365mcp.sql.relevance import Relevance, Select
+from d365mcp.sql.relevance import Relevance, Select, is_lateral
 
 COLUMN = COMPANY.lower()
 
@@ -28,39 +28,58 @@ COLUMN = COMPANY.lower()
 @dataclass(frozen=True)
 class CompanyUse:
     """What a statement does with the company of a table's records: whether it chooses them by it, which companies it
-    compares it with, in whatever place, and whether it uses it in another way than for a join."""
+    compares it with, in whatever place, and whether it uses it in another way than for a join. `computed` are companies
+    that only the database knows."""
 
     chosen: bool = False
     compared: frozenset[str] = frozenset()
+    computed: bool = False
     used: bool = False
+
+    def and_also(self, other: "CompanyUse") -> "CompanyUse":
+        compared, computed = self.compared | other.compared, self.computed or other.computed
+        return CompanyUse(self.chosen or other.chosen, compared, computed, self.used or other.used)
 
 
 def company_uses(relevance: Relevance) -> dict[int, CompanyUse]:
     """Return what is done with each table's company, by the `id` of its node."""
     found: dict[int, CompanyUse] = {}
     for block in relevance.blocks:
+        compared = [*all_pairs(block)]
         for column in block.scope.find_all(exp.Column):
             if is_company(origins := block.origins(column)):
-                compared, used = use_of(block, column)
+                others = [other for _, one, other in compared if any(node is column for node in one.walk())]
+                use = use_of(block, column, others)
                 for origin in origins:
-                    use = found.get(id(origin.table), CompanyUse())
-                    found[id(origin.table)] = replace(use, compared=use.compared | compared, used=use.used or used)
+                    found[id(origin.table)] = found.get(id(origin.table), CompanyUse()).and_also(use)
     for table, facts in relevance.facts.items():
         if any(column.name == COLUMN for fact in facts for column in fact.find_all(exp.Column)):
             found[table] = replace(found.get(table, CompanyUse()), chosen=True)
     return found
 
 
-def use_of(block: Block, column: exp.Column) -> tuple[frozenset[str], bool]:
-    """Return the companies a company column is compared with, and whether it is used in another way than for a join."""
-    parent = column.parent
-    if not isinstance(parent, exp.EQ | exp.NEQ | exp.In):
-        is_handed_on = isinstance(parent, exp.Alias) and is_read_by_statement(block.query)
-        return frozenset(), not is_handed_on and not isinstance(parent, exp.Tuple)
-    others = [other.unnest() for _, one, other in pairs(parent) if one is column]
-    if any(is_company(block.origins(other)) for other in others):
-        return frozenset(), False
-    return frozenset(other.name.lower() for other in others if isinstance(other, exp.Literal)), True
+def use_of(block: Block, column: exp.Column, others: Sequence[exp.Expr]) -> CompanyUse:
+    """Return what is done with a company column that is compared with `others`."""
+    if not others:
+        is_handed_on = isinstance(column.parent, exp.Alias) and is_read_by_statement(block.query)
+        return CompanyUse(used=not is_handed_on and not isinstance(column.parent, exp.Tuple))
+    rest = [other for each in others if not is_company(block.origins(other := each.unnest()))]
+    named = frozenset(other.name.lower() for other in rest if isinstance(other, exp.Literal) and other.is_string)
+    computed = any(is_computed(block, other) for other in rest)
+    return CompanyUse(compared=named, computed=computed, used=bool(rest))
+
+
+def is_computed(block: Block, node: exp.Expr) -> bool:
+    """Return whether a value comes from a query, or a list of values, that is not about companies of records."""
+    if isinstance(node, exp.Query | exp.Subquery):
+        inner = block.blocks.by_query.get(id(node.unnest()))
+        return inner is None or not all(is_company(inner.output(name)) for name in inner.names)
+    if not isinstance(node, exp.Column) or block.origins(node) or (holder := block.holder(node.table)) is None:
+        return False
+    source = holder.source(node.table)
+    made_of = source.outputs.get(node.name) if isinstance(source, Block) else None
+    is_handed_on = isinstance(source, Block) and isinstance(made_of, exp.Column) and is_computed(source, made_of)
+    return not isinstance(source, Block) or is_handed_on or isinstance(made_of, exp.Literal)
 
 
 def is_read_by_statement(query: exp.Expr) -> bool:
@@ -84,6 +103,10 @@ def joined_apart(relevance: Relevance) -> Iterator[tuple[exp.Table, exp.Table]]:
             if isinstance(inner, Select) and (id(inner) in part.listed or inner.block.scope.external_columns):
                 facts += [*inner.true, *inner.definitions(), *part.listed.get(id(inner), ())]
                 places += company_places(inner)
+        for leaf in part.tree.leaves if part.tree else ():
+            source = relevance.part(leaf.source) if isinstance(leaf.source, Block) else None
+            if isinstance(source, Select) and is_lateral(source.query):
+                facts += [*source.true, *source.definitions()]
         classes = equal_columns(facts, relevance.blocks.alike)
         groups: dict[frozenset[Key], exp.Table] = {}
         for table, key in places:
@@ -175,17 +198,17 @@ def must_name_default(readings: Sequence[Reading], bound: CompanyBound) -> bool:
     if not any(reading.is_open for reading in readings):
         return False
     others = any(reading.entity.has_company and not reading.is_open for reading in readings)
-    return bool(bound.allowed) or others or any(reading.use.compared for reading in readings)
+    return bool(bound.allowed) or others or any(reading.use.compared or reading.use.computed for reading in readings)
 
 
 def refuse_unread(readings: Sequence[Reading], default: str) -> None:
     """Raise InvalidArgument where the statement compares a table with companies that are not read of it."""
     for reading in readings:
-        others = reading.use.compared - {default}
-        if reading.scope.is_default and others:
+        others = sorted(reading.use.compared - {default})
+        if reading.scope.is_default and (others or reading.use.computed):
             raise InvalidArgument(
                 f"{reading.entity.entity_set} would be read in {default} alone, the default company, but the statement "
-                f"compares its dataAreaId with {or_list(sorted(others))}.",
+                f"compares its dataAreaId with {or_list(others) if others else 'what it reads elsewhere'}.",
                 hint="Say whose records to read: WHERE dataAreaId IN (…), company, or cross_company.",
             )
 

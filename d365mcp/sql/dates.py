@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.sql.blocks import OPPOSITE, Block, Blocks, Compared, Origin, pairs
+from d365mcp.sql.blocks import OPPOSITE, Block, Blocks, Compared, Origin, all_pairs
 from d365mcp.sql.calendar import EMPTY_DAY, read_date
 from d365mcp.sql.types import DATES, column_type
 
@@ -43,11 +43,10 @@ def is_date(origins: tuple[Origin, ...]) -> bool:
 
 def compared(block: Block) -> Iterator[Compared]:
     """Yield every comparison of a date, or of what a calendar function makes of one."""
-    for node in block.scope.find_all(*COMPARISONS, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Case):
-        for operator, one, other in pairs(node):
-            column = calendar_function(one.unnest())[1].unnest()
-            if isinstance(column, exp.Column) and is_date(origins := block.origins(column)):
-                yield Compared(operator, one.unnest(), other, origins)
+    for operator, one, other in all_pairs(block):
+        column = calendar_function(one.unnest())[1].unnest()
+        if is_date(origins := block.origins(column)):
+            yield Compared(operator, one.unnest(), other, origins)
 
 
 def type_dates(blocks: Blocks) -> None:
@@ -55,7 +54,7 @@ def type_dates(blocks: Blocks) -> None:
     for block in blocks:
         for each in [*compared(block)]:
             other = each.other.unnest()
-            if isinstance(each.column, exp.Column) and isinstance(other, exp.Literal | exp.Boolean):
+            if block.origins(each.column) and isinstance(other, exp.Literal | exp.Boolean):
                 other.replace(typed(each, other))
         for cast in block.scope.find_all(exp.Cast):
             is_date_literal = cast.to.is_type("date", "timestamp", "timestamptz") and is_text(cast.this)
@@ -123,7 +122,7 @@ def set_empty_aside(blocks: Blocks) -> None:
         changes += [
             column
             for column in block.scope.find_all(exp.Column)
-            if may_be_empty(block, column) and not keeps_empty(column, made_by, read_out=read_out)
+            if may_be_empty(block, column) and not keeps_empty(block, column, made_by, read_out=read_out)
         ]
     for column in changes:
         column.replace(exp.Nullif(this=column.copy(), expression=date_literal(EMPTY_DAY)))
@@ -138,14 +137,18 @@ def is_read_out(block: Block) -> bool:
     node: exp.Expr = block.query
     while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
         node = node.parent
-    return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Any, exp.All, *COMPARISONS))
+    return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Lateral, exp.Any, exp.All, *COMPARISONS))
 
 
-def keeps_empty(column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
+def keeps_empty(block: Block, column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
     """Return whether a date stands where an empty one is 1900-01-01: compared, grouped, or handed on as it is."""
     node, parent = up(column)
+    if block.origins(parent):  # one of those that USING makes one of
+        node, parent = up(parent)
+    if isinstance(parent, exp.Tuple):
+        node, parent = up_from_row(parent)
     if calendar_function(parent)[0] and parent not in made_by:
-        return isinstance(up(parent)[1], COMPARISONS)
+        return is_comparison(up(parent)[1])
     match parent:
         case exp.Alias() | exp.Select():
             return not read_out
@@ -153,7 +156,20 @@ def keeps_empty(column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) 
             return node is parent.this
         case exp.If():
             return isinstance(parent.parent, exp.Case) and parent.parent.this is not None and node is parent.this
-    return isinstance(parent, (*COMPARISONS, exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets))
+    return is_comparison(parent) or isinstance(parent, exp.Group | exp.Rollup | exp.Cube | exp.GroupingSets)
+
+
+def is_comparison(node: exp.Expr) -> bool:
+    """Return whether a node compares values, rather than asks whether there is one."""
+    if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
+        return not any(isinstance(side.unnest(), exp.Null) for side in (node.this, node.expression))
+    return isinstance(node, COMPARISONS)
+
+
+def up_from_row(row: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    """Return a row of values with what it is compared in: IN has a list of rows, too."""
+    node, parent = up(row)
+    return up(parent) if isinstance(parent, exp.Tuple) else (node, parent)
 
 
 def up(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:

@@ -24,7 +24,34 @@ def conjuncts(condition: exp.Expr | None) -> Facts:
     if condition is None:
         return []
     node = condition.unnest()
-    return [part for each in node.flatten() for part in conjuncts(each)] if isinstance(node, exp.And) else [node]
+    match node:
+        case exp.And():
+            return [part for each in node.flatten() for part in conjuncts(each)]
+        case exp.EQ(this=exp.Tuple() as one, expression=exp.Tuple() as other):
+            places = zip(one.expressions, other.expressions, strict=False)
+            return [exp.EQ(this=each.copy(), expression=there.copy()) for each, there in places]
+    return [node]
+
+
+def join_of(joins: Iterable[exp.Join], column: exp.Expr) -> exp.Join | None:
+    """Return the join that a column comes in with."""
+    return next((join for join in joins if join.this.alias_or_name == column.text("table")), None)
+
+
+def equates(on: Iterable[exp.Expr], one: exp.Expr, other: exp.Expr) -> bool:
+    """Return whether conditions ask for one column to equal another."""
+    return any(is_equality(fact) and (fact.this, fact.expression) in ((one, other), (other, one)) for fact in on)
+
+
+def merged(node: exp.Expr, joins: Sequence[exp.Join]) -> list[exp.Expr]:
+    """Return the columns that USING, or a COALESCE that comes to it, makes one of; none for another expression."""
+    columns = [node.this, *node.expressions] if isinstance(node, exp.Coalesce) else []
+    for column in columns[1:]:
+        join = join_of(joins, column)
+        on = conjuncts(join.args.get("on")) if join is not None else []
+        if not any(equates(on, each, column) for each in columns if each is not column):
+            return []
+    return columns if all(isinstance(column, exp.Column) for column in columns) else []
 
 
 def one_of(groups: Sequence[Facts]) -> Facts:

@@ -1,12 +1,12 @@
 """FROM as a tree of joins, and what each kind of join does with rows that have no partner. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from d365mcp.sql.blocks import Block
-from d365mcp.sql.facts import Facts, conjuncts
+from d365mcp.sql.facts import Facts
 
 JOIN_PARTS = frozenset({"this", "on", "side", "kind", "method"})
 
@@ -78,12 +78,6 @@ def narrowed(kind: str, *, left: bool, right: bool) -> str:
 
 def is_comma(join: exp.Join) -> bool:
     return not any(join.args.get(part) for part in ("on", "side", "kind", "method", "using"))
-
-
-def equates(join: exp.Join, columns: Sequence[exp.Expr], column: exp.Expr) -> bool:
-    """Return whether a join asks for `column` to equal one of several."""
-    on = conjuncts(join.args.get("on"))
-    return any(exp.EQ(this=each, expression=column) in on for each in columns if each is not column)
 
 
 def is_in_join(query: exp.Expr) -> bool:

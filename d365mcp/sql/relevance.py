@@ -12,8 +12,22 @@ from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
 from d365mcp.sql.blocks import Block, Blocks
-from d365mcp.sql.facts import Facts, Key, carried, conjuncts, implied, key_of, one_of, own_column, rejects, touches
-from d365mcp.sql.joins import Join, Leaf, Tree, equates, is_comma, is_in_join, kind_of, narrowed
+from d365mcp.sql.facts import (
+    Facts,
+    Key,
+    carried,
+    conjuncts,
+    equates,
+    implied,
+    join_of,
+    key_of,
+    merged,
+    one_of,
+    own_column,
+    rejects,
+    touches,
+)
+from d365mcp.sql.joins import Join, Leaf, Tree, is_comma, is_in_join, kind_of, narrowed
 
 
 def relevance(blocks: Blocks) -> "Relevance":
@@ -195,7 +209,7 @@ class Select(Part):
 
         def one(node: exp.Expr) -> exp.Expr:
             if isinstance(node, exp.Coalesce):
-                node = self.survivor([node.this, *node.expressions]) or node
+                node = self.survivor(merged(node, self.joins)) or node
             if isinstance(node, exp.Column) and node.table:
                 return own_column((self.block.named(node.table), node.name))
             return node
@@ -203,12 +217,12 @@ class Select(Part):
         return node.transform(one)
 
     def survivor(self, columns: Sequence[exp.Expr]) -> exp.Column | None:
-        """Return the one of several columns that has the value of all, where joins make the others equal or NULL."""
-        kept, *others = columns
-        for column in others:
-            join = next((each for each in self.joins if each.this.alias_or_name == column.text("table")), None)
+        """Return the one of merged columns that has the value of all: the others are equal or NULL."""
+        kept = columns[0] if columns else None
+        for column in columns[1:]:
+            join = join_of(self.joins, column)
             kind = kind_of(join) if join is not None else "other"
-            if join is None or kind not in ("inner", "left", "right") or not equates(join, columns, column):
+            if kind not in ("inner", "left", "right"):
                 return None
             kept = column if kind == "right" else kept
         return kept if isinstance(kept, exp.Column) else None
@@ -335,9 +349,26 @@ class Select(Part):
             case "left" | "right" | "anti" | "asof":
                 self.push(left, outer)
                 self.push(right, once(beside, tree.on))
+            case "full":
+                for side in (left, right):
+                    self.push(side, [fact for each in context if (fact := self.of_side(each, tree, side)) is not None])
             case _:
                 self.push(left, [])
                 self.push(right, [])
+
+    def of_side(self, fact: exp.Expr, join: Join, side: Tree) -> exp.Expr | None:
+        """Return what a fact about columns that a full join makes one of says of a row of one side: it has that value."""
+        names = frozenset(leaf.name for leaf in side.leaves)
+
+        def one(node: exp.Expr) -> exp.Expr:
+            pair = [node.this, *node.expressions] if isinstance(node, exp.Coalesce) else []
+            own = [each for each in pair if isinstance(each, exp.Column) and each.table in names]
+            are_two = len(pair) == 2 and len(own) == 1
+            return own[0].copy() if are_two and equates(join.on, *pair) else node
+
+        placed = fact.transform(one)
+        is_own = placed.find(exp.Column) and all(column.table in names for column in placed.find_all(exp.Column))
+        return placed if is_own and placed != fact and not placed.find(exp.Query) else None
 
     def reach(self, leaf: Leaf, context: Facts) -> None:
         facts = self.whole.carried(once(context, self.exported_by(leaf)), leaf.name)
@@ -345,6 +376,8 @@ class Select(Part):
             self.whole.facts[id(leaf.source)] = facts
         elif isinstance(leaf.source, Block) and (part := self.whole.part(leaf.source)) is not None:
             part.uses.append([about(fact, part.name) for fact in facts])
+            if is_lateral(part.query):
+                part.around = context
 
 
 def once(*groups: Facts) -> Facts:
@@ -364,6 +397,12 @@ def about(fact: exp.Expr, name: str) -> exp.Expr:
 def is_recursive(query: exp.Expr) -> bool:
     around = query.find_ancestor(exp.With)
     return around is not None and bool(around.args.get("recursive"))
+
+
+def is_lateral(query: exp.Expr) -> bool:
+    """Return whether a query in FROM sees the tables before it."""
+    node = query.parent
+    return isinstance(node, exp.Subquery) and isinstance(node.parent, exp.Lateral)
 
 
 def is_aggregate(query: exp.Query) -> bool:

@@ -110,6 +110,15 @@ class Author:
                 f"{column} = concat({value}, '')",
                 f"{column} SIMILAR TO '{part.replace('*', '.').replace('_', '.')}.*'".replace("\\", "."),
                 f"CASE WHEN {column} = {value} THEN TRUE WHEN {column} = {other} THEN FALSE END",
+                f"{column} {self.one('IN', 'NOT IN')} ({value}, NULL)",
+                f'{column} {self.one("=", "<>")} {value} COLLATE "binary"',
+                f'{column} COLLATE "binary" {self.operator()} {value}',
+                f"{self.one('', 'NOT ')}regexp_matches({column}, '^{self.one('a', 'B', '[0-9]', '.l')}')",
+                f"{column} {self.one('GLOB', 'NOT SIMILAR TO')} 'al*'",
+                f"({column}, 1) {self.one('=', '<>')} ({value}, 1)",
+                f"({column}, 1) {self.one('IN', 'NOT IN')} (({value}, 1), ({other}, 2))",
+                f"({column} = {value}) IS {self.one('', 'NOT ')}{self.one('TRUE', 'FALSE')}",
+                f"{column} = ANY ([{value}, {other}])",
             )
         )
 
@@ -130,12 +139,25 @@ class Author:
                 f"lower({column}) = {value.lower()}",
                 f"{column} {self.one('', 'NOT ')}LIKE '%o%'",
                 f"NOT ({column} = {value})",
+                f"{column} {self.one('IN', 'NOT IN')} ({value}, NULL)",
+                f"({column}, 1) {self.one('=', '<>')} ({value}, 1)",
+                f"({column} = {value}) IS NOT {self.one('TRUE', 'FALSE')}",
+                f"coalesce({column}, {other}) = {value}",
             )
         )
 
     def number(self, column: str) -> Pair:
         value = self.one(
-            *map(str, AMOUNTS), "5637144576", "3", "1 + 1", "10 / 4.0", "-(-1)", "1e0", "0.1::DOUBLE", "0.30"
+            *map(str, AMOUNTS),
+            "5637144576",
+            "3",
+            "1 + 1",
+            "10 / 4.0",
+            "-(-1)",
+            "1e0",
+            "0.1::DOUBLE",
+            "0.30",
+            "0.1::FLOAT",
         )
         low, high = (self.one(*map(str, AMOUNTS)) for _ in "ab")
         if self.dice.random() < 0.07:
@@ -206,6 +228,18 @@ class Author:
                 same(f"{column} {ranged} current_date - INTERVAL 3 YEAR"),
                 same(f"{column} {ranged} DATE '{day}' + INTERVAL 1 MONTH"),
                 same(f"NOT ({column} {ranged} DATE '{day}')"),
+                same(f"{column} IS {self.one('', 'NOT ')}DISTINCT FROM {literal}"),
+                (
+                    f"({column}, 1) {(operator := self.one('=', '<>'))} ({literal}, 1)",
+                    f"({column}, 1) {operator} (DATE '{day}', 1)",
+                ),
+                same(f"({column}, 1) {self.one('IN', 'NOT IN')} ((DATE '{day}', 1), (DATE '{other}', 1))"),
+                same(f"CASE {column} WHEN {literal} THEN TRUE ELSE FALSE END"),
+                same(f"({column} {ranged} {literal}) IS NOT TRUE"),
+                (
+                    f"coalesce({column}, DATE '{other}') = {literal}",
+                    f"coalesce(nullif({column}, {EMPTY}), DATE '{other}') = {literal}",
+                ),
             ]
         )
 
@@ -323,7 +357,7 @@ class Author:
 
     def statement(self) -> Statement:
         self.names_company = False
-        shape = self.dice.choice([self.simple, self.joined, self.joined, self.joined, self.using, self.mixed, self.nearest, self.cte, self.subquery, self.subquery,
+        shape = self.dice.choice([self.simple, self.joined, self.joined, self.joined, self.using, self.using_one, self.natural, self.lateral, self.scalar, self.mixed, self.nearest, self.cte, self.subquery, self.subquery,
                                   self.grouped, self.set_operation, self.windowed])  # fmt: skip
         sql, oracle = shape()
         limit = self.dice.randint(1, 12) if shape in (self.simple, self.subquery) and self.dice.random() < 0.3 else None
@@ -413,6 +447,51 @@ class Author:
             f"SELECT dataAreaId, HeadId, a.Amount, b.Amount AS other FROM {one} a {kind} {two} b USING (dataAreaId, HeadId) WHERE {condition} AND {{}}",
             more,
         )
+
+    def using_one(self) -> Pair:
+        """USING makes one column of two, whatever its type and whichever of them there is."""
+        name = self.one("Closed", "Due", "Kind", "Name", "Quantity", "dataAreaId", "HeadId")
+        conditions: dict[str, Callable[[], Pair]] = {
+            "Closed": lambda: self.day("Closed"),
+            "Due": lambda: self.day("Due"),
+            "Kind": lambda: self.member("Kind"),
+            "Name": lambda: self.text("Name"),
+            "Quantity": lambda: self.number("Quantity"),
+            "dataAreaId": lambda: same(f"dataAreaId = '{self.one(*COMPANIES)}'"),
+            "HeadId": lambda: self.text("HeadId", IDS),
+        }
+        self.names_company |= name == "dataAreaId"
+        condition, more = conditions[name](), self.predicate({"a": "Heads", "b": "Rows"}, 1)
+        kind = self.one("JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
+        text = f"SELECT {name} AS k, a.Amount, b.Amount AS other FROM Heads a {kind} Rows b USING ({name}) WHERE "
+        if self.dice.random() < 0.5:
+            return text + condition[0], text + condition[1]
+        word = self.one("AND", "OR")
+        return f"{text}{condition[0]} {word} {more[0]}", f"{text}{condition[1]} {word} {more[1]}"
+
+    def natural(self) -> Pair:
+        kind = self.one("", "LEFT ", "RIGHT ", "FULL ")
+        columns = f"dataAreaId, HeadId, LineNumber{self.one('', ', Closed', ', Kind')}"
+        text = f"SELECT dataAreaId, HeadId, LineNumber FROM Heads a NATURAL {kind}JOIN (SELECT {columns} FROM Rows) b"
+        return both(text + "{}", self.where({"a": "Heads"}))
+
+    def lateral(self) -> Pair:
+        """A query in FROM that sees the tables before it."""
+        inner, on = self.predicate({"r": "Rows"}, 1), self.predicate({"a": "Heads", "b": "Rows"}, 1)
+        kind = self.one("JOIN", "LEFT JOIN")
+        last = self.one("", "", " ORDER BY r.LineNumber LIMIT 1")
+        head = f"SELECT a.dataAreaId, a.HeadId, b.LineNumber, b.Closed, b.Amount FROM Heads a {kind} LATERAL (SELECT r.* FROM Rows r WHERE r.dataAreaId = a.dataAreaId AND r.HeadId = a.HeadId AND "
+        where = self.where({"a": "Heads", "b": "Rows"})
+        on = same("true") if "SELECT" in on[0] or self.dice.random() < 0.5 else on  # DuckDB takes no subquery there
+        return tuple(f"{head}{inner[n]}{last}) b ON {on[n]}{where[n]}" for n in (0, 1))  # type: ignore[return-value]
+
+    def scalar(self) -> Pair:
+        """A query that is a column."""
+        inner = self.predicate({"r": "Rows"}, 1)
+        value = self.one("count(*)", "sum(r.Amount)", "max(r.Name)", "min(r.Due)")
+        where = self.where({"a": "Heads"})
+        head = f"SELECT a.dataAreaId, a.HeadId, (SELECT {value} FROM Rows r WHERE r.dataAreaId = a.dataAreaId AND r.HeadId = a.HeadId AND "
+        return tuple(f"{head}{inner[n]}) AS v FROM Heads a{where[n]}" for n in (0, 1))  # type: ignore[return-value]
 
     def cte(self) -> Pair:
         entity_set = self.one("Heads", "Rows", "Partners")

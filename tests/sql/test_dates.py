@@ -46,6 +46,17 @@ def count(things: Served, condition: str, **arguments: Any) -> int:
         ("year(Closed) = 1900", "year(Closed) eq 1900"),
         ("Closed < Due", "Closed lt Due"),
         (f"Closed <= '{DAY}' AND Closed IS NOT NULL", f"Closed le {DAY} and Closed ne null"),
+        *((f"Closed IS NOT DISTINCT FROM '{day}'", f"Closed eq {day}") for day in ("1900-01-01", DAY)),
+        *((f"Closed IS DISTINCT FROM DATE '{day}'", f"Closed ne {day}") for day in ("1900-01-01", DAY)),
+        ("Closed IS NOT DISTINCT FROM NULL", "Closed eq null"),
+        (f"Closed BETWEEN SYMMETRIC '{DAY}' AND '1900-01-01'", f"Closed ge 1900-01-01 and Closed le {DAY}"),
+        ("(Closed, LineNumber) = ('1900-01-01', 1)", "Closed eq 1900-01-01 and LineNumber eq 1"),
+        ("(Closed, LineNumber) IN (('1900-01-01', 1), ('1900-01-01', 2))", "Closed eq 1900-01-01 and LineNumber le 2"),
+        ("year(Closed) IS NOT DISTINCT FROM 1900", "year(Closed) eq 1900"),
+        ("(Closed = '1900-01-01') IS TRUE", "Closed eq 1900-01-01"),
+        ("coalesce(Closed, '1900-01-01') = '1900-01-01'", "Closed eq null"),
+        ("CASE Closed WHEN '1900-01-01' THEN true END", "Closed eq null"),
+        ("Closed IN (SELECT DATE '1900-01-01')", "Closed eq null"),
     ],
 )  # fmt: skip
 def test_a_statement_finds_what_the_filter_finds(things: Served, condition: str, filter: str) -> None:
@@ -112,6 +123,11 @@ def test_an_empty_date_is_nothing_where_it_is_not_compared(things: Served) -> No
         "SELECT sum(n) AS n FROM (SELECT Closed, count(*) AS n FROM Rows GROUP BY ALL HAVING Closed <= '2021-01-01')",
         "SELECT count(*) AS n FROM Rows r WHERE EXISTS (SELECT 1 FROM Partners WHERE r.Closed <= '2021-01-01')",
         "SELECT sum(CASE WHEN Closed <= '2021-01-01' THEN 1 ELSE 0 END) AS n FROM Rows",
+        "SELECT count(*) AS n FROM Rows r JOIN Rows s USING (dataAreaId, HeadId, LineNumber, Closed) WHERE Closed <= '2021-01-01'",
+        "SELECT count(*) AS n FROM Rows r LEFT JOIN Rows s USING (dataAreaId, HeadId, LineNumber, Closed) WHERE Closed <= '2021-01-01'",
+        "SELECT count(*) AS n FROM Rows r FULL JOIN Rows s USING (dataAreaId, HeadId, LineNumber, Closed) WHERE Closed <= '2021-01-01'",
+        "SELECT count(*) AS n FROM Rows r NATURAL JOIN (SELECT dataAreaId, HeadId, LineNumber, Closed FROM Rows) s WHERE Closed <= '2021-01-01'",
+        "SELECT count(*) AS n FROM Rows r, LATERAL (SELECT s.Closed FROM Rows s WHERE (s.dataAreaId, s.HeadId, s.LineNumber) = (r.dataAreaId, r.HeadId, r.LineNumber)) AS x WHERE x.Closed <= '2021-01-01'",
     ],
 )
 def test_an_empty_date_stays_one_through_ctes_and_subqueries(things: Served, sql: str) -> None:

@@ -104,6 +104,7 @@ def test_functions_are_pushed_where_the_filter_tool_knows_them(server: Served, c
     [
         "CreditLimit >= random() * 0",  # another number for each row
         "CreditLimit BETWEEN SYMMETRIC 1000000 AND 0",
+        "CreditLimit = 500000.1::FLOAT",  # beside which the column loses digits, too
         "OrganizationName LIKE 'Contoso!_%' ESCAPE '!'",
         "trim(OrganizationName, 'C') = 'ontoso Retail'",
         "OrganizationName <> 'Owl Wholesales'",
