@@ -10,13 +10,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "d365mcp"
 
 # What each room may import of ours, beside itself.
-LOWEST = {"errors", "events", "settings", "singleflight", "storage"}
+LOWEST = {"errors", "events", "settings", "singleflight", "storage", "wire"}
 ALLOWED = {
     "errors": set(),
     "events": set(),
     "settings": set(),
     "singleflight": set(),
     "storage": {"errors", "settings"},
+    "wire": set(),
     "health": {"errors", "settings"},
     "d365": LOWEST,
     "metadata": LOWEST | {"d365"},

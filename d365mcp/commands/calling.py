@@ -14,10 +14,10 @@ from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_nam
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.server.callers import OPERATOR, usual_access
 from d365mcp.server.calls import Called
-from d365mcp.server.messages import parsed
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
+from d365mcp.wire import parsed
 
 # Bytes of compact JSON to a token, about: what lists of tools come to.
 BYTES_PER_TOKEN = 4.0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.server.late import Late, UnavailableError
-from d365mcp.server.messages import JSON_HEADERS, Reply, dumped, media_type, parsed
+from d365mcp.server.messages import JSON_HEADERS, Reply, dumped, media_type
 from d365mcp.settings import Settings
+from d365mcp.wire import parsed
 
 if TYPE_CHECKING:
     from d365mcp.server.entra import Entra

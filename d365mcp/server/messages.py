@@ -1,20 +1,14 @@
 """JSON-RPC as it goes over HTTP: replies, errors, and reading messages safely. Knows no SDK."""
 
 import json
-import re
-from codecs import BOM_UTF8
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from jiter import from_json
+from d365mcp.wire import MAX_DEPTH, is_crowded, parsed, too_deep
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-MAX_DEPTH = 100
-# Of a body full of small values: all that 4 MiB can hold would take seconds to read, on the event loop, and 100 MB.
-MAX_TOKENS = 400_000
 # The one version whose clients may send several messages at once:
 # https://modelcontextprotocol.io/specification/2025-03-26/basic#batching
 ARRAY_VERSION = "2025-03-26"
@@ -153,39 +147,3 @@ def check_array(messages: list[Any], version: str) -> None:
     if not 0 < len(messages) <= MAX_MESSAGES:
         problem = f"A batch has 1 to {MAX_MESSAGES} JSON-RPC messages; this one has {len(messages)}."
         raise Refused(error(400, INVALID_REQUEST, problem))
-
-
-def parsed(document: bytes) -> Any:
-    """Return the value of JSON in UTF-8. Raises ValueError, saying what is wrong and where.
-
-    Wrong is, too, what parsers disagree on, for it might mean another thing to whoever looked at it before us: the same
-    name twice in one object, NaN, half of a surrogate pair. Texts are not kept: they are the caller's.
-    """
-    return from_json(document.removeprefix(BOM_UTF8), allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
-
-
-# A text, whose inner marks do not count, or a mark that makes room for one more value.
-TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,{\[]', re.DOTALL)
-
-
-def is_crowded(body: bytes) -> bool:
-    """Return whether JSON has more than MAX_TOKENS texts and marks, without reading more of it than that."""
-    if len(body) <= MAX_TOKENS or sum(map(body.count, (b'"', b",", b"{", b"["))) <= MAX_TOKENS:
-        return False
-    return next(islice(TOKEN.finditer(body), MAX_TOKENS, None), None) is not None
-
-
-def too_deep(value: Any) -> bool:
-    """Return whether a value is nested more than MAX_DEPTH levels; needs no recursion."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from d365mcp.server.callers import Access
-from d365mcp.server.messages import Message, Reply, dumped, parsed, result
+from d365mcp.server.messages import Message, Reply, dumped, result
+from d365mcp.wire import parsed
 
 FRAGMENTS = Path(__file__).with_name("prepared.json")
 
