@@ -25,7 +25,7 @@ NO_UNBOUND = "Most actions belong to an entity: give entity_name. d365fo_get_ent
 LOOK_FIRST = "Look for what it changes in the records it acts on before invoking it again."
 NO_SERVICE = "Leave names out from the right, and what there is comes back instead."
 
-Parameters = Annotated[dict[str, Any] | None, Field(description="By name; an action's often start with _")]
+Parameters = Annotated[dict[str, Any] | None, Field(description='e.g. {"_invoiceId":"CIV-1"}: often with _')]
 
 
 class Returned(TypedDict, total=False):
@@ -57,7 +57,7 @@ async def call_action(
     parameters: Parameters = None,
     dry_run: bool = False,
 ) -> ActionResult:
-    """Invoke an OData action: on an entity set (entity_name), on a record (with key), or unbound."""
+    """Invoke an OData action (post, confirm, release): on an entity set (entity_name), on a record (with key), or unbound."""
     check_writes_allowed(context)
     name = identifier(action, "action")
     entity = await context.catalog.entity(entity_name) if entity_name else None
@@ -166,7 +166,7 @@ async def call_json_service(
     operation_name: Annotated[str | None, Field(max_length=200)] = None,
     parameters: Parameters = None,
 ) -> ServiceResult:
-    """Call a JSON service (/api/services). With names left out from the right, lists what is there instead."""
+    """Call a JSON (custom) service of F&O. With names left out from the right, lists what is there instead."""
     path = [service_group, service_name, operation_name]
     given = [identifier(part, "service name") for part in path if part]
     if any(path[place] for place in range(len(given), 3)):

@@ -11,8 +11,9 @@ from typing_extensions import TypedDict
 
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, PartResult
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
-from d365mcp.tools.changes import DryRun
+from d365mcp.tools.changes import Data, DryRun
 from d365mcp.tools.keys import key_company
+from d365mcp.tools.parameters import Key
 from d365mcp.tools.policy import DONE, audited, check_writes_allowed
 from d365mcp.tools.rehearsals import NOT_CHECKED, REHEARSED, Rehearsal, rehearse
 from d365mcp.tools.tool import ToolContext
@@ -33,12 +34,10 @@ class BatchResult(TypedDict, total=False):
 
 
 class Operation(TypedDict):
-    """One operation of a batch."""
-
     operation: Literal["create", "update", "delete"]
     entity_name: str
-    key: NotRequired[dict[str, Any]]
-    data: NotRequired[dict[str, Any]]
+    key: NotRequired[Key]
+    data: NotRequired[Data]
     if_match: NotRequired[str]
 
 
@@ -49,7 +48,7 @@ async def batch(
     confirm: Annotated[bool, Field(description="Must be true when one deletes")] = False,
     dry_run: DryRun = False,
 ) -> BatchResult:
-    """Create, update and delete several records in one request; by default all or nothing."""
+    """Create, update and delete several records in one request, such as an order with its lines; by default all or nothing."""
     check_writes_allowed(context)
     if any("key" in part and key_company(part["key"]) is None for part in operations):
         await context.d365.session(fresh=True)  # keys without a company take the default one: as it is now

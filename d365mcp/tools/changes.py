@@ -17,7 +17,9 @@ from d365mcp.tools.results import ETAG, chars, tidy
 from d365mcp.tools.tool import ToolContext
 from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explained, record_key
 
-Data = Annotated[dict[str, Any], Field(description="Property values; enumerations by member name", max_length=400)]
+Data = Annotated[
+    dict[str, Any], Field(description='e.g. {"CreditLimit":5000}; enumerations by member name', max_length=400)
+]
 IfMatch = Annotated[str | None, Field(description="etag it must still have", max_length=2000)]
 DryRun = Annotated[bool, Field(description="Only check, and show the request")]
 # Left of the budget for all that is not the record.
@@ -44,7 +46,7 @@ async def create_entity_record(
     return_record: bool = False,
     dry_run: DryRun = False,
 ) -> ChangeResult:
-    """Create a record. Leave out what F&O assigns (numbers, defaults). Returns its key."""
+    """Create a record, such as a customer or a sales order. Leave out what F&O assigns (numbers, defaults). Returns its key."""
     entity = await context.catalog.entity(entity_name)
     change = await checked_create(context, entity, data, company)
     if dry_run:
@@ -72,7 +74,7 @@ async def update_entity_record(
     return_record: bool = False,
     dry_run: DryRun = False,
 ) -> ChangeResult:
-    """Change some properties of a record."""
+    """Change some properties of a record, such as a customer's credit limit."""
     entity = await context.catalog.entity(entity_name)
     change = await checked_update(context, entity, key, data, if_match, company)
     if dry_run:

@@ -51,7 +51,7 @@ async def download_document(
     table: str | None = None,
     field: str | None = None,
 ) -> Attached:
-    """Fetch a document as PDF."""
+    """Fetch an invoice, credit note, order confirmation or purchase order as PDF."""
     report = report_of(document, controller, table, field)
     bound_of(context).check([company])
     parameters = {

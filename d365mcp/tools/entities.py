@@ -51,13 +51,14 @@ class SchemaResult(TypedDict, total=False):
 
 async def search_entities(
     context: ToolContext,
-    query: Annotated[str, Field(description="Business words, e.g. customer payment terms", max_length=300)],
+    query: Annotated[str, Field(description="e.g. customer payment terms", max_length=300)],
     category: Category | None = None,
     read_only: bool | None = None,
     include_non_public: bool = False,
     limit: Annotated[int, Field(ge=1, le=100)] = 10,
 ) -> SearchEntitiesResult:
-    """Find data entities by business words."""
+    """Start here: find the data entity of Dynamics 365 Finance and Operations (ERP) for business words, such as customer,
+    vendor, sales or purchase order, invoice, payment, ledger, inventory, product. Then get its schema and query it."""
     found = await context.catalog.search_entities(
         query, category=category, read_only=read_only, public_only=not include_non_public, limit=limit
     )
@@ -90,16 +91,17 @@ def shown_hit(hit: Hit) -> dict[str, Any]:
 async def get_entity_schema(
     context: ToolContext,
     entity_name: EntityName,
-    properties: Annotated[
+    columns: Annotated[
         str | None, Field(description="Only properties with these words in name or label", max_length=200)
     ] = None,
     detail: Literal["compact", "full"] = "compact",
     language: Language = None,
 ) -> SchemaResult:
-    """Describe a data entity: key, mandatory properties, types, enumerations, navigation, actions."""
+    """Describe a data entity: key, mandatory properties, types, enumerations, navigation, actions.
+    Then query or change its records."""
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
-    words = (properties or "").casefold().split()
+    words = (columns or "").casefold().split()
     chosen = await properties_with(context, entity, words, language)
     enumerations = await context.catalog.enumerations_of(entity, [prop.name for prop in chosen])
     labels = await labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
@@ -123,7 +125,7 @@ async def get_entity_schema(
         add_links(result, entity)
     notes = [context.catalog.note() or ""]
     if words and not chosen:
-        notes.append("no property has these words in its name or label: leave properties out to see all")
+        notes.append("no property has these words in its name or label: leave columns out to see all")
     if any(notes):
         result["notes"] = [note for note in notes if note]
     return result

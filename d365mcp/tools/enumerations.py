@@ -29,7 +29,7 @@ async def search_enumerations(
     query: Annotated[str, Field(max_length=300)],
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
-    """Find enumerations by words."""
+    """Find enumerations (statuses, types) by words."""
     return shown(await context.catalog.search_others(query, "enumeration", limit), context.catalog.note())
 
 
@@ -38,7 +38,7 @@ async def search_actions(
     query: Annotated[str, Field(max_length=300)],
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
-    """Find OData actions by words."""
+    """Find OData actions (post, confirm, calculate) by words."""
     note = context.catalog.note()
     if note:
         note = (

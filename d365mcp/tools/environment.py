@@ -34,7 +34,7 @@ class ServerConfigResult(TypedDict, total=False):
 
 
 async def get_environment_info(context: ToolContext) -> EnvironmentResult:
-    """Versions, companies, default company and who we are in F&O. Each part may fail alone."""
+    """Versions, companies (legal entities), default company and who we are in F&O. Each part may fail alone."""
     failures: dict[str, dict[str, Any]] = {}
     started = time.monotonic()
     session, versions, companies = await asyncio.gather(

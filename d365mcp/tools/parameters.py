@@ -13,7 +13,7 @@ Expand = Annotated[
 ]
 Company = Annotated[str | None, Field(description="Legal entity, e.g. usmf", max_length=10)]
 Key = Annotated[
-    dict[str, Any], Field(description='All key parts: {"dataAreaId":"usmf","CustomerAccount":"US-001"}', max_length=30)
+    dict[str, Any], Field(description='All parts, e.g. {"dataAreaId":"usmf","CustomerAccount":"US-001"}', max_length=30)
 ]
 Language = Annotated[str | None, Field(description="e.g. en-US", max_length=20)]
 Format = Literal["records", "csv"]

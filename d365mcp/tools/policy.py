@@ -15,6 +15,7 @@ from d365mcp.d365.names import IDENTIFIER
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, OutcomeUnknown
 from d365mcp.events import Audit, Caller, Listener, Trace, current_operation
+from d365mcp.tools.arguments import object_in
 from d365mcp.tools.keys import record_by_key
 from d365mcp.tools.tool import ToolContext
 
@@ -152,9 +153,9 @@ def audit(
 def target_of(arguments: Any) -> tuple[str | None, Mapping[str, Any] | None]:
     """Return the entity, where it can be one's name, and the key that unchecked arguments name."""
     given = arguments if isinstance(arguments, Mapping) else {}
-    entity, key = given.get("entity_name"), given.get("key")
+    entity = given.get("entity_name")
     named = isinstance(entity, str) and IDENTIFIER.fullmatch(entity)
-    return (entity if named else None), (key if isinstance(key, Mapping) else None)
+    return (entity if named else None), object_in(given.get("key"))
 
 
 def key_hash(key: Mapping[str, Any]) -> str:

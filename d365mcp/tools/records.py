@@ -36,7 +36,7 @@ RESERVED_SECONDS = 2.0
 
 class QueryResult(TypedDict, total=False):
     entity_set: str
-    company: str | None
+    company: str
     records: list[dict[str, Any]]
     csv: str
     count: int
@@ -64,10 +64,11 @@ async def query_entities(
     company: Company = None,
     cross_company: Annotated[bool, Field(description="All companies")] = False,
     cursor: Annotated[str | None, Field(description="next_cursor, to go on; with entity_name only")] = None,
-    format: Format = "records",
+    rows_as: Format = "records",
     include_etag: bool = False,
 ) -> QueryResult:
-    """Query the records of a data entity. Reads the user's default company unless company or cross_company is given."""
+    """Read records of an entity: customers, vendors, sales orders, purchase orders, invoices, payments, ledger, inventory,
+    products; filtered, sorted, in pages. Of the user's default company unless company or cross_company is given."""
     entity = await context.catalog.entity(entity_name)
     asked = Asked(
         select=select,
@@ -82,9 +83,9 @@ async def query_entities(
     )
     if cursor is None:
         return await page_of(
-            context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, passed=skip), format
+            context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, passed=skip), rows_as
         )
-    return await page_of(context, entity, await reopened(context, entity, asked, skip, cursor), format)
+    return await page_of(context, entity, await reopened(context, entity, asked, skip, cursor), rows_as)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ async def reopened(context: ToolContext, entity: DataEntity, asked: Asked, skip:
     if state["entity"] != entity.entity_set:
         raise InvalidCursor(f"This cursor belongs to {state['entity']}, not to {entity.entity_set}.")
     if any(state["asked"].get(name) != value for name, value in asked.state().items()) or skip:
-        raise InvalidCursor("A cursor goes on with its own query: give entity_name, cursor and format, nothing else.")
+        raise InvalidCursor("A cursor goes on with its own query: give entity_name, cursor and rows_as, nothing else.")
     return Walk(Asked(**state["asked"]), position_of(state["position"]), state["wanted"], state["passed"], begun=True)
 
 
@@ -327,7 +328,7 @@ async def get_entity_record(
     company: Company = None,
     include_etag: bool = False,
 ) -> RecordResult:
-    """Read one record by its full key, all its properties unless select names some."""
+    """Read one record (a customer, an order, an invoice) by its full key: all properties unless select names some."""
     entity = await context.catalog.entity(entity_name)
     bound = bound_of(context)
     key, notes = await complete_key(context, entity, key, company)

@@ -46,9 +46,10 @@ async def query_sql(
     cross_company: bool = False,
     max_rows_scanned: Annotated[int, Field(description="Per entity", ge=1, le=2_000_000)] = 200_000,
     allow_partial: Annotated[bool, Field(description="Answer over part of the rows")] = False,
-    format: Format = "records",
+    rows_as: Format = "records",
 ) -> SqlResult:
-    """Aggregate, join and rank records: one SELECT (DuckDB SQL) with entity sets as tables. Filter to keep it fast."""
+    """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
+    with entity sets as tables. Filter to keep it fast."""
     # sqlglot and DuckDB come in with the first statement, in a thread: nothing is imported on the event loop.
     rooms = await asyncio.to_thread(imported)
     if company and cross_company:
@@ -65,7 +66,7 @@ async def query_sql(
         answer: Answer = await rooms.run.run(planned, database, context.d365, limits)
     if operation := current_operation():
         operation.rows += len(answer.rows)
-    result = shaped(answer, format, context.settings.max_result_chars - ENVELOPE_CHARS)
+    result = shaped(answer, rows_as, context.settings.max_result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
     return result

@@ -4,13 +4,15 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from d365mcp.errors import InvalidArgument, close_names, or_list
 from d365mcp.events import Caller, Listener
 from d365mcp.settings import Settings
+from d365mcp.tools.arguments import read
+from d365mcp.tools.schemas import input_schema, output_schema
 
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from d365mcp.tools.cursors import CursorSeal
 
 Toolset = Literal["data", "metadata", "environment", "performance", "services", "documents", "admin"]
+# Toolsets whose results programs go on with. What tells of the server and the environment is for people and models.
+SHAPED = frozenset({"data", "metadata", "services"})
 ReportProgress = Callable[[float, float | None, str], Awaitable[None]]
 
 
@@ -88,22 +92,21 @@ class Tool:
         hints = get_type_hints(self.function, include_extras=True)
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
         fields: dict[str, Any] = {
-            each.name: (read_as(hints[each.name]), ... if each.default is each.empty else each.default)
-            for each in parameters
+            each.name: (hints[each.name], ... if each.default is each.empty else each.default) for each in parameters
         }
         return create_model(self.name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
     @cached_property
     def input_schema(self) -> dict[str, Any]:
-        return slim(self.arguments.model_json_schema())  # type: ignore[no-any-return]
+        return input_schema(self.arguments.model_json_schema())
 
     @cached_property
     def output_schema(self) -> dict[str, Any] | None:
-        """Return the schema of the structured result, or None where the function declares no shape."""
+        """Return the schema of the structured result, or None where none is declared."""
         shape = get_type_hints(self.function)["return"]
-        if shape in (Attached, Mapping[str, Any]):
+        if shape is Attached or self.toolset not in SHAPED:
             return None
-        return shallow(TypeAdapter(shape).json_schema(mode="serialization"))
+        return output_schema(TypeAdapter(shape).json_schema(mode="serialization"))
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments as the function takes them.
@@ -111,7 +114,7 @@ class Tool:
         Raises InvalidArgument: names each argument that is unknown, missing or wrong, and what would do.
         """
         try:
-            checked = self.arguments.model_validate(dict(arguments))
+            checked = self.arguments.model_validate(read(arguments, self.input_schema, writes=not self.read_only))
         except ValidationError as problems:
             raise InvalidArgument(self.explain(problems)) from None
         return {name: getattr(checked, name) for name in self.arguments.model_fields}
@@ -135,17 +138,6 @@ class Tool:
         return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}{WRITTEN.get(kind, "")}.'
 
 
-def whole(value: Any) -> Any:
-    """Return 5 for 5.0, which is an integer too: https://json-schema.org/draft/2020-12/json-schema-validation#section-6.1.1"""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def read_as(hint: Any) -> Any:
-    """Return a parameter's type as its arguments are read: a whole number in each way JSON writes it."""
-    plain = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
-    return Annotated[hint, BeforeValidator(whole)] if int in (plain, *get_args(plain)) else hint
-
-
 # How JSON writes what a wrong type was given for.
 WRITTEN = {
     "list_type": ', such as ["A", "B"]',
@@ -153,49 +145,3 @@ WRITTEN = {
     "int_type": ", such as 5, without quotes",
     "bool_type": ", true or false without quotes",
 }
-
-
-# Limits are checked, and told when they are passed: in every list they would be read for nothing.
-UNSAID = frozenset({"maxLength", "minLength", "maxItems", "minItems", "maxProperties", "maximum"})
-
-
-def slim(schema: Any) -> Any:
-    """Drop what pydantic adds for people (titles) and what goes without saying: it is pure weight in tools/list."""
-    if isinstance(schema, list):
-        return [slim(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {name: value for name, value in schema.items() if not goes_without_saying(name, value)}
-    return {name: slim_properties(value) if name == "properties" else slim(value) for name, value in kept.items()}
-
-
-def goes_without_saying(name: str, value: Any) -> bool:
-    if name == "title":
-        return isinstance(value, str)
-    return name in UNSAID or (name == "additionalProperties" and value is True) or (name == "default" and not value)
-
-
-def slim_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Slim the values only: a property may itself be called `title`."""
-    return {name: slim_optional(slim(schema)) for name, schema in properties.items()}
-
-
-def slim_optional(schema: dict[str, Any]) -> dict[str, Any]:
-    """Turn "this or null" into "this": an optional argument may simply be left out."""
-    choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    if len(choices) != 1:
-        return schema
-    return {**choices[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
-
-
-def shallow(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an output schema that names the members and their kinds; what is inside is for the data to show."""
-    members = {
-        name: {"type": types_of(member)} if "type" in member or "anyOf" in member else {}
-        for name, member in schema.get("properties", {}).items()
-    }
-    return {"type": "object", "properties": members}
-
-
-def types_of(member: Mapping[str, Any]) -> Any:
-    return member["type"] if "type" in member else [choice["type"] for choice in member["anyOf"]]

@@ -34,7 +34,7 @@ def search(entity_set: str, *questions: str) -> Step:
 def schema(entity_name: str, words: str | None, *says: str) -> Step:
     """Read what a model needs of a schema: by words first, then all of it."""
     whole = ("get_entity_schema", {"entity_name": entity_name})
-    narrow = ("get_entity_schema", {"entity_name": entity_name, "properties": words})
+    narrow = ("get_entity_schema", {"entity_name": entity_name, "columns": words})
     return Step(says, (narrow, whole) if words else (whole,))
 
 

@@ -320,6 +320,13 @@ def test_a_call_beyond_the_callers_role_is_told(trail: Trail) -> None:
     assert len(row["key_hash"]) == 16
 
 
+def test_a_key_as_text_has_the_hash_of_the_key(trail: Trail) -> None:
+    for key in (RECORD["key"], json.dumps(RECORD["key"])):
+        trail.call("delete_entity_record", "D365.Read", **GROUPS, key=key, confirm=True)
+    first, second = trail.rows()
+    assert first["key_hash"] == second["key_hash"] != ""
+
+
 def test_an_entity_that_is_no_name_is_not_told(trail: Trail) -> None:
     trail.call("delete_entity_record", "D365.Read", entity_name=f"{CANARY}; drop table", key="odd")
     [row] = trail.rows()

@@ -25,7 +25,7 @@ def test_rows_of_several_companies_say_whose_they_are(reader: Served) -> None:
     assert "company" not in everyone
     two = reader.call("query_entities", **asked, filter="dataAreaId in ('usmf','demf')")
     assert companies(two) == {"usmf", "demf"}
-    lines = reader.call("query_entities", **asked, cross_company=True, format="csv")["csv"].splitlines()
+    lines = reader.call("query_entities", **asked, cross_company=True, rows_as="csv")["csv"].splitlines()
     assert lines[0] == "dataAreaId,OrganizationName"
 
 

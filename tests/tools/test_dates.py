@@ -51,7 +51,7 @@ def test_a_date_is_shown_as_a_day_everywhere(writer: Served) -> None:
     asked = {"entity_name": "SalesOrderHeadersV2", "select": ["RequestedShippingDate", "ConfirmedShippingDate"]}
     rows = writer.call("query_entities", **asked, filter="RequestedShippingDate ne null", top=50)["records"]
     assert all(len(row["RequestedShippingDate"]) == 10 for row in rows)
-    lines = writer.call("query_entities", **asked, top=50, format="csv")["csv"]
+    lines = writer.call("query_entities", **asked, top=50, rows_as="csv")["csv"]
     order = writer.call("query_entities", entity_name="SalesOrderHeadersV2", select=["SalesOrderNumber"], top=1)
     key = {"dataAreaId": "usmf", **order["records"][0]}
     one = writer.call("get_entity_record", entity_name="SalesOrderHeadersV2", key=key)["record"]

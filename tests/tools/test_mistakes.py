@@ -27,8 +27,8 @@ def test_a_language_there_is_not_is_told(reader: Served) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "mend"),
     [
-        ("query_entities", {**CUSTOMERS, "select": "CustomerAccount"}, 'a valid list, such as ["A", "B"]'),
-        ("query_entities", {**CUSTOMERS, "top": "5"}, "a valid integer, such as 5, without quotes"),
+        ("query_entities", {**CUSTOMERS, "select": 5}, 'a valid list, such as ["A", "B"]'),
+        ("query_entities", {**CUSTOMERS, "top": "five"}, "a valid integer, such as 5, without quotes"),
         ("query_entities", {**CUSTOMERS, "count": "yes"}, "true or false without quotes"),
         ("query_entities", {**CUSTOMERS, "select": ["Foo"]}, "d365fo_get_entity_schema"),
         ("query_entities", {**CUSTOMERS, "select": ["*"]}, "d365fo_get_entity_record without select"),

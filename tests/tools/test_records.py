@@ -180,7 +180,7 @@ def test_a_foreign_next_link_is_not_followed(reader: Served) -> None:
 
 
 def test_csv_has_a_header_and_a_line_per_record(reader: Served) -> None:
-    result = reader.call("query_entities", entity_name="CustomersV3", select=NAMES, top=40, format="csv")
+    result = reader.call("query_entities", entity_name="CustomersV3", select=NAMES, top=40, rows_as="csv")
     rows = list(csv.DictReader(io.StringIO(result["csv"])))
     assert rows[0].keys() == set(NAMES)
     assert "Leading Blank Ltd" in {row["OrganizationName"] for row in rows}

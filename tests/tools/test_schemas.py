@@ -21,7 +21,7 @@ def test_a_schema_says_what_a_query_needs(reader: Served) -> None:
 
 
 def test_properties_are_chosen_by_words(reader: Served) -> None:
-    some = reader.call("get_entity_schema", entity_name="CustomersV3", properties="credit payment")
+    some = reader.call("get_entity_schema", entity_name="CustomersV3", columns="credit payment")
     named = " ".join(some["properties"].values()).split()
     assert all("credit" in name.lower() or "payment" in name.lower() for name in named)
     assert {"CreditLimit", "PaymentTerms"} <= set(named)

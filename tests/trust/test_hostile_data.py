@@ -84,7 +84,7 @@ def test_records_keep_every_word_and_show_what_is_hidden(served: Served) -> None
     asked: dict[str, Any] = {"entity_name": "Remarks", "select": ["RemarkId", "Text"], "top": 100}
     found = checked(served.call("query_entities", **asked))["records"]
     assert {row["RemarkId"]: row["Text"] for row in found} == VISIBLE
-    table = checked(served.call("query_entities", **asked, format="csv"))["csv"]
+    table = checked(served.call("query_entities", **asked, rows_as="csv"))["csv"]
     assert {row["RemarkId"]: row["Text"] for row in csv.DictReader(io.StringIO(table, newline=""))} == VISIBLE
     rows = checked(served.call("query_sql", sql="SELECT RemarkId, Text FROM Remarks"))["records"]
     assert {row["RemarkId"]: row["Text"] for row in rows} == VISIBLE
