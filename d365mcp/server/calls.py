@@ -6,7 +6,8 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -45,6 +46,8 @@ MakeContext = Callable[[Access, ReportProgress], ToolContext]
 # Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
 CALL_NAMES = {"name", "arguments"}
+SENTENCE_END = re.compile(r"(?<=[.!?]) ")
+TOOL_NAME = re.compile(r"d365fo_\w+")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ class ToolCalls:
     make_context: MakeContext
     emit: Listener
 
+    def offered(self, access: Access) -> list[str]:
+        """Return the names of the tools that a request may use."""
+        return [name for name, tool in self.tools.items() if access.allows(tool.toolset, read_only=tool.read_only)]
+
+    def hidden(self, access: Access) -> Set[str]:
+        return self.tools.keys() - self.offered(access)
+
     async def call(
         self, name: str, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
     ) -> Called:
@@ -76,9 +86,9 @@ class ToolCalls:
             result = await self.run(tool, arguments, access, report_progress)
         except NotAllowed as problem:
             self.note_refused(name, arguments, access.caller, problem.code)
-            return failed(problem)
+            return failed(problem, self.hidden(access))
         except D365McpError as problem:
-            return failed(problem)
+            return failed(problem, self.hidden(access))
         except Exception:  # a bug of ours: the trace is for the log, not for the model
             log.exception("The tool %s failed.", name)
             if has_written():
@@ -167,14 +177,21 @@ def embedded(file: Attachment) -> dict[str, Any]:
     return {"type": "resource", "resource": resource}
 
 
-def failed(problem: D365McpError) -> Called:
-    """Return a failed call. Its shape is not the tool's output schema, so it goes as text alone."""
+def failed(problem: D365McpError, hidden: Set[str] = frozenset()) -> Called:
+    """Return a failed call, whose hint names no hidden tool.
+
+    Its shape is not the tool's output schema, so it goes as text alone.
+    """
+    facts = problem.describe()
+    if hint := facts.pop("hint", ""):
+        sentences = [each for each in SENTENCE_END.split(hint) if hidden.isdisjoint(TOOL_NAME.findall(each))]
+        facts |= {"hint": " ".join(sentences)} if sentences else {}
     outcome: Outcome = "tool_error"
     if isinstance(problem, DeadlineExceeded):
         outcome = "timeout"
     elif isinstance(problem, NotAllowed):
         outcome = "refused"
-    return Called(compact(problem.describe()), outcome=outcome, error_code=problem.code)
+    return Called(compact(facts), outcome=outcome, error_code=problem.code)
 
 
 def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from d365mcp.server.callers import Access
 from d365mcp.server.messages import Message, Reply, dumped, result
+from d365mcp.server.prompts import PROMPTS
 from d365mcp.wire import parsed
 
 FRAGMENTS = Path(__file__).with_name("prepared.json")
@@ -59,7 +60,7 @@ class Prepared:
         if version is None:
             return None
         method = message["method"]
-        if method == "resources/templates/list" and not may_read_templates(access):
+        if method in NARROWED and not NARROWED[method](access):
             return None
         found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
         return result(message["id"], found) if found is not None else None
@@ -85,6 +86,19 @@ class Prepared:
 def may_read_templates(access: Access) -> bool:
     """Return whether a request may read resources: the tools behind their templates are of the toolset metadata."""
     return access.allows("metadata", read_only=True)
+
+
+def may_use_prompts(access: Access) -> bool:
+    """Return whether a request is offered all prompts."""
+    return all(prompt.is_offered(access) for prompt in PROMPTS)
+
+
+# Lists that are prepared for whoever is offered all of them.
+NARROWED = {
+    "prompts/list": may_use_prompts,
+    "resources/list": may_read_templates,
+    "resources/templates/list": may_read_templates,
+}
 
 
 def prepared_version(message: Message, headers: Mapping[str, str]) -> str | None:

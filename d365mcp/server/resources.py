@@ -1,13 +1,24 @@
-"""Schemas as resources: templates for entities and enumerations, and completion of their names. Knows no SDK."""
+"""The guide and the schemas as resources, and completion of names. Knows no SDK."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.tools.tool import ToolContext
 
 MAX_COMPLETIONS = 50
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource that is listed by its own address."""
+
+    uri: str
+    name: str
+    title: str
+    mime_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -26,33 +37,63 @@ class Template:
         return self.uri.removesuffix("{name}")
 
 
-TEMPLATES = (
-    Template(
-        "d365fo://entities/{name}",
-        "Data entity",
-        "The schema of a data entity, by entity set, public or AOT name.",
-        "d365fo_get_entity_schema",
-        "entity_name",
-        "entity",
-    ),
-    Template(
-        "d365fo://enumerations/{name}",
-        "Enumeration",
-        "An enumeration's members.",
-        "d365fo_get_enumeration_fields",
-        "enumeration_name",
-        "enumeration",
-    ),
+GUIDE = Resource("d365fo://guide", "guide", "How to use this server", "text/markdown")
+ENTITIES = Template(
+    "d365fo://entities/{name}",
+    "Data entity",
+    "The schema of a data entity, by entity set, public or AOT name.",
+    "d365fo_get_entity_schema",
+    "entity_name",
+    "entity",
 )
+ENUMERATIONS = Template(
+    "d365fo://enumerations/{name}",
+    "Enumeration",
+    "An enumeration's members.",
+    "d365fo_get_enumeration_fields",
+    "enumeration_name",
+    "enumeration",
+)
+TEMPLATES = (ENTITIES, ENUMERATIONS)
+
+# What most questions are about, listed by hand: who may search finds the rest.
+MOST_USED = {
+    "CustomersV3": "Customers",
+    "VendorsV2": "Vendors",
+    "ReleasedProductsV2": "Released products",
+    "SalesOrderHeadersV2": "Sales orders",
+    "SalesOrderLinesV2": "Sales order lines",
+    "PurchaseOrderHeadersV2": "Purchase orders",
+    "PurchaseOrderLinesV2": "Purchase order lines",
+    "FreeTextInvoiceHeaders": "Free text invoices",
+    "CustomerPaymentJournalLines": "Customer payments",
+    "VendorPaymentJournalLines": "Vendor payments",
+    "GeneralJournalAccountEntries": "General ledger entries",
+    "MainAccounts": "Main accounts",
+    "WarehousesOnHandV2": "Inventory on hand",
+    "LegalEntities": "Companies (legal entities)",
+}
+SCHEMAS = tuple(Resource(ENTITIES.prefix + name, name, title) for name, title in MOST_USED.items())
 
 
-def resolve(uri: str) -> tuple[str, Mapping[str, Any]]:
-    """Return the tool and arguments that answer a resource. Raises InvalidArgument for an unknown address."""
+def listed(*, metadata: bool) -> tuple[Resource, ...]:
+    """Return the resources to list; the schemas for those who may read metadata."""
+    return (GUIDE, *SCHEMAS) if metadata else (GUIDE,)
+
+
+def guide() -> str:
+    """Return the guide's text."""
+    return Path(__file__).with_name("guide.md").read_text(encoding="utf-8")
+
+
+def resolve(uri: str, *, metadata: bool) -> tuple[str, Mapping[str, Any]]:
+    """Return the tool and arguments that answer a resource. Raises InvalidArgument naming those there are."""
     for template in TEMPLATES:
         name = uri.removeprefix(template.prefix)
         if uri.startswith(template.prefix) and name and "/" not in name:
             return template.tool, {template.argument: name}
-    raise InvalidArgument(f"No such resource: there are {', '.join(template.uri for template in TEMPLATES)}.")
+    known = [GUIDE.uri, *(template.uri for template in TEMPLATES if metadata)]
+    raise InvalidArgument(f"No such resource. On offer: {', '.join(known)}.")
 
 
 def template_of(uri: str) -> Template | None:

@@ -44,8 +44,18 @@ from d365mcp.server.messages import (
     error,
 )
 from d365mcp.server.prepared import may_read_templates
-from d365mcp.server.prompts import PROMPTS, Prompt, prompt_named
-from d365mcp.server.resources import TEMPLATES, Template, complete, resolve, template_of
+from d365mcp.server.prompts import PROMPTS, Prompt, offered, prompt_named
+from d365mcp.server.resources import (
+    GUIDE,
+    TEMPLATES,
+    Resource,
+    Template,
+    complete,
+    guide,
+    listed,
+    resolve,
+    template_of,
+)
 from d365mcp.tools.tool import ReportProgress, Tool
 
 LIST_SECONDS = 300
@@ -223,18 +233,18 @@ class ToolHandlers:
         """List all tools this request may use, on one page."""
         refuse_cursor(params)
         access = current_call.get().access
-        tools = self.calls.tools.items()
-        offered = [self.shown[name] for name, tool in tools if access.allows(tool.toolset, read_only=tool.read_only)]
+        offered = [self.shown[name] for name in self.calls.offered(access)]
         if access.private:
             return types.ListToolsResult(tools=offered, cache_scope="private")
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Call a tool."""
-        if params.name not in self.calls.tools:
-            unknown = UnknownName("tool", params.name, close_names(params.name, self.calls.tools))
-            raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
         call = current_call.get()
+        if params.name not in self.calls.tools:
+            close = close_names(params.name, self.calls.offered(call.access))
+            unknown = UnknownName("tool", params.name, close)
+            raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
         called = await self.calls.call(params.name, params.arguments or {}, call.access, report(call.exchange))
         call.outcome, call.error_code = called.outcome, called.error_code
         return shown_result(called)
@@ -248,33 +258,40 @@ class TextHandlers:
 
     async def list_prompts(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         refuse_cursor(params)
-        return types.ListPromptsResult(prompts=[shown_prompt(prompt) for prompt in PROMPTS])
+        access = current_call.get().access
+        prompts = [shown_prompt(prompt) for prompt in offered(access)]
+        return types.ListPromptsResult(prompts=prompts, **scope_of(access, whole=len(prompts) == len(PROMPTS)))
 
     async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         with refused_as_parameters():
-            prompt = prompt_named(params.name)
+            prompt = prompt_named(params.name, current_call.get().access)
             text = prompt.filled(params.arguments or {})
         message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
         return types.GetPromptResult(description=prompt.description, messages=[message])
 
     async def list_resources(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         refuse_cursor(params)
-        return types.ListResourcesResult(resources=[])
+        access = current_call.get().access
+        whole = may_read_templates(access)
+        resources = [shown_resource(each) for each in listed(metadata=whole)]
+        return types.ListResourcesResult(resources=resources, **scope_of(access, whole=whole))
 
     async def list_templates(
         self, ctx: Any, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         refuse_cursor(params)
         access = current_call.get().access
-        if may_read_templates(access):
-            return types.ListResourceTemplatesResult(resource_templates=[shown_template(each) for each in TEMPLATES])
-        scope: Any = {"cache_scope": "private"} if access.private else {}
-        return types.ListResourceTemplatesResult(resource_templates=[], **scope)
+        whole = may_read_templates(access)
+        templates = [shown_template(each) for each in TEMPLATES] if whole else []
+        return types.ListResourceTemplatesResult(resource_templates=templates, **scope_of(access, whole=whole))
 
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        call = current_call.get()
+        call, uri = current_call.get(), str(params.uri)
+        if uri == GUIDE.uri:
+            text = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=guide())
+            return types.ReadResourceResult(contents=[text])
         with refused_as_parameters():
-            tool, arguments = resolve(str(params.uri))
+            tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
         called = await self.calls.call(tool, arguments, call.access, report(call.exchange))
         if not called.succeeded:
             raise refusal(called, call)
@@ -327,10 +344,13 @@ def refused_as_parameters() -> Iterator[None]:
 
 def shown_prompt(prompt: Prompt) -> types.Prompt:
     arguments = [
-        types.PromptArgument(name=name, description=text, required=place == 0)
-        for place, (name, text) in enumerate(prompt.arguments.items())
+        types.PromptArgument(name=name, description=text, required=False) for name, text in prompt.arguments.items()
     ]
     return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
+
+
+def shown_resource(resource: Resource) -> types.Resource:
+    return types.Resource(uri=resource.uri, name=resource.name, title=resource.title, mime_type=resource.mime_type)
 
 
 def shown_template(template: Template) -> types.ResourceTemplate:
@@ -340,6 +360,11 @@ def shown_template(template: Template) -> types.ResourceTemplate:
         description=template.description,
         mime_type="application/json",
     )
+
+
+def scope_of(access: Access, *, whole: bool) -> dict[str, Any]:
+    """Return how a list may be cached: one that is narrowed to its caller, by that caller alone."""
+    return {} if whole or not access.private else {"cache_scope": "private"}
 
 
 def report(exchange: Exchange) -> ReportProgress:

@@ -96,7 +96,7 @@ async def unknown_companies(context: ToolContext, named: Iterable[str]) -> list[
 
 
 def told_unknown(company: str, close: Sequence[str]) -> str:
-    mend = f"did you mean {or_list(close)}?" if close else "d365fo_get_environment_info lists them"
+    mend = f"did you mean {or_list(close)}?" if close else "LegalEntities has those there are"
     return f"F&O has no company {company}: {mend}"
 
 

@@ -1,6 +1,8 @@
 """Prompts, resources and completion, through a real client."""
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -9,6 +11,9 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import ResourceTemplateReference
 
+from d365mcp.server.prompts import PROMPTS, Prompt
+from d365mcp.server.resources import guide
+from d365mcp.tools import ALL_TOOLS
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
@@ -50,9 +55,50 @@ def refused(served: Served, work: Callable[[Client], Awaitable[Any]]) -> MCPErro
     return error
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("nope", {}), ("answer_business_question", {})])
+@pytest.mark.parametrize(("name", "arguments"), [("nope", {}), ("answer_business_question", {"subject": "x"})])
 def test_a_wrong_prompt_or_argument_is_named(served: Served, name: str, arguments: dict[str, str]) -> None:
-    assert refused(served, lambda client: client.get_prompt(name, arguments)).code == -32602
+    error = refused(served, lambda client: client.get_prompt(name, arguments))
+    assert error.code == -32602
+    assert "explore_environment" in error.message or "It takes question, company." in error.message
+
+
+@pytest.mark.parametrize("blank", [None, {}, "", " "])
+@pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
+def test_a_bare_prompt_asks_the_person(served: Served, prompt: Prompt, blank: Any) -> None:
+    """Hosts send slash commands without arguments."""
+    first = next(iter(prompt.arguments))
+    given = {first: blank} if isinstance(blank, str) else blank
+    got = ask(served, lambda client: client.get_prompt(prompt.name, given))
+    rest = prompt.filled({first: "(not said)"})
+    assert got.messages[0].content.text == f"First ask me: {prompt.question} Wait for my answer, then go on.\n\n{rest}"
+
+
+def test_no_prompt_requires_an_argument(served: Served) -> None:
+    """Clients that check it would not send the bare command."""
+    listed = ask(served, lambda client: client.list_prompts())
+    assert not any(argument.required for prompt in listed.prompts for argument in prompt.arguments)
+
+
+def test_the_guide_and_the_most_used_entities_are_resources(served: Served) -> None:
+    listed = ask(served, lambda client: client.list_resources()).resources
+    assert listed[0].uri == "d365fo://guide"
+    guide = ask(served, lambda client: client.read_resource("d365fo://guide")).contents[0]
+    assert (guide.mime_type, guide.mime_type) == ("text/markdown", listed[0].mime_type)
+    assert "d365fo_search_entities" in guide.text
+    assert len(listed) > 10
+    for resource in listed[1:]:
+        read = ask(served, lambda client, uri=resource.uri: client.read_resource(uri)).contents[0]
+        assert json.loads(read.text)["entity_set"] == resource.name == resource.uri.rpartition("/")[2]
+        assert (resource.mime_type, bool(resource.title)) == (read.mime_type, True)
+
+
+def test_the_guide_names_only_what_there_is() -> None:
+    named = set(re.findall(r"d365fo_\w+", guide()))
+    assert named and named <= {tool.name for tool in ALL_TOOLS}
+    taken = {name for tool in ALL_TOOLS for name in tool.input_schema["properties"]}
+    quoted = {word for word in re.findall(r"`(\w+)`", guide()) if word.islower() and not word.startswith("d365fo_")}
+    told = {"notes", "left_out", "next_cursor", "code", "message", "hint", "retryable", "d365_messages", "usmf"}
+    assert quoted - told <= taken
 
 
 def test_schemas_are_resources(served: Served) -> None:
