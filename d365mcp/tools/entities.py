@@ -57,8 +57,9 @@ async def search_entities(
     include_non_public: bool = False,
     limit: Annotated[int, Field(ge=1, le=100)] = 10,
 ) -> SearchEntitiesResult:
-    """Start here: find the data entity of Dynamics 365 Finance and Operations (ERP) for business words, such as customer,
-    vendor, sales or purchase order, invoice, payment, ledger, inventory, product. Then get its schema and query it."""
+    """Start here: find the data entity of Dynamics 365 Finance and Operations (ERP) for business words: customer, vendor,
+    sales or purchase order, invoice, payment, ledger, journal, bank, inventory, product, project, employee. Then get its
+    schema and query it."""
     found = await context.catalog.search_entities(
         query, category=category, read_only=read_only, public_only=not include_non_public, limit=limit
     )

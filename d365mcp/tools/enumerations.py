@@ -29,7 +29,7 @@ async def search_enumerations(
     query: Annotated[str, Field(max_length=300)],
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
-    """Find enumerations (statuses, types) by words."""
+    """Find enumerations (the values of a status or type) by words."""
     return shown(await context.catalog.search_others(query, "enumeration", limit), context.catalog.note())
 
 
