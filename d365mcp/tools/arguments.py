@@ -21,8 +21,8 @@ ADDED = frozenset({"toolCallId", "sessionId", "action", "chatInput", "tool", "wa
 FILLERS = frozenset({"random_string", "dummy"})
 # Earlier names of parameters, read until 1.2.
 RENAMED = {"properties": "columns", "format": "rows_as"}
-# What says of a write which record it is about, under which condition, and whether it is done at all. Empty, it is
-# refused: to leave it out would let the write reach further than the caller may have meant.
+# What says of a write which record it is about, under which condition, and whether it is done at all. As text it says
+# what its value says, so that is read. Empty, it is refused: left out, the write could reach further than was meant.
 DECISIVE = frozenset({"dry_run", "company", "key", "filter", "if_match"})
 
 COMMA = re.compile(r",(?![^()]*\))")  # none within the parentheses of Lines($select=ItemNumber,Quantity)
