@@ -24,9 +24,16 @@ D365McpError
     └── Unavailable           5xx
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any, ClassVar
+
+# The tools that whoever asks is not offered: no hint names one.
+hidden_tools: ContextVar[Set[str]] = ContextVar("hidden_tools", default=frozenset())
+SENTENCE_END = re.compile(r"(?<=[.!?]) ")
+TOOL_NAME = re.compile(r"d365fo_\w+")
 
 
 class D365McpError(Exception):
@@ -52,9 +59,16 @@ class D365McpError(Exception):
             "activity_id": self.activity_id,
             "retryable": self.retryable,
             "retry_after": self.retry_after,
-            "hint": self.hint,
+            "hint": possible(self.hint),
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+
+def possible(hint: str | None) -> str | None:
+    """Return a hint without the sentences that name a tool which is not on offer."""
+    hidden = hidden_tools.get()
+    sentences = SENTENCE_END.split(hint or "")
+    return " ".join(each for each in sentences if hidden.isdisjoint(TOOL_NAME.findall(each))) or None
 
 
 class SettingsError(D365McpError):

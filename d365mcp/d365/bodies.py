@@ -42,9 +42,11 @@ def check_body(
     notes: list[str] = []
     problems = [f"{entity.entity_set} is read-only."] if entity.is_read_only else []
     unknown = [name for name in record if not name.startswith("@odata.") and find_property(name, entity) is None]
+    hint = None
     if unknown:
         error = unknown_properties(unknown, entity)
-        problems += [error.message, str(error.hint)]
+        problems.append(error.message)
+        hint = error.hint
     for name, value in record.items():
         if name in unknown:
             continue
@@ -68,7 +70,8 @@ def check_body(
         body[prop.name] = taken
     if problems or not body:
         more = f" And {len(problems) - MOST_PROBLEMS} more." if len(problems) > MOST_PROBLEMS else ""
-        raise InvalidArgument(" ".join(problems[:MOST_PROBLEMS]) + more or "Name at least one property to write.")
+        message = " ".join(problems[:MOST_PROBLEMS]) + more or "Name at least one property to write."
+        raise InvalidArgument(message, hint=hint)
     return body, notes
 
 

@@ -6,7 +6,6 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 import asyncio
 import base64
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from d365mcp.errors import (
     NotAllowed,
     OutcomeUnknown,
     SettingsError,
+    hidden_tools,
 )
 from d365mcp.events import Caller, Listener, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
@@ -46,8 +46,6 @@ MakeContext = Callable[[Access, ReportProgress], ToolContext]
 # Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
 CALL_NAMES = {"name", "arguments"}
-SENTENCE_END = re.compile(r"(?<=[.!?]) ")
-TOOL_NAME = re.compile(r"d365fo_\w+")
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,14 @@ class ToolCalls:
     ) -> Called:
         """Call a tool; what the caller can mend comes back as a result that says so."""
         tool = self.tools[name]
+        hidden_tools.set(self.hidden(access))
         try:
             result = await self.run(tool, arguments, access, report_progress)
         except NotAllowed as problem:
             self.note_refused(name, arguments, access.caller, problem.code)
-            return failed(problem, self.hidden(access))
+            return failed(problem)
         except D365McpError as problem:
-            return failed(problem, self.hidden(access))
+            return failed(problem)
         except Exception:  # a bug of ours: the trace is for the log, not for the model
             log.exception("The tool %s failed.", name)
             if has_written():
@@ -177,21 +176,14 @@ def embedded(file: Attachment) -> dict[str, Any]:
     return {"type": "resource", "resource": resource}
 
 
-def failed(problem: D365McpError, hidden: Set[str] = frozenset()) -> Called:
-    """Return a failed call, whose hint names no hidden tool.
-
-    Its shape is not the tool's output schema, so it goes as text alone.
-    """
-    facts = problem.describe()
-    if hint := facts.pop("hint", ""):
-        sentences = [each for each in SENTENCE_END.split(hint) if hidden.isdisjoint(TOOL_NAME.findall(each))]
-        facts |= {"hint": " ".join(sentences)} if sentences else {}
+def failed(problem: D365McpError) -> Called:
+    """Return a failed call. Its shape is not the tool's output schema, so it goes as text alone."""
     outcome: Outcome = "tool_error"
     if isinstance(problem, DeadlineExceeded):
         outcome = "timeout"
     elif isinstance(problem, NotAllowed):
         outcome = "refused"
-    return Called(compact(facts), outcome=outcome, error_code=problem.code)
+    return Called(compact(problem.describe()), outcome=outcome, error_code=problem.code)
 
 
 def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:

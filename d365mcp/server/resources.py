@@ -1,11 +1,11 @@
 """The guide and the schemas as resources, and completion of names. Knows no SDK."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d365mcp.errors import InvalidArgument
+from d365mcp.errors import TOOL_NAME, InvalidArgument
 from d365mcp.tools.tool import ToolContext
 
 MAX_COMPLETIONS = 50
@@ -81,9 +81,10 @@ def listed(*, metadata: bool) -> tuple[Resource, ...]:
     return (GUIDE, *SCHEMAS) if metadata else (GUIDE,)
 
 
-def guide() -> str:
-    """Return the guide's text."""
-    return Path(__file__).with_name("guide.md").read_text(encoding="utf-8")
+def guide(hidden: Set[str]) -> str:
+    """Return the guide's text without the lines that name a tool which is not on offer."""
+    lines = Path(__file__).with_name("guide.md").read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if hidden.isdisjoint(TOOL_NAME.findall(line)))
 
 
 def resolve(uri: str, *, metadata: bool) -> tuple[str, Mapping[str, Any]]:

@@ -56,6 +56,7 @@ from d365mcp.server.resources import (
     resolve,
     template_of,
 )
+from d365mcp.tools.arguments import object_in, read
 from d365mcp.tools.tool import ReportProgress, Tool
 
 LIST_SECONDS = 300
@@ -137,7 +138,8 @@ class Engine:
         call = Call(access, exchange)
         token = current_call.set(call)
         try:
-            result = await serve_one(self.server, exchange, method, params, connection=connection, lifespan_state={})
+            meant = as_meant(method, params)
+            result = await serve_one(self.server, exchange, method, meant, connection=connection, lifespan_state={})
         except Exception as problem:  # the SDK maps whatever a handler raised to a JSON-RPC error
             outcome = call.outcome if call.error_code else "protocol_error"
             return Served(self.failure(problem, id, modern=modern), outcome, call.error_code)
@@ -177,6 +179,21 @@ def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, 
     listening = "text/event-stream" in accept or "*/*" in accept
     transport = TransportContext(kind="streamable-http", can_send_request=False, headers=headers)
     return Exchange(id, transport, progress_token, listening)
+
+
+def as_meant(method: str, params: Any) -> Any:
+    """Return the parameters with arguments of the type the protocol has: an object for tools, texts for prompts.
+
+    Hosts send a prompt null for what was left out, and numbers; some a tool the object as JSON text.
+    """
+    given = params.get("arguments") if isinstance(params, Mapping) else None
+    if method == "tools/call" and isinstance(given, str):
+        found = object_in(given or "{}")
+        return params if found is None else {**params, "arguments": found}
+    if method == "prompts/get" and isinstance(given, Mapping):
+        texts = {name: value if isinstance(value, str) else dumped(value).decode() for name, value in given.items()}
+        return {**params, "arguments": texts}
+    return params
 
 
 def success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
@@ -265,7 +282,8 @@ class TextHandlers:
     async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         with refused_as_parameters():
             prompt = prompt_named(params.name, current_call.get().access)
-            text = prompt.filled(params.arguments or {})
+            parameters = {"properties": dict.fromkeys(prompt.arguments, {"type": "string"})}
+            text = prompt.filled(read(params.arguments or {}, parameters, writes=False))
         message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
         return types.GetPromptResult(description=prompt.description, messages=[message])
 
@@ -288,8 +306,9 @@ class TextHandlers:
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         call, uri = current_call.get(), str(params.uri)
         if uri == GUIDE.uri:
-            text = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=guide())
-            return types.ReadResourceResult(contents=[text])
+            text = guide(self.calls.hidden(call.access))
+            contents = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=text)
+            return types.ReadResourceResult(contents=[contents])
         with refused_as_parameters():
             tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
         called = await self.calls.call(tool, arguments, call.access, report(call.exchange))

@@ -82,7 +82,6 @@ def test_all_problems_are_told_at_once() -> None:
     )
     assert message == (
         'No property "Colour". No property "CreditLimits". Did you mean CreditLimit? '
-        "d365fo_get_entity_schema lists the properties of CustomersV3. "
         "CustomerAccount is part of the key and cannot be changed: leave it out. "
         "Balance cannot be changed once the record exists. "
         "CreditLimit is a number; True is not. "

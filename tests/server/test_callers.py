@@ -389,6 +389,18 @@ def test_a_request_may_narrow_its_role_never_widen_it(served: Served) -> None:
     assert names(reply) == {tool.name for tool in ALL_TOOLS if tool.toolset == "data" and tool.read_only}
 
 
+@pytest.mark.parametrize("role", ["D365.Read", "D365.Write", "D365.Admin"])
+def test_a_caller_is_suggested_the_tools_of_their_role_alone(served: Served, role: str) -> None:
+    authorization = bearer(served, scp=role)
+    offered = names(ask(served, authorization))
+    for tool in ALL_TOOLS:
+        short = f"{tool.name.removeprefix('d365fo_')}s"
+        message = call(served, authorization, short).json()["error"]["message"]
+        suggested = set(re.findall(r"d365fo_\w+", message)) - {f"{tool.name}s"}
+        assert suggested <= offered
+        assert (tool.name in suggested) == (tool.name in offered)
+
+
 def test_a_real_client_signs_in_with_its_token(served: Served) -> None:
     async def once(authorization: str) -> tuple[list[Tool], Any]:
         async with (

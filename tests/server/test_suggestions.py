@@ -21,11 +21,18 @@ NARROWED: list[dict[str, str]] = [
     {"x-mcp-toolsets": "environment,performance"},
 ]
 TOOL = re.compile(r"d365fo_\w+")
+KEY = {"dataAreaId": "usmf", "CustomerAccount": "US-001"}
 
 
 @pytest.fixture(scope="module")
 def served(simulator_process: Simulator) -> Iterator[Served]:
     with serving(simulator_process, MCP_READ_ONLY="false", MCP_TOOLSETS="all", D365FO_ALLOWED_ACTIONS="*") as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def reading(simulator_process: Simulator) -> Iterator[Served]:
+    with serving(simulator_process) as there:
         yield there
 
 
@@ -50,6 +57,13 @@ def test_the_close_name_of_a_tool_is_one_on_offer(served: Served, headers: dict[
         assert (tool.name in named) == (tool.name in tools)
         suggested |= named
     assert suggested == tools
+
+
+def test_a_server_that_only_reads_suggests_no_tool_that_writes(reading: Served) -> None:
+    tools = offered(reading, {}, "tools/list", "tools")
+    for tool in ALL_TOOLS:
+        message = ask(reading, {}, "tools/call", name=f"{tool.name}s", arguments={})["error"]["message"]
+        assert set(TOOL.findall(message)) - {f"{tool.name}s"} <= tools
 
 
 @pytest.mark.parametrize("headers", NARROWED, ids=str)
@@ -90,6 +104,14 @@ def test_a_resource_that_is_none_is_answered_with_those_on_offer(
     assert bool(templates) == (len(resources) > 1)
 
 
+@pytest.mark.parametrize("headers", NARROWED, ids=str)
+def test_the_guide_names_the_tools_on_offer_and_no_other(served: Served, headers: dict[str, str]) -> None:
+    tools = offered(served, headers, "tools/list", "tools")
+    whole = ask(served, {}, "resources/read", uri="d365fo://guide")["result"]["contents"][0]["text"]
+    text = ask(served, headers, "resources/read", uri="d365fo://guide")["result"]["contents"][0]["text"]
+    assert set(TOOL.findall(text)) == set(TOOL.findall(whole)) & tools
+
+
 MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("query_entities", {"entity_name": "Qqqq"}),
     ("query_entities", {"entity_name": "CustomersV3", "select": ["Foo"]}),
@@ -97,6 +119,10 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("query_entities", {"entity_name": "CustomersV3", "filter": "Foo eq 1"}),
     ("query_entities", {"entity_name": "LegalEntities", "expand": ["Foo"]}),
     ("query_entities", {"entity_name": "CustomersV3", "company": "qqqq"}),
+    ("update_entity_record", {"entity_name": "CustomersV3", "key": KEY, "data": {"Foo": 1}}),
+    ("create_entity_record", {"entity_name": "CustomersV3", "data": {"Foo": 1, "Bar": 2}}),
+    ("batch", {"operations": [{"operation": "update", "entity_name": "CustomersV3", "key": KEY, "data": {"Foo": 1}}]}),
+    ("batch", {"operations": [{"operation": "delete", "entity_name": "Qqqq", "key": KEY}]}),
     ("query_sql", {"sql": "SELECT Foo FROM CustomersV3"}),
     ("query_sql", {"sql": "SELECT Foo FROM Qqqq"}),
     ("call_action", {"action": "GetApplicationVersion"}),

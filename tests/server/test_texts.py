@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
@@ -73,6 +74,32 @@ def test_a_bare_prompt_asks_the_person(served: Served, prompt: Prompt, blank: An
     assert got.messages[0].content.text == f"First ask me: {prompt.question} Wait for my answer, then go on.\n\n{rest}"
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"question": None, "company": None}, None),
+        ({"question": "null", "sessionId": "1"}, None),
+        (
+            {"question": "Who owes most?", "company": None},
+            "Answer from Finance & Operations: Who owes most?\nCompany: (not said).",
+        ),
+        (
+            {"question": "x", "company": "", "toolCallId": "1"},
+            "Answer from Finance & Operations: x\nCompany: (not said).",
+        ),
+        ({"question": 2026, "company": "usmf"}, "Answer from Finance & Operations: 2026\nCompany: usmf."),
+    ],
+)
+def test_a_prompt_s_arguments_are_read_as_hosts_send_them(
+    served: Served, sent: dict[str, Any], said: str | None
+) -> None:
+    message = {"name": "answer_business_question", "arguments": sent}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": message}
+    answer = httpx.post(served.url, json=asked, trust_env=False, timeout=30).json()
+    text = answer["result"]["messages"][0]["content"]["text"]
+    assert text.startswith(said or "First ask me: What do you want to know")
+
+
 def test_no_prompt_requires_an_argument(served: Served) -> None:
     """Clients that check it would not send the bare command."""
     listed = ask(served, lambda client: client.list_prompts())
@@ -93,10 +120,11 @@ def test_the_guide_and_the_most_used_entities_are_resources(served: Served) -> N
 
 
 def test_the_guide_names_only_what_there_is() -> None:
-    named = set(re.findall(r"d365fo_\w+", guide()))
+    text = guide(frozenset())
+    named = set(re.findall(r"d365fo_\w+", text))
     assert named and named <= {tool.name for tool in ALL_TOOLS}
     taken = {name for tool in ALL_TOOLS for name in tool.input_schema["properties"]}
-    quoted = {word for word in re.findall(r"`(\w+)`", guide()) if word.islower() and not word.startswith("d365fo_")}
+    quoted = {word for word in re.findall(r"`(\w+)`", text) if word.islower() and not word.startswith("d365fo_")}
     told = {"notes", "left_out", "next_cursor", "code", "message", "hint", "retryable", "d365_messages", "usmf"}
     assert quoted - told <= taken
 
