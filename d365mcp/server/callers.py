@@ -23,6 +23,7 @@ from d365mcp.server.challenges import READ, ROLES, WRITE, InvalidToken, NotAdmit
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused
 from d365mcp.settings import SIGNING_IN, TOOLSETS, Settings
+from d365mcp.settings.parsing import flag
 
 if TYPE_CHECKING:
     from d365mcp.server.tokens import TokenCheck
@@ -221,7 +222,7 @@ def usual_access(settings: Settings, caller: Caller) -> Access:
 
 
 def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
-    """Return what is left of a caller's access in one request. Raises InvalidArgument for unknown toolsets."""
+    """Return what is left of a caller's access in one request. Raises InvalidArgument for what a header must not say."""
     if TOOLSETS_HEADER not in headers and READ_ONLY_HEADER not in headers:
         return access
     wanted = [name.strip().lower() for name in headers.get(TOOLSETS_HEADER, "").split(",") if name.strip()]
@@ -230,7 +231,7 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
             f"{TOOLSETS_HEADER} does not know {', '.join(unknown)[:100]}: there are {', '.join(TOOLSETS)}."
         )
     narrowing = bool(wanted) and "all" not in wanted
-    only_reading = headers.get(READ_ONLY_HEADER, "").lower() in ("true", "1")
+    only_reading = wants_only_reading(headers.get(READ_ONLY_HEADER, ""))
     return Access(
         caller=access.caller,
         toolsets=access.toolsets & frozenset(wanted) if narrowing else access.toolsets,
@@ -238,3 +239,11 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
         private=access.private or narrowing or only_reading,
         asked_to_read=only_reading,
     )
+
+
+def wants_only_reading(value: str) -> bool:
+    """Return what the header says. Raises InvalidArgument for what is neither yes nor no: it is to keep from writing."""
+    try:
+        return bool(value.strip()) and flag(value.strip())
+    except ValueError as problem:
+        raise InvalidArgument(f"{READ_ONLY_HEADER} {problem}.") from None

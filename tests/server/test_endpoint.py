@@ -242,6 +242,21 @@ def test_a_request_may_narrow_the_tools_never_widen_them() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "reading"),
+    [("true", True), ("TRUE", True), ("1", True), ("yes", True), ("On", True)]
+    + [("false", False), ("0", False), ("No", False), ("off", False), ("", False)],
+)
+def test_reading_alone_is_asked_for_in_any_way_of_saying_yes(said: str, reading: bool) -> None:
+    assert ("change" not in names(posted(request("tools/list"), {"x-mcp-readonly": said}, read_only=False))) == reading
+
+
+@pytest.mark.parametrize("said", ["maybe", "null", "true,false", "2"])
+def test_a_guard_against_writing_that_says_neither_is_refused(said: str) -> None:
+    reply = posted(request("tools/list"), {"x-mcp-readonly": said}, read_only=False)
+    assert (reply.status, body_of(reply)["error"]["message"]) == (400, "x-mcp-readonly must be true or false.")
+
+
 def test_a_hidden_tool_is_refused_by_the_name_of_what_hides_it() -> None:
     read_only = asyncio.run(tried().call("change"))
     assert "MCP_READ_ONLY" in text_of(read_only)["message"]
