@@ -17,6 +17,9 @@ OPEN: Mapping[str, Schema] = {"additionalProperties": {}}
 # What some clients take for a keyword of the schema where it is a member's name.
 KEYWORDS = frozenset({"properties", "items", "required", "type", "enum", "format", "title", "description", "default"})
 
+# What any result may have: said in each list, it would be read a dozen times for nothing.
+EVERYWHERE = frozenset({"notes"})
+
 
 def input_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema of a tool's arguments, from pydantic's."""
@@ -52,7 +55,7 @@ def output_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema of a tool's result: its members and their kinds; what is inside is for the data to show."""
     definitions = schema.get("$defs", {})
     members = {name: kind(each, definitions) for name, each in schema.get("properties", {}).items()}
-    named = {name: each for name, each in members.items() if each and name not in KEYWORDS}
+    named = {name: each for name, each in members.items() if each and name not in KEYWORDS | EVERYWHERE}
     return {"type": "object", "properties": named}
 
 
