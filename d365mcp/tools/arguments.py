@@ -13,21 +13,24 @@ from d365mcp.wire import MAX_DEPTH, MAX_TOKENS, parsed, too_deep
 
 Schema = Mapping[str, Any]
 
-# What clients put among the arguments of any tool: n8n, Gemini CLI and SiYuan. Every other unknown name is refused.
+# What clients put among the arguments of any tool: n8n, Gemini CLI and SiYuan; and what they put where a tool takes nothing.
+# Every other unknown name is refused.
 # https://github.com/n8n-io/n8n/issues/21500 https://github.com/MemPalace/mempalace/issues/816
 # https://github.com/siyuan-note/siyuan/issues/17927
 ADDED = frozenset({"toolCallId", "sessionId", "action", "chatInput", "tool", "wait_for_previous", "_sessionID"})
-# What they put where a tool takes nothing.
-FILLERS = frozenset({"random_string", "dummy"})
+ADDED |= {"random_string", "dummy"}
 # Earlier names of parameters, read until 1.2.
 RENAMED = {"properties": "columns", "format": "rows_as"}
 # What says of a write which record it is about, under which condition, and whether it is done at all. As text it says
 # what its value says, so that is read. Empty, it is refused: left out, the write could reach further than was meant.
 DECISIVE = frozenset({"dry_run", "company", "key", "filter", "if_match"})
 
-COMMA = re.compile(r",(?![^()]*\))")  # none within the parentheses of Lines($select=ItemNumber,Quantity)
+# What ends a name, and what a comma may stand in without: a text, and the parentheses of Lines($select=ItemNumber,Quantity).
+STOP = re.compile(r"""'[^']*'|"[^"]*"|[(),]""")
+QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1""")
+BARE = re.compile(r"""[^"\[\]{}]+""")
 WHOLE = re.compile(r"-?\d{1,15}(?:\.0*)?", re.ASCII)
-MARKS = (b'"', b",", b"{", b"[")
+MARKS = '",{['
 
 
 def read(arguments: Mapping[str, Any], schema: Schema, *, writes: bool) -> dict[str, Any]:
@@ -36,18 +39,23 @@ def read(arguments: Mapping[str, Any], schema: Schema, *, writes: bool) -> dict[
     Raises InvalidArgument for texts that should be JSON and are not, and for what a write must not go without.
     """
     properties = schema["properties"]
-    ignored = (ADDED if properties else ADDED | FILLERS) - properties.keys()
-    given = {name: value for name, value in arguments.items() if name not in ignored}
+    given = {name: value for name, value in arguments.items() if name in properties or name not in ADDED}
     return Reading(DECISIVE if writes else frozenset()).members(renamed(given, properties), schema)
 
 
 def renamed(given: Mapping[str, Any], properties: Mapping[str, Schema]) -> Mapping[str, Any]:
     """Return the arguments under the names their parameters have today."""
-    old = {name: RENAMED[name] for name in RENAMED.keys() & given.keys() - properties.keys()}
-    old = {name: new for name, new in old.items() if new in properties}
-    if twice := [name for name, new in old.items() if new in given]:
-        raise InvalidArgument(f'"{twice[0]}" is called {old[twice[0]]} now: give it once.')
-    return {old.get(name, name): value for name, value in given.items()}
+    found = dict(given)
+    for old, new in RENAMED.items():
+        if old not in given or old in properties or new not in properties:
+            continue
+        value = found.pop(old)
+        if is_left_out(value, properties[new]):
+            continue
+        if not is_left_out(given.get(new), properties[new]):
+            raise InvalidArgument(f'"{old}" is called {new} now: give it once.')
+        found[new] = value
+    return found
 
 
 def object_in(value: Any) -> Mapping[str, Any] | None:
@@ -75,9 +83,9 @@ class Reading:
                 found[name] = value
                 continue
             optional = name not in schema.get("required", ())
-            left_out = is_left_out(value, inner)
-            if not left_out:
+            if not is_left_out(value, inner):
                 value = self.value(value, inner, prefix + name)
+            left_out = is_left_out(value, inner)
             if name in self.decisive and (left_out or (value == {} and not prefix)):  # in a batch, a create has no key
                 raise empty(prefix + name, optional=optional)
             if not (left_out and optional):
@@ -90,17 +98,37 @@ class Reading:
 
     def json(self, text: str, place: str) -> Any:
         """Return the value of a JSON text, which is held to the bounds of a request's body."""
+        self.take(sum(map(text.count, MARKS)), place)
         try:
-            document = text.encode()
-            self.room -= sum(map(document.count, MARKS))
-            found = parsed(document) if self.room >= 0 else None
+            found = parsed(text.encode())
         except ValueError as problem:
             raise InvalidArgument(f'The argument "{place}" is text, and no JSON: {str(problem)[:200]}.') from None
-        if self.room < 0:
-            raise InvalidArgument(f'The argument "{place}" has too many values for one call: send less at once.')
         if too_deep(found):
             raise InvalidArgument(f'The argument "{place}" is nested more than {MAX_DEPTH} levels deep.')
         return found
+
+    def bracketed(self, text: str, items: Schema, place: str) -> Any:
+        """Return the list of a JSON text, or what stands between brackets that are no JSON's: ['A', 'B'] or [A, B]."""
+        try:
+            return self.json(text, place)
+        except InvalidArgument:
+            inner = text.strip()[1:-1]
+            if items["type"] == "string" and text.rstrip().endswith("]") and BARE.fullmatch(inner):
+                return inner
+            raise
+
+    def names(self, value: Any, place: str) -> list[Any]:
+        """Return the names in a text, with or without quotes and brackets, as people and Python write lists."""
+        if not isinstance(value, str):
+            return [] if value is None else [value]
+        self.take(sum(map(value.count, "(,)")), place)
+        whole = unquoted(value)
+        return [name for each in split(whole) if (name := unquoted(each))]
+
+    def take(self, count: int, place: str) -> None:
+        self.room -= count
+        if self.room < 0:
+            raise InvalidArgument(f'The argument "{place}" has too many values for one call: send less at once.')
 
 
 def is_left_out(value: Any, schema: Schema) -> bool:
@@ -119,20 +147,31 @@ def empty(place: str, *, optional: bool) -> InvalidArgument:
 
 def as_array(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
     """Read a list that is JSON text, a single value, or names with commas between them."""
+    items = schema["items"]
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = reading.json(value, place)
+        value = reading.bracketed(value, items, place)
     values = value if isinstance(value, list) else [value] if isinstance(value, str | dict) else None
     if values is None:
         return value
-    if schema["items"]["type"] == "string":
-        return [name for each in values for name in names_in(each)]
-    return [reading.value(each, schema["items"], f"{place}.{number}") for number, each in enumerate(values)]
+    if items["type"] == "string":
+        return [name for each in values for name in reading.names(each, place)]
+    return [reading.value(each, items, f"{place}.{number}") for number, each in enumerate(values)]
 
 
-def names_in(value: Any) -> list[Any]:
-    if not isinstance(value, str):
-        return [] if value is None else [value]
-    return [name.strip() for name in COMMA.split(value) if name.strip()]
+def split(text: str) -> list[str]:
+    """Return the pieces between commas; one in a text or in parentheses parts nothing."""
+    pieces, start, depth = [], 0, 0
+    for stop in STOP.finditer(text):
+        depth += {"(": 1, ")": -1}.get(stop[0], 0)
+        if stop[0] == "," and depth <= 0:
+            pieces.append(text[start : stop.start()])
+            start = stop.end()
+    return [*pieces, text[start:]]
+
+
+def unquoted(text: str) -> str:
+    quoted = QUOTED.fullmatch(text.strip())
+    return (quoted[2] if quoted else text).strip()
 
 
 def as_object(reading: Reading, value: Any, schema: Schema, place: str) -> Any:

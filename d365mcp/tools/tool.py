@@ -142,6 +142,6 @@ class Tool:
 WRITTEN = {
     "list_type": ', such as ["A", "B"]',
     "dict_type": ', such as {"dataAreaId": "usmf"}',
-    "int_type": ", such as 5, without quotes",
-    "bool_type": ", true or false without quotes",
+    "int_type": ", such as 5",
+    "bool_type": ", true or false",
 }

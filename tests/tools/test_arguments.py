@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.tools import ALL_TOOLS
-from d365mcp.tools.arguments import ADDED, DECISIVE, FILLERS, RENAMED
+from d365mcp.tools.arguments import ADDED, DECISIVE, RENAMED
 from d365mcp.tools.tool import Tool
 from tests.served import Served
 
@@ -146,6 +147,8 @@ def disguised_lists(value: list[Any], items: Schema) -> Iterator[Any]:
     if items["type"] == "string":
         # Models; and Claude Code's sub-agents write a list of one as its only element.
         yield from (",".join(value), " , ".join(value), [", ".join(value)], [*value, None], ["", *value])
+        # Python's way, nobody's way, CSV's way.
+        yield from (str(value), f"[{', '.join(value)}]", '"' + '","'.join(value) + '"', "'" + "', '".join(value) + "'")
         return
     yield [json.dumps(each) for each in value]
     yield json.dumps([json.dumps(each) for each in value])
@@ -162,7 +165,7 @@ def nothings(schema: Schema) -> Iterator[Any]:
     """Yield what clients write for an argument that was left out."""
     yield from (None, "", " ", "null")
     if schema.get("minimum", 0) > 0:
-        yield from (0, 0.0)
+        yield from (0, 0.0, "0", "0.0")
 
 
 PARAMETERS = [
@@ -206,9 +209,9 @@ def test_an_empty_value_is_as_if_it_was_left_out_unless_a_write_depends_on_it(to
 @pytest.mark.parametrize("tool", ALL_TOOLS, ids=lambda tool: tool.name)
 def test_what_clients_add_is_ignored_and_nothing_else(tool: Tool) -> None:
     parameters = tool.input_schema["properties"]
-    added = (ADDED if parameters else ADDED | FILLERS) - parameters.keys()
+    added = ADDED - parameters.keys()
     assert tool.check({**full(tool), **dict.fromkeys(added, "x")}) == tool.check(full(tool))
-    for name in ({"dryrun", "dryRun", "where", "preview"} | FILLERS | RENAMED.keys()) - added - parameters.keys():
+    for name in ({"dryrun", "dryRun", "where", "preview", "tool_call_id"} | RENAMED.keys()) - parameters.keys():
         if RENAMED.get(name) not in parameters:
             with pytest.raises(InvalidArgument, match=f'No argument "{name}"'):
                 tool.check({**full(tool), name: True})
@@ -282,12 +285,24 @@ def test_texts_together_hold_no_more_than_a_body_may() -> None:
         ("query_entities", "skip", -1),
         ("query_entities", "rows_as", "xml"),
         ("query_entities", "select", 5),
-        ("query_entities", "select", "[CustomerAccount]"),
+        ("query_entities", "select", '["CustomerAccount"'),
+        ("query_entities", "select", "[{CustomerAccount}]"),
+        ("query_entities", "top", 2.5),
+        ("query_entities", "top", 1e300),
+        ("query_entities", "top", float("nan")),
+        ("query_entities", "skip", 10**30),
+        ("query_entities", "count", "1"),
         ("create_entity_record", "data", None),
         ("create_entity_record", "data", ""),
         ("batch", "operations", "create"),
         ("batch", "operations", [None]),
         ("batch", "operations", {"operation": "upsert", **CUSTOMERS}),
+        ("batch", "operations", {"operation": "update", **CUSTOMERS, "key": KEY, "data": "NameAlias=x"}),
+        ("batch", "operations", {"operation": "update", **CUSTOMERS, "key": "US-001", "data": DATA}),
+        ("update_entity_record", "key", [KEY]),
+        ("update_entity_record", "data", [DATA]),
+        ("update_entity_record", "dry_run", "yes"),
+        ("update_entity_record", "dry_run", 1),
     ],
 )
 def test_what_may_mean_something_else_is_refused(tool: str, name: str, value: Any) -> None:
@@ -306,6 +321,10 @@ def test_an_earlier_name_is_read_and_not_listed(old: str, new: str) -> None:
         assert tool.check({**arguments, old: value}) == tool.check(full(tool))
         with pytest.raises(InvalidArgument, match=f'"{old}" is called {new} now'):
             tool.check({**full(tool), old: value})
+        for nothing in nothings(tool.input_schema["properties"][new]):  # a client that fills in all it knows
+            assert tool.check({**full(tool), old: nothing}) == tool.check(full(tool))
+            assert tool.check({**full(tool), new: nothing, old: value}) == tool.check(full(tool))
+            assert tool.check({**arguments, new: nothing, old: nothing}) == tool.check(arguments)
 
 
 # From here on through a client, against F&O.
@@ -325,6 +344,11 @@ READS: list[tuple[str, Arguments, Arguments]] = [
     ("get_labels", {"label_ids": ["@SYS1", "@SYS7149"]}, {"label_ids": '["@SYS1", "@SYS7149"]', "language": "null"}),
     ("get_enumeration_fields", {"enumeration_name": "NoYes"}, {"enumeration_name": "NoYes", "toolCallId": "call_1"}),
     ("get_enumeration_fields", {"enumeration_name": "NoYes"}, {"enumeration_name": "NoYes", "wait_for_previous": True}),
+    ("query_entities", {**SOME, "order_by": ["CreditLimit desc"]}, {**SOME, "order_by": '["CreditLimit desc"]'}),
+    ("query_entities", SOME, {**SOME, "top": "", "skip": "", "count": "", "order_by": [], "rows_as": "", "format": ""}),
+    ("search_entities", {"query": "customer"}, {"query": "customer", "category": "", "read_only": "", "limit": 0}),
+    ("get_server_performance", {}, {"window": None, "series": None, "tool": None}),
+    ("get_server_performance", {}, {"window": "", "tool": "", "series": "False"}),
     (
         "get_server_config",
         {},
@@ -338,11 +362,12 @@ def test_a_client_with_a_habit_gets_the_same_answer(
     reader: Served, tool: str, meant: Arguments, written: Arguments
 ) -> None:
     plain, other = reader.call(tool, **meant), reader.call(tool, **written)
-    assert without_cursor(other) == without_cursor(plain)
+    assert lasting(other) == lasting(plain)
 
 
-def without_cursor(answer: Arguments) -> Arguments:
-    return {name: value for name, value in answer.items() if name != "next_cursor"}  # sealed anew for each
+def lasting(answer: Arguments) -> Arguments:
+    """Return an answer without its cursor, which is sealed anew each time, and its instance's figures."""
+    return {name: value for name, value in answer.items() if name not in ("next_cursor", "this_instance")}
 
 
 def test_a_key_and_data_as_json_text_write_what_they_say(writer: Served) -> None:
@@ -389,6 +414,38 @@ def test_an_emptied_limit_of_a_write_is_refused_and_nothing_is_sent(
     assert error["code"] == "invalid_argument"
     assert f'The argument "{name}" is empty, and a write depends on it' in error["message"]
     assert wrote(writer) == []
+
+
+@pytest.mark.parametrize("nothing", [{}, "{}"])
+@pytest.mark.parametrize("operation", ["update", "delete"])
+def test_a_key_without_parts_is_refused_in_a_batch_too(writer: Served, nothing: Any, operation: str) -> None:
+    part = {"operation": operation, **CUSTOMERS, "key": nothing, "data": {"NameAlias": "x"}}
+    assert writer.refuse("batch", operations=[part], confirm=True)["message"] == "Operation 1: key is missing."
+    assert wrote(writer) == []
+
+
+def test_a_key_s_empty_company_is_not_taken_for_the_default_one(writer: Served) -> None:
+    for nothing in (None, "", "null"):
+        key = {**KEY, "dataAreaId": nothing}
+        assert writer.refuse("delete_entity_record", **CUSTOMERS, key=key, confirm=True)["code"] == "not_found"
+
+
+@pytest.mark.parametrize("arguments", [json.dumps({**CUSTOMERS, "top": "1"}), {**CUSTOMERS, "top": 1}])
+@pytest.mark.parametrize("version", ["2025-11-25", None])
+def test_all_arguments_together_may_be_json_text(reader: Served, arguments: Any, version: str | None) -> None:
+    called = {"name": "d365fo_query_entities", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+    headers = {"mcp-protocol-version": version} if version else {}
+    answer = httpx.post(reader.url, json=message, headers=headers, trust_env=False, timeout=30).json()
+    assert len(answer["result"]["structuredContent"]["records"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [None, "", "{}"])
+def test_no_arguments_may_be_written_as_anything_empty(reader: Served, arguments: Any) -> None:
+    called = {"name": "d365fo_get_server_config", "arguments": arguments}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+    answer = httpx.post(reader.url, json=message, trust_env=False, timeout=30).json()
+    assert not answer["result"].get("isError")
 
 
 @pytest.mark.parametrize("name", ["key", "if_match"])

@@ -28,8 +28,8 @@ def test_a_language_there_is_not_is_told(reader: Served) -> None:
     ("tool", "arguments", "mend"),
     [
         ("query_entities", {**CUSTOMERS, "select": 5}, 'a valid list, such as ["A", "B"]'),
-        ("query_entities", {**CUSTOMERS, "top": "five"}, "a valid integer, such as 5, without quotes"),
-        ("query_entities", {**CUSTOMERS, "count": "yes"}, "true or false without quotes"),
+        ("query_entities", {**CUSTOMERS, "top": "five"}, "a valid integer, such as 5."),
+        ("query_entities", {**CUSTOMERS, "count": "yes"}, "a valid boolean, true or false."),
         ("query_entities", {**CUSTOMERS, "select": ["Foo"]}, "d365fo_get_entity_schema"),
         ("query_entities", {**CUSTOMERS, "select": ["*"]}, "d365fo_get_entity_record without select"),
         ("query_entities", {**CUSTOMERS, "filter": "Foo eq 1"}, "d365fo_get_entity_schema"),
