@@ -201,7 +201,7 @@ def test_gotcha_24_a_stale_etag_is_a_conflict(writer: Served) -> None:
     assert "Read it again" in error["hint"]
 
 
-@pytest.mark.parametrize("if_match", ['"a"\r\nX-Other: b', 'W/"é"', "abc", '"a" "b', "", " "])
+@pytest.mark.parametrize("if_match", ['"a"\r\nX-Other: b', 'W/"é"', "abc", '"a" "b'])
 def test_what_is_no_etag_is_not_sent(writer: Served, if_match: str) -> None:
     asked = {"entity_name": "CustomersV3", "key": {"dataAreaId": "usmf", "CustomerAccount": "US-001"}}
     change = {**asked, "data": {"CreditLimit": 1}, "if_match": if_match}
