@@ -237,6 +237,7 @@ class Application:
             emit=self.emit,
             statistics=self.statistics,
             instance=self.instance,
+            result_chars=access.result_chars,
         )
 
     def health(self) -> tuple[int, dict[str, Any]]:

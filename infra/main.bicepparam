@@ -41,6 +41,7 @@ param settings = {
   MCP_MAX_RESULT_CHARS: readEnvironmentVariable('MCP_MAX_RESULT_CHARS', '')
   MCP_PERFORMANCE_MONITORING: readEnvironmentVariable('MCP_PERFORMANCE_MONITORING', '')
   MCP_REQUEST_TIMEOUT: readEnvironmentVariable('MCP_REQUEST_TIMEOUT', '')
+  MCP_RESULT_FORM: readEnvironmentVariable('MCP_RESULT_FORM', '')
   MCP_TOOLSETS: readEnvironmentVariable('MCP_TOOLSETS', '')
 }
 param cursorKeyFromVault = bool(readEnvironmentVariable('CURSOR_KEY_FROM_VAULT', 'false'))

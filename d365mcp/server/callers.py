@@ -22,7 +22,14 @@ from d365mcp.events import Caller
 from d365mcp.server.challenges import READ, ROLES, WRITE, InvalidToken, NotAdmitted, forbidden, role_for, unauthorized
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused
-from d365mcp.settings import SIGNING_IN, TOOLSETS, Settings
+from d365mcp.settings import (
+    LEAST_RESULT_CHARS,
+    MOST_RESULT_CHARS,
+    RESULT_FORMS,
+    SIGNING_IN,
+    TOOLSETS,
+    Settings,
+)
 from d365mcp.settings.parsing import flag
 
 if TYPE_CHECKING:
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
 
 TOOLSETS_HEADER = "x-mcp-toolsets"
 READ_ONLY_HEADER = "x-mcp-readonly"
+RESULT_CHARS_HEADER = "x-mcp-max-result-chars"
+RESULT_FORM_HEADER = "x-mcp-result-form"
+OWN_HEADERS = frozenset({TOOLSETS_HEADER, READ_ONLY_HEADER, RESULT_CHARS_HEADER, RESULT_FORM_HEADER})
 
 EVERYTHING = frozenset(ROLES)
 KEY_HOLDER = Caller("function key", EVERYTHING)
@@ -48,13 +58,15 @@ CLAIM_NAMES = {
 
 
 class Access(NamedTuple):
-    """What one request may use: the operator's settings and the caller's roles, narrowed by its own headers."""
+    """What one request may use, and how it wants its results: the operator's settings, the caller's roles, its headers."""
 
     caller: Caller
     toolsets: frozenset[str]
     read_only: bool
     private: bool = False  # whether another caller's answers may differ
     asked_to_read: bool = False  # whether the request itself wants nothing but reading
+    result_chars: int = 20_000
+    structured: bool = True  # whether results come as structure beside their text
 
     @property
     def may_write(self) -> bool:
@@ -218,12 +230,19 @@ def ranks(names: Iterable[Any]) -> list[int]:
 
 def usual_access(settings: Settings, caller: Caller) -> Access:
     """Return what a caller may use, where their request does not narrow it."""
-    return Access(caller, settings.offered_toolsets, settings.read_only, settings.mcp_auth in SIGNING_IN)
+    return Access(
+        caller,
+        settings.offered_toolsets,
+        settings.read_only,
+        settings.mcp_auth in SIGNING_IN,
+        result_chars=settings.max_result_chars,
+        structured=settings.result_form == "both",
+    )
 
 
 def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
-    """Return what is left of a caller's access in one request. Raises InvalidArgument for what a header must not say."""
-    if TOOLSETS_HEADER not in headers and READ_ONLY_HEADER not in headers:
+    """Return a caller's access as one request narrows and shapes it. Raises InvalidArgument for what a header must not say."""
+    if OWN_HEADERS.isdisjoint(headers):
         return access
     wanted = [name.strip().lower() for name in headers.get(TOOLSETS_HEADER, "").split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in (*TOOLSETS, "all")]:
@@ -238,7 +257,25 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
         read_only=access.read_only or only_reading,
         private=access.private or narrowing or only_reading,
         asked_to_read=only_reading,
+        result_chars=result_chars(headers.get(RESULT_CHARS_HEADER, "")) or access.result_chars,
+        structured=result_form(headers.get(RESULT_FORM_HEADER, ""), access.structured),
     )
+
+
+def result_chars(value: str) -> int | None:
+    """Return the number of characters asked for, brought into the bounds of the setting; None where none is."""
+    said = value.strip()
+    if said and not (said.isascii() and said.isdecimal()):
+        raise InvalidArgument(f"{RESULT_CHARS_HEADER} must be a whole number.")
+    return min(max(int(said[:9]), LEAST_RESULT_CHARS), MOST_RESULT_CHARS) if said else None
+
+
+def result_form(value: str, usual: bool) -> bool:
+    """Return whether results come as structure, too."""
+    said = value.strip().lower()
+    if said and said not in RESULT_FORMS:
+        raise InvalidArgument(f"{RESULT_FORM_HEADER} must be {' or '.join(RESULT_FORMS)}.")
+    return said == "both" if said else usual
 
 
 def wants_only_reading(value: str) -> bool:

@@ -35,7 +35,7 @@ from d365mcp.server.prepared import (
 )
 from d365mcp.settings import Settings
 from d365mcp.tools.policy import audit, target_of
-from d365mcp.tools.results import compact
+from d365mcp.tools.results import compact, shortened
 from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,11 @@ CALL_NAMES = {"name", "arguments"}
 
 @dataclass(frozen=True)
 class Called:
-    """What a call came to: its text, which is its structured content too where it succeeded, and its files."""
+    """What a call came to: its text, which is its structured content too where that is wanted, and its files."""
 
     text: str
     succeeded: bool = False
+    structured: bool = False  # whether its text goes along as structure
     files: tuple[Attachment, ...] = ()
     outcome: Outcome = "ok"
     error_code: str | None = None
@@ -95,10 +96,14 @@ class ToolCalls:
             told = f"{name} failed on the server; the failure was logged. The same call will fail again."
             text = compact({"code": "internal", "message": told, "retryable": False})
             return Called(text, outcome="tool_error", error_code="internal")
-        text = compact(result.content if isinstance(result, Attached) else result)
+        content = result.content if isinstance(result, Attached) else tool.arranged(result)
+        text = compact(content)
+        if tool.read_only and len(text) > access.result_chars:
+            text = compact(tool.arranged(shortened(content, access.result_chars)))
         if len(text) > MAX_CHARS:
             return failed(too_long(name, len(text)))
-        return Called(text, True, (result.attachment,) if isinstance(result, Attached) else ())
+        files = (result.attachment,) if isinstance(result, Attached) else ()
+        return Called(text, True, access.structured, files)
 
     def note_refused(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
         """Tell the audit of a call that was refused: on what, as far as the arguments say it."""
@@ -163,7 +168,7 @@ def body_of(id: Any, called: Called, version: str) -> bytes:
     """Return the JSON-RPC answer; the structured content is the text itself, made once."""
     files = [b"," + dumped(embedded(file)) for file in called.files]
     parts = [head(id), b'{"content":[{"type":"text","text":', to_json(called.text), b"}", *files, b"]"]
-    if called.succeeded:
+    if called.structured:
         parts += [b',"structuredContent":', called.text.encode()]
     parts += [b',"isError":', b"false" if called.succeeded else b"true"]
     if version == MODERN_VERSION:

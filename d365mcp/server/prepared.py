@@ -67,7 +67,7 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access.caller.roles, *access[1:])
+        key = (version, access.caller.roles, *access._replace(result_chars=0)[1:])
         found = self.lists.get(key)
         if found is None:
             if len(self.lists) >= MOST_LISTS:
@@ -79,6 +79,8 @@ class Prepared:
         frame: dict[str, Any] = self.fragments["answers"][version]["tools/list"]
         rows = self.fragments["tools"][version]
         tools = [row["tool"] for row in rows if access.allows(row["toolset"], read_only=row["read_only"])]
+        if not access.structured:
+            tools = [{name: each for name, each in tool.items() if name != "outputSchema"} for tool in tools]
         scope = {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
         return {**frame, **scope, "tools": tools}
 

@@ -251,6 +251,8 @@ class ToolHandlers:
         refuse_cursor(params)
         access = current_call.get().access
         offered = [self.shown[name] for name in self.calls.offered(access)]
+        if not access.structured:
+            offered = [tool.model_copy(update={"output_schema": None}) for tool in offered]
         if access.private:
             return types.ListToolsResult(tools=offered, cache_scope="private")
         return types.ListToolsResult(tools=offered)
@@ -416,9 +418,10 @@ def shown_tool(tool: Tool) -> types.Tool:
 
 
 def shown_result(called: Called) -> types.CallToolResult:
-    """Return the structured result, and the same as compact text for clients that read only text."""
+    """Return the result as text, and as the structure it is where that is wanted."""
     content: list[Any] = [types.TextContent(type="text", text=called.text)]
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]
     if not called.succeeded:
         return types.CallToolResult(content=content, is_error=True)
-    return types.CallToolResult(content=content, structured_content=json.loads(called.text))
+    structure = json.loads(called.text) if called.structured else None
+    return types.CallToolResult(content=content, structured_content=structure)

@@ -38,7 +38,19 @@ from d365mcp.settings.parsing import (
 from d365mcp.settings.rules import SIGNING_IN, contradictions, missing_settings, without_effect
 from d365mcp.settings.spelling import misspelt
 
-__all__ = ["LOOPBACK", "METADATA_PATH", "SIGNING_IN", "TOOLSETS", "HostLimits", "Settings", "declared", "read_settings"]
+__all__ = [
+    "LEAST_RESULT_CHARS",
+    "LOOPBACK",
+    "METADATA_PATH",
+    "MOST_RESULT_CHARS",
+    "RESULT_FORMS",
+    "SIGNING_IN",
+    "TOOLSETS",
+    "HostLimits",
+    "Settings",
+    "declared",
+    "read_settings",
+]
 
 # The platform's load balancer answers for us after 230 s, whatever functionTimeout says:
 # https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
@@ -55,6 +67,8 @@ def setting(name: str, parse: Callable[[str], Any], default: Any, text: str, *, 
     )
 
 
+RESULT_FORMS = ("both", "text")
+LEAST_RESULT_CHARS, MOST_RESULT_CHARS = 2_000, 1_000_000
 TOOLSETS = ("data", "metadata", "environment", "performance", "services", "documents", "admin")
 
 
@@ -173,7 +187,16 @@ class Settings:
         "MCP_CONNECTION_POOL_SIZE", whole(1, 1000), 100, "Connections to F&O kept at most."
     )
     max_result_chars: int = setting(
-        "MCP_MAX_RESULT_CHARS", whole(2_000, 1_000_000), 60_000, "Characters in one result; more is paged."
+        "MCP_MAX_RESULT_CHARS",
+        whole(LEAST_RESULT_CHARS, MOST_RESULT_CHARS),
+        20_000,
+        "Characters in one result; more is paged. A request may ask for another number (`X-MCP-Max-Result-Chars`).",
+    )
+    result_form: str = setting(
+        "MCP_RESULT_FORM",
+        one_of(*RESULT_FORMS),
+        "both",
+        "Results as text and structure (`both`) or as `text` alone, which says the same. A request may ask for the other (`X-MCP-Result-Form`).",
     )
     max_document_bytes: int = setting(
         "MCP_MAX_DOCUMENT_BYTES", whole(10_000, 100_000_000), 5_000_000, "Size of a document that is still returned."

@@ -31,7 +31,6 @@ Parameters = Annotated[dict[str, Any] | None, Field(description='e.g. {"_invoice
 class Returned(TypedDict, total=False):
     """What an operation returned."""
 
-    result: Any
     left_out: int
     notes: list[str]
 
@@ -39,14 +38,16 @@ class Returned(TypedDict, total=False):
 class ActionResult(Returned, total=False):
     action: str
     request: dict[str, Any]
+    result: Any
 
 
 class ServiceResult(Returned, total=False):
     service: str
     offers: list[str]
+    result: Any
 
 
-R = TypeVar("R", bound=Returned)
+R = TypeVar("R", ActionResult, ServiceResult)
 
 
 async def call_action(
@@ -186,7 +187,7 @@ async def call_json_service(
 def fitted(answer: R, result: Any, context: ToolContext, notes: Sequence[str] = ()) -> R:
     """Add what an operation returned, as far as the budget allows: it cannot be asked for again in parts."""
     tidied = tidy_value(result)
-    text, room = compact(tidied), context.settings.max_result_chars - ENVELOPE_CHARS
+    text, room = compact(tidied), context.result_chars - ENVELOPE_CHARS
     answer["result"] = tidied
     if len(text) > room:
         answer["result"] = text[: room // 2]  # as text within the answer its quotes take twice their room

@@ -27,10 +27,10 @@ LOOK_FIRST = "Look for the records (or your own reference in them) before trying
 
 class BatchResult(TypedDict, total=False):
     outcome: str
-    parts: list[dict[str, Any]]
     error: dict[str, Any]
-    requests: list[dict[str, Any]]
     notes: list[str]
+    parts: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
 
 
 class Operation(TypedDict):

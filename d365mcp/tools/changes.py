@@ -31,11 +31,11 @@ class ChangeResult(TypedDict, total=False):
     outcome: str
     key: dict[str, Any]
     etag: str
-    record: dict[str, Any]
-    request: dict[str, Any]
     exists: bool
-    changes: dict[str, Any]
     notes: list[str]
+    changes: dict[str, Any]
+    request: dict[str, Any]
+    record: dict[str, Any]
 
 
 async def create_entity_record(
@@ -109,7 +109,7 @@ async def read_back(context: ToolContext, result: ChangeResult, change: Change) 
 def show_record(context: ToolContext, result: ChangeResult, record: Mapping[str, Any], entity: DataEntity) -> list[str]:
     """Add a record to a result where the budget has room for it, else return a note."""
     tidied = tidy(record, entity)
-    if chars(tidied) > context.settings.max_result_chars - ENVELOPE_CHARS:
+    if chars(tidied) > context.result_chars - ENVELOPE_CHARS:
         return ["the record is too long to be shown: read it with d365fo_get_entity_record and select"]
     result["record"] = tidied
     return []

@@ -79,14 +79,16 @@ async def download_document(
         raise NotFound(told)
     name = f"{document}-{number}.pdf"
     uri = f"d365fo://documents/{quote(company.lower(), safe='')}/{document}/{quote(number, safe='')}.pdf"
+    kind = "application/pdf"
     content = {
+        "attached": f"{name}, {kind}, {len(data):,} bytes, as an embedded resource: some hosts do not show it",
         "document": document,
         "number": number,
         "company": company.lower(),
         "file_name": name,
         "bytes": len(data),
     }
-    return Attached(content, Attachment(uri, "application/pdf", data))
+    return Attached(content, Attachment(uri, kind, data))
 
 
 @asynccontextmanager

@@ -25,9 +25,9 @@ ENVELOPE_CHARS = 3_000
 
 
 class SearchEntitiesResult(TypedDict, total=False):
-    entities: list[dict[str, Any]]
     total: int
     notes: list[str]
+    entities: list[dict[str, Any]]
 
 
 class SchemaResult(TypedDict, total=False):
@@ -38,6 +38,8 @@ class SchemaResult(TypedDict, total=False):
     category: str
     read_only: bool
     company_specific: bool
+    left_out: int
+    notes: list[str]
     key: list[str]
     mandatory: list[str]
     properties: dict[str, Any]
@@ -45,8 +47,6 @@ class SchemaResult(TypedDict, total=False):
     labels: dict[str, str]
     navigation: dict[str, str]
     actions: list[str]
-    left_out: int
-    notes: list[str]
 
 
 async def search_entities(
@@ -108,7 +108,7 @@ async def get_entity_schema(
     labels = await labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
     result = frame(entity, labels.get(entity.label_id, ""))
     if detail == "full":
-        budget = context.settings.max_result_chars - ENVELOPE_CHARS
+        budget = context.result_chars - ENVELOPE_CHARS
         rows = [full_property(prop, labels) for prop in chosen]
         kept = within(rows, budget)
         result["properties"] = {str(row.pop("name")): row for row in kept}

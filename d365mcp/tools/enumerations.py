@@ -15,13 +15,13 @@ NOTHING_FITS = "nothing fits: try other or fewer words, singular, or the English
 class EnumerationResult(TypedDict, total=False):
     name: str
     label: str
-    members: list[dict[str, Any]]
     notes: list[str]
+    members: list[dict[str, Any]]
 
 
 class FoundResult(TypedDict, total=False):
-    found: list[dict[str, str]]
     notes: list[str]
+    found: list[dict[str, str]]
 
 
 async def search_enumerations(

@@ -17,20 +17,20 @@ MAX_COMPANIES = 500
 
 class EnvironmentResult(TypedDict, total=False):
     environment_url: str
-    versions: dict[str, str]
-    user: dict[str, Any]
     default_company: str
-    companies: list[dict[str, Any]]
     latency_ms: int
-    catalog: dict[str, Any]
     failures: dict[str, dict[str, Any]]
+    user: dict[str, Any]
+    versions: dict[str, str]
+    catalog: dict[str, Any]
+    companies: list[dict[str, Any]]
 
 
 class ServerConfigResult(TypedDict, total=False):
+    settings_problems: list[str]
     server: dict[str, Any]
     access: dict[str, Any]
     limits: dict[str, Any]
-    settings_problems: list[str]
 
 
 async def get_environment_info(context: ToolContext) -> EnvironmentResult:
@@ -127,7 +127,7 @@ async def get_server_config(context: ToolContext) -> ServerConfigResult:
         limits={
             "concurrent_tool_calls": settings.tool_permits,
             "request_seconds": round(settings.deadline_seconds, 1),
-            "result_chars": settings.max_result_chars,
+            "result_chars": context.result_chars,
             "connection_pool_size": settings.connection_pool_size,
             "host_function_timeout_seconds": settings.host.function_timeout,
             "host_max_concurrent_requests": settings.host.max_concurrent_requests,

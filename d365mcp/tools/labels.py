@@ -14,8 +14,8 @@ LabelId = Annotated[str, Field(max_length=500)]
 
 class LabelsResult(TypedDict, total=False):
     language: str
-    labels: dict[str, str]
     failures: dict[str, str]
+    labels: dict[str, str]
 
 
 async def get_labels(

@@ -26,14 +26,14 @@ class PerformanceResult(TypedDict, total=False):
     since: str
     data_through: str
     last_reset: str
-    request_stats: dict[str, Any]
-    response_time_percentiles_ms: dict[str, float]
-    tools: list[dict[str, Any]]
-    slowest_tools: list[str]
-    series: list[dict[str, Any]]
     note: str
     statistics_failure: dict[str, Any]
+    request_stats: dict[str, Any]
+    response_time_percentiles_ms: dict[str, float]
+    slowest_tools: list[str]
+    tools: list[dict[str, Any]]
     this_instance: dict[str, Any]
+    series: list[dict[str, Any]]
 
 
 class ResetResult(TypedDict):

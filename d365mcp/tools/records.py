@@ -37,18 +37,19 @@ RESERVED_SECONDS = 2.0
 class QueryResult(TypedDict, total=False):
     entity_set: str
     company: str
-    records: list[dict[str, Any]]
-    csv: str
+    row_count: int
     count: int
     next_cursor: str
     left_out: int
     notes: list[str]
+    records: list[dict[str, Any]]
+    csv: str
 
 
 class RecordResult(TypedDict, total=False):
     entity_set: str
-    record: dict[str, Any]
     notes: list[str]
+    record: dict[str, Any]
 
 
 async def query_entities(
@@ -130,6 +131,7 @@ async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: 
     if company:
         result["company"] = company
     note_operation(page)
+    result["row_count"] = len(page.records)
     if format == "csv":
         result["csv"] = to_csv(page.records, plan.shown or columns_of(page.records))
     else:
@@ -227,7 +229,7 @@ async def read_otherwise(context: ToolContext, entity: DataEntity, walk: Walk, a
 async def read(context: ToolContext, walk: Walk, plan: Plan, format: Format) -> Reading:
     patience = LITERAL_ROWS if plan.query.exact and is_pattern_search(plan.query.exact) and not walk.begun else None
     reader = Reader(context.d365, plan.query, walk.asked.count and plan.countable, patience)
-    page = Page(context.settings.max_result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
+    page = Page(context.result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
     # One more than wanted tells whether there are more; a caller who said how many wants no more.
     await page.fill(reader, walk.wanted if walk.asked.top else walk.wanted + 1, plan, keep_etag=walk.asked.include_etag)
     return Reading(walk, plan, reader, page)
@@ -345,7 +347,7 @@ async def get_entity_record(
     columns = selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
     related = await related_entities(context, entity, links)
     record = tidy(columns, entity, keep_etag=include_etag, related=related)
-    check_fits(chars(record), context.settings.max_result_chars - ENVELOPE_CHARS)
+    check_fits(chars(record), context.result_chars - ENVELOPE_CHARS)
     result = RecordResult(entity_set=entity.entity_set, record=record)
     if notes:
         result["notes"] = list(notes)

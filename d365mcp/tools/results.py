@@ -1,6 +1,7 @@
 """Shapes what F&O returned for a reader with few tokens: no noise, whole rows up to a budget, CSV where it is denser.
 
-Whatever leaves is written by `compact`, which shows what people would not see: a model reads it all the same.
+Whatever leaves is written by `compact`: byte for byte as `JSON.stringify` writes what it reads there, for some hosts pass
+on the text and the structure where the two differ; and with what people would not see marked, for a model reads it all the same.
 """
 
 import csv
@@ -9,6 +10,8 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +25,16 @@ Record = dict[str, Any]
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
 EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
 ETAG = "@odata.etag"
+# What is never cut: records fit already, and a cursor goes on behind the last of them.
+KEPT = frozenset({"notes", "records"})
+# What a note that something is left out may take.
+NOTE_CHARS = 150
 COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+# Beyond it JavaScript rounds whole numbers without a word: https://tc39.es/ecma262/#sec-number.max_safe_integer
+MOST_EXACT = 2**53
+NUMBERED = re.compile(r"0|[1-9][0-9]{0,9}")
+EXPONENT = re.compile(r"[0-9]e[-+]?[0-9]", re.ASCII)
+SCIENTIFIC = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9.]++e[-+]?[0-9]++', re.ASCII)
 
 # Control characters, what reorders text, what has no width, tags, selectors and halves of surrogate pairs.
 UNSEEN = (
@@ -83,12 +95,41 @@ def chars(value: Any) -> int:
     return len(compact(value))
 
 
+def shortened(result: Mapping[str, Any], room: int) -> Mapping[str, Any]:
+    """Return a result cut to so many characters: its longest lists and objects keep their beginning, and notes say so."""
+    result = dict(result)
+    cuttable = {name for name, value in result.items() if isinstance(value, list | dict) and name not in KEPT}
+    while cuttable and (over := chars(result) - room) > 0:
+        name = max(cuttable, key=lambda each: chars(result[each]))
+        kept = beginning(result[name], chars(result[name]) - over - NOTE_CHARS)
+        left_out = (
+            f"{len(result[name]) - len(kept)} of {len(result[name])} {name} are left out to keep the answer short"
+        )
+        result |= {name: kept, "notes": [*result.get("notes", ()), left_out]}
+        cuttable.remove(name)
+    return result
+
+
+def beginning(value: Any, room: int) -> Any:
+    """Return as much of a list's or an object's beginning as has room."""
+    kept = 0
+    for each in value.items() if isinstance(value, dict) else value:
+        room -= chars(each) + 1
+        if room < 0:
+            break
+        kept += 1
+    return dict(islice(value.items(), kept)) if isinstance(value, dict) else value[:kept]
+
+
 def compact(value: Any) -> str:
-    """Return a value as compact JSON, what cannot be seen in its texts as `\\u{202e}`, numbers without end as text."""
+    """Return a value as compact JSON, as JavaScript writes it, what cannot be seen in its texts as `\\u{202e}`."""
+    value = for_javascript(value)
     try:
-        text = to_json(value, inf_nan_mode="strings").decode()
+        text = to_json(value).decode()
     except ValueError:  # half of a surrogate pair, or nested deeper than it follows
-        text = COMPACT.encode(finite(value))
+        text = COMPACT.encode(value)
+    if EXPONENT.search(text):
+        text = SCIENTIFIC.sub(rewritten, text)
     escaped = "\\" in text and any(escape in text for escape in SUSPECT_ESCAPES)
     suspect = escaped or ("\x7f" in text if text.isascii() else SUSPECT.search(text))
     return HIDDEN.sub(marked, text) if suspect else text
@@ -103,13 +144,49 @@ def marked(found: re.Match[str]) -> str:
     return text if code is None else rf"\\u{{{code:x}}}"
 
 
-def finite(value: Any) -> Any:
-    """Return a value that JSON can hold."""
+def for_javascript(value: Any) -> Any:
+    """Return a value that JavaScript reads without loss and writes as it stands: whole numbers it would round are texts,
+    whole floats are whole numbers, and names that are numbers come first, as in its objects.
+
+    https://tc39.es/ecma262/#sec-ordinaryownpropertykeys
+    """
+    if isinstance(value, str):  # as most are
+        return value
     if isinstance(value, dict):
-        return {name: finite(each) for name, each in value.items()}
+        members = {name: for_javascript(each) for name, each in value.items()}
+        if not any(map(NUMBERED.match, members)):
+            return members
+        numbered = sorted((name for name in members if is_index(name)), key=int)
+        return {name: members[name] for name in (*numbered, *members)}
     if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
+        return [for_javascript(each) for each in value]
+    if isinstance(value, float):
+        return whole_or_text(value)
+    if isinstance(value, int) and abs(value) > MOST_EXACT:
+        return str(value)
+    return value
+
+
+def is_index(name: str) -> bool:
+    return NUMBERED.fullmatch(name) is not None and int(name) < 2**32 - 1
+
+
+def whole_or_text(value: float) -> Any:
+    """Return a float as JavaScript writes it, where that is without exponent; one without end as text."""
+    if value.is_integer() and abs(value) < 1e21:
+        return int(value) if abs(value) <= MOST_EXACT else int(Decimal(repr(value)))
+    return value if math.isfinite(value) else json.dumps(value)
+
+
+def rewritten(found: re.Match[str]) -> str:
+    """Return a number with an exponent as JavaScript writes it; texts, which may look like one, as they are."""
+    if found[0][0] == '"':
+        return found[0]
+    number = repr(float(found[0]))
+    if 1e-6 <= abs(float(number)) < 1:
+        return f"{Decimal(number):f}"
+    digits, exponent = number.split("e")
+    return f"{digits}e{int(exponent):+d}"
 
 
 def to_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

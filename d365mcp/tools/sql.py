@@ -27,16 +27,16 @@ ENVELOPE_CHARS = 2_000
 
 
 class SqlResult(TypedDict, total=False):
-    records: list[dict[str, Any]]
-    csv: str
     row_count: int
     left_out: int
     partial: bool
     company: str
     companies: dict[str, str]
     rows_scanned: dict[str, int]
-    requests: list[str]
     notes: list[str]
+    requests: list[str]
+    records: list[dict[str, Any]]
+    csv: str
 
 
 async def query_sql(
@@ -66,7 +66,7 @@ async def query_sql(
         answer: Answer = await rooms.run.run(planned, database, context.d365, limits)
     if operation := current_operation():
         operation.rows += len(answer.rows)
-    result = shaped(answer, rows_as, context.settings.max_result_chars - ENVELOPE_CHARS)
+    result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
     return result

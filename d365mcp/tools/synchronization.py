@@ -19,8 +19,8 @@ class SyncResult(TypedDict, total=False):
     updated_at: str
     error: str
     left_out: str
-    catalog: dict[str, object]
     notes: list[str]
+    catalog: dict[str, object]
 
 
 async def sync_metadata(context: ToolContext) -> SyncResult:

@@ -40,6 +40,7 @@ class ToolContext(NamedTuple):
     emit: Listener
     statistics: "Statistics"
     instance: "Callable[[], InstanceFacts]"
+    result_chars: int = 20_000  # the most that a result may have
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ class Tool:
     @cached_property
     def input_schema(self) -> dict[str, Any]:
         return input_schema(self.arguments.model_json_schema())
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Return the names that its result may have, in their order: what steers before what fills."""
+        return tuple(getattr(get_type_hints(self.function)["return"], "__annotations__", ()))
+
+    def arranged(self, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a result in the order that its type declares: hosts that cut an answer keep its beginning."""
+        return {**{name: result[name] for name in self.members if name in result}, **result}
 
     @cached_property
     def output_schema(self) -> dict[str, Any] | None:
