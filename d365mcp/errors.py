@@ -105,6 +105,13 @@ class NotAllowed(D365McpError):
     code = "not_allowed"
 
 
+# The way out when a request's time is up.
+NARROWER = (
+    "Ask for less at once: fewer rows, a narrower filter. X-MCP-Timeout asks for more time, MCP_REQUEST_TIMEOUT sets what "
+    "is usual, and host.json's functionTimeout the limit."
+)
+
+
 class DeadlineExceeded(D365McpError):
     code = "deadline_exceeded"
     retryable = True

@@ -4,6 +4,7 @@ Core code emits; `telemetry/` listens. An `Operation` is the MCP request under w
 variable), so that an exchange with F&O finds its parent, its deadline and its caller without passing them by hand.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -153,7 +154,9 @@ class Operation:
     retries: int = 0
     throttles: int = 0
     activity_id: str | None = None  # by which F&O's support finds the exchange that ended last
-    has_written: bool = False  # sent a write that was not refused
+    wrote: bool = False
+    limit: float = 0.0  # time.monotonic() until which a write that was sent may go on, where that is later
+    timer: asyncio.Timeout | None = field(default=None, repr=False)  # what ends the work at the deadline
     rows: int = 0
     companies: set[str] = field(default_factory=set)
     began_by: "Operation | None" = field(default=None, repr=False)  # whose request work apart counts for
@@ -188,9 +191,24 @@ class Operation:
             self.throttles += own.throttles
             self.activity_id = own.activity_id or self.activity_id
 
-    def remaining(self) -> float:
-        """Return the seconds left, never below zero."""
-        return max(0.0, self.deadline - time.monotonic())
+    @property
+    def has_written(self) -> bool:
+        """Return whether a write was sent that was not refused: then the work goes on to the host's own limit.
+
+        Nobody can take it back, and only its answer tells what became of it.
+        """
+        return self.wrote
+
+    @has_written.setter
+    def has_written(self, wrote: bool) -> None:
+        self.wrote = wrote
+        if self.timer and not self.timer.expired():
+            self.timer.reschedule(asyncio.get_running_loop().time() + self.remaining(safe=not wrote))
+
+    def remaining(self, *, safe: bool = True) -> float:
+        """Return the seconds left for reading, or for a write that is sent; never below zero."""
+        end = self.deadline if safe else max(self.deadline, self.limit)
+        return max(0.0, end - time.monotonic())
 
 
 _current: ContextVar[Operation | None] = ContextVar("operation", default=None)

@@ -153,11 +153,13 @@ def test_host_limits_come_from_host_json_and_its_overrides(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("timeout", "own", "seconds"),
     [
-        ("00:05:00", "", 225.0),  # the load balancer's 230 s, less the margin
+        ("00:05:00", "", 45.0),  # many clients wait 60 s
+        ("00:05:00", "1800", 225.0),  # the load balancer's 230 s, less the margin
         ("00:00:10", "", 8.5),
         ("00:00:10", "4", 4.0),
         ("00:00:10", "60", 8.5),  # may lower the host's limit, never raise it
-        ("-1", "", 225.0),
+        ("-1", "", 45.0),
+        ("-1", "1800", 225.0),
     ],
 )
 def test_the_deadline_stays_inside_the_hosts_limit(tmp_path: Path, timeout: str, own: str, seconds: float) -> None:

@@ -95,7 +95,7 @@ async def call_now(name: str, arguments: dict[str, Any]) -> Called:
     calls = application.load_calls()
     if name not in calls.tools:
         raise UnknownName("tool", name, close_names(name, calls.tools), hint="`python -m d365mcp tools` lists them.")
-    deadline = time.monotonic() + application.settings.deadline_seconds
+    deadline = time.monotonic() + application.settings.limit_seconds
     try:
         with working_on(Operation(Trace.continued(None), deadline, OPERATOR.name, on_own_behalf=True)):
             return await calls.call(name, arguments, usual_access(application.settings, OPERATOR), report)

@@ -24,6 +24,7 @@ from d365mcp.d365.decoding import ACCEPTED, Decoder
 from d365mcp.d365.outcomes import Write, failure_of, unknown, within
 from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.errors import (
+    NARROWER,
     D365Error,
     D365McpError,
     DeadlineExceeded,
@@ -172,7 +173,7 @@ class D365Http:
         operation, request = meter.operation, meter.request
         target = self.target(request)
         try:
-            async with asyncio.timeout(request.seconds or seconds_left()):
+            async with asyncio.timeout(request.seconds or seconds_left(safe=request.safe)):
                 if not self.connections.is_kept(""):  # what they need is imported while the token comes
                     self.connections.begin("", self.open_connections)
                 meter.token = await self.tokens.token(operation, refused=refused)
@@ -367,18 +368,15 @@ def timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:
 
 
 def out_of_time(what: str) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"{what} within the time this request has.",
-        hint="Ask for less at once (fewer rows, a narrower filter). MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
-    )
+    return DeadlineExceeded(f"{what} within the time this request has.", hint=NARROWER)
 
 
-def seconds_left() -> float:
+def seconds_left(*, safe: bool = True) -> float:
     """Return what is left of the request's time, less what the answer itself takes."""
     operation = current_operation()
     if operation is None:
         return UNBOUND_SECONDS
-    left = operation.remaining()
+    left = operation.remaining(safe=safe)
     return max(0.01, left - max(0.15, left * 0.03))
 
 

@@ -13,6 +13,7 @@ before it.
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +40,9 @@ TOOLSETS_HEADER = "x-mcp-toolsets"
 READ_ONLY_HEADER = "x-mcp-readonly"
 RESULT_CHARS_HEADER = "x-mcp-max-result-chars"
 RESULT_FORM_HEADER = "x-mcp-result-form"
-OWN_HEADERS = frozenset({TOOLSETS_HEADER, READ_ONLY_HEADER, RESULT_CHARS_HEADER, RESULT_FORM_HEADER})
+TIMEOUT_HEADER = "x-mcp-timeout"
+SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+OWN_HEADERS = frozenset({TOOLSETS_HEADER, READ_ONLY_HEADER, RESULT_CHARS_HEADER, RESULT_FORM_HEADER, TIMEOUT_HEADER})
 
 EVERYTHING = frozenset(ROLES)
 KEY_HOLDER = Caller("function key", EVERYTHING)
@@ -67,6 +70,7 @@ class Access(NamedTuple):
     asked_to_read: bool = False  # whether the request itself wants nothing but reading
     result_chars: int = 20_000
     structured: bool = True  # whether results come as structure beside their text
+    seconds: float = 45.0  # the time it has; the host may leave less
 
     @property
     def may_write(self) -> bool:
@@ -237,6 +241,7 @@ def usual_access(settings: Settings, caller: Caller) -> Access:
         settings.mcp_auth in SIGNING_IN,
         result_chars=settings.max_result_chars,
         structured=settings.result_form == "both",
+        seconds=settings.deadline_seconds,
     )
 
 
@@ -259,7 +264,16 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
         asked_to_read=only_reading,
         result_chars=result_chars(headers.get(RESULT_CHARS_HEADER, "")) or access.result_chars,
         structured=result_form(headers.get(RESULT_FORM_HEADER, ""), access.structured),
+        seconds=seconds(headers.get(TIMEOUT_HEADER, "")) or access.seconds,
     )
+
+
+def seconds(value: str) -> float | None:
+    """Return the time asked for, at least a second; None where none is."""
+    said = value.strip()
+    if said and not SECONDS.fullmatch(said):
+        raise InvalidArgument(f"{TIMEOUT_HEADER} must be a number of seconds.")
+    return max(1.0, float(said)) if said else None
 
 
 def result_chars(value: str) -> int | None:

@@ -6,7 +6,8 @@ What each protocol version shows of a result was asked of the SDK; a test compar
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from pydantic_core import to_json
 
 import d365mcp
 from d365mcp.errors import (
+    NARROWER,
     D365McpError,
     DeadlineExceeded,
     InvalidArgument,
@@ -22,7 +24,7 @@ from d365mcp.errors import (
     SettingsError,
     hidden_tools,
 )
-from d365mcp.events import Caller, Listener, Outcome, current_operation
+from d365mcp.events import Caller, Listener, Operation, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
 from d365mcp.server.messages import JSON_HEADERS, MAX_BODY_BYTES, Message, Reply, dumped, head
 from d365mcp.server.prepared import (
@@ -127,12 +129,13 @@ class ToolCalls:
             raise SettingsError(self.settings.problems)
         operation = current_operation()
         try:
-            async with asyncio.timeout(operation.remaining() if operation else None):
-                return await work(self.make_context(access, report_progress))
+            async with asyncio.timeout(operation.remaining() if operation else None) as timer:
+                with put_off(timer, operation):
+                    return await work(self.make_context(access, report_progress))
         except TimeoutError:
             if has_written():
                 raise cut_short("the call's time ran out after a write was sent") from None
-            raise out_of_time(self.settings) from None
+            raise out_of_time(access.seconds) from None
 
     async def answer(
         self, message: Message, headers: Mapping[str, str], access: Access
@@ -211,11 +214,20 @@ def too_long(name: str, chars: int) -> InvalidArgument:
     )
 
 
-def out_of_time(settings: Settings) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"The call did not finish within {settings.deadline_seconds:g} seconds.",
-        hint="Ask for less at once. MCP_REQUEST_TIMEOUT and host.json's functionTimeout set the limit.",
-    )
+def out_of_time(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The call did not finish within {seconds:g} seconds.", hint=NARROWER)
+
+
+@contextmanager
+def put_off(timer: asyncio.Timeout, operation: Operation | None) -> Iterator[None]:
+    """Let a write that is sent put off the end of its call."""
+    if operation:
+        operation.timer = timer
+    try:
+        yield
+    finally:
+        if operation:
+            operation.timer = None
 
 
 def has_written() -> bool:

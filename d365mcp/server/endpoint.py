@@ -250,9 +250,11 @@ class Job:
         self.queued = 0.0
         self.outcome: Outcome = "ok"
         self.error_code: str | None = None
-        deadline = time.monotonic() + endpoint.settings.deadline_seconds
+        now, limit = time.monotonic(), endpoint.settings.limit_seconds
         caller = access.caller
-        self.operation = Operation(trace, deadline, caller.name, caller.assertion)
+        self.operation = Operation(
+            trace, now + min(access.seconds, limit), caller.name, caller.assertion, limit=now + limit
+        )
 
     async def run(self, prepared: Reply | None) -> Reply:
         """Answer from what is prepared, else by the tools or the engine."""

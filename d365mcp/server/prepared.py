@@ -67,7 +67,7 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access.caller.roles, *access._replace(result_chars=0)[1:])
+        key = (version, access.caller.roles, *access._replace(result_chars=0, seconds=0.0)[1:])
         found = self.lists.get(key)
         if found is None:
             if len(self.lists) >= MOST_LISTS:

@@ -180,8 +180,11 @@ class Settings:
         None,
         "Calls that reach F&O at once; lowers host.json's share, never raises it.",
     )
-    request_timeout: float | None = setting(
-        "MCP_REQUEST_TIMEOUT", number(1, 1800), None, "Seconds for one request; lowers host.json's limit only."
+    request_timeout: float = setting(
+        "MCP_REQUEST_TIMEOUT",
+        number(1, 1800),
+        45.0,
+        "Seconds for one request, inside host.json's limit: many clients wait 60. A request may ask for other (`X-MCP-Timeout`).",
     )
     connection_pool_size: int = setting(
         "MCP_CONNECTION_POOL_SIZE", whole(1, 1000), 100, "Connections to F&O kept at most."
@@ -352,10 +355,14 @@ class Settings:
 
     @cached_property
     def deadline_seconds(self) -> float:
-        """Return how long a request may take: inside the host's limits, less what the answer itself needs."""
+        """Return how long a request may take that asks for no other time."""
+        return min(self.limit_seconds, self.request_timeout)
+
+    @cached_property
+    def limit_seconds(self) -> float:
+        """Return how long any request may take: inside the host's limits, less what the answer itself needs."""
         limit = min(self.host.function_timeout or LOAD_BALANCER_SECONDS, LOAD_BALANCER_SECONDS)
-        own = min(self.request_timeout or limit, limit)
-        return min(limit - margin(limit), own)
+        return limit - margin(limit)
 
 
 def margin(limit: float) -> float:

@@ -20,7 +20,7 @@ HEADERS = {
     "accept": "application/json",
     "mcp-protocol-version": "2025-11-25",
 }
-SECONDS = 1.2
+SECONDS = 1.7  # what the host's two leave
 pytestmark = pytest.mark.once
 
 KEY = {"dataAreaId": "usmf", "CustomerGroupId": "20"}
@@ -41,7 +41,7 @@ PLACES = r"CustomerGroups|batch|GetApplicationVersion|/api/services"
 class Hosted:
     """A server on a loop of its own."""
 
-    def __init__(self, simulator: Simulator, runner: asyncio.Runner) -> None:
+    def __init__(self, simulator: Simulator, runner: asyncio.Runner, **own: str) -> None:
         settings = {
             "D365FO_BASE_URL": simulator.base_url,
             "D365FO_AUTH": "managed_identity",
@@ -50,12 +50,14 @@ class Hosted:
             "MCP_AUTH": "none",
             "MCP_READ_ONLY": "false",
             "MCP_TOOLSETS": "all",
-            "MCP_REQUEST_TIMEOUT": str(SECONDS),
+            **(own or {"AzureFunctionsJobHost__functionTimeout": "00:00:02"}),
         }
         self.simulator, self.runner = simulator, runner
         self.application = Application(read_settings(settings))
 
-    def call(self, tool: str, arguments: dict[str, Any], *, busy: float = 0.0) -> dict[str, Any]:
+    def call(
+        self, tool: str, arguments: dict[str, Any], *, busy: float = 0.0, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """Call a tool, and return its result or error; `busy`: the loop stands still from then until the time is up."""
         params = {"name": f"d365fo_{tool}", "arguments": arguments}
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
@@ -63,7 +65,9 @@ class Hosted:
         async def one() -> Any:
             if busy:
                 asyncio.get_running_loop().call_later(busy, time.sleep, SECONDS - busy + 0.3)
-            return await self.application.endpoint.handle("POST", HEADERS, json.dumps(message).encode())
+            return await self.application.endpoint.handle(
+                "POST", {**HEADERS, **(headers or {})}, json.dumps(message).encode()
+            )
 
         reply = self.runner.run(one())
         return dict(json.loads(json.loads(reply.body)["result"]["content"][0]["text"]))
@@ -71,11 +75,21 @@ class Hosted:
 
 @pytest.fixture
 def hosted(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
+    yield from hosting(simulator, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def patient(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
+    """A server whose requests have a second, and whose host has minutes."""
+    yield from hosting(simulator, tmp_path, monkeypatch, MCP_REQUEST_TIMEOUT="1")
+
+
+def hosting(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **own: str) -> Iterator[Hosted]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name, value in simulator.identity_environment().items():
         monkeypatch.setenv(name, value)
     with asyncio.Runner() as runner:
-        server = Hosted(simulator, runner)
+        server = Hosted(simulator, runner, **own)
         server.call("get_entity_schema", GROUPS)  # a token, a connection and what is imported late are there
         yield server
         runner.run(server.application.client.aclose())
@@ -121,6 +135,44 @@ def test_a_write_that_was_done_stays_done_when_reading_back_takes_too_long(hoste
     result = hosted.call("update_entity_record", {**WRITES["update_entity_record"][1], "return_record": True})
     assert result["outcome"] == "updated"
     assert "could not be read back" in result["notes"][0]
+
+
+@pytest.mark.parametrize("tool", WRITES)
+def test_a_write_that_was_sent_has_the_host_s_time(patient: Hosted, tool: str) -> None:
+    method, arguments = WRITES[tool]
+    patient.simulator.fault(PLACES, method=method, kind="slow", seconds=2)
+    assert patient.call(tool, arguments).get("code") in (None, "bad_request")  # the group to delete has customers
+
+
+def test_what_a_write_reads_first_has_the_request_s_time(patient: Hosted) -> None:
+    patient.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=3)
+    began = time.monotonic()
+    patient.call("update_entity_record", {**WRITES["update_entity_record"][1], "dry_run": True})
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_write_that_was_refused_has_the_request_s_time_again(patient: Hosted) -> None:
+    patient.simulator.fault("CustomerGroups", method="PATCH", status=429, headers={"Retry-After": "3"}, times=9)
+    began = time.monotonic()
+    assert patient.call("update_entity_record", WRITES["update_entity_record"][1])["retryable"]
+    assert time.monotonic() - began < 2.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "done"), [("", False), ("20", True), ("2.9", True), ("99999", True), ("0", False), ("1", False)]
+)
+def test_a_request_says_how_long_a_read_may_take(patient: Hosted, asked: str, done: bool) -> None:
+    patient.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=2)
+    found = patient.call("get_entity_record", {**GROUPS, "key": KEY}, headers={"x-mcp-timeout": asked})
+    assert ("record" in found) == done
+    assert done or ("X-MCP-Timeout" in found["hint"] and found["code"] == "deadline_exceeded")
+
+
+def test_the_host_s_time_is_the_most(hosted: Hosted) -> None:
+    hosted.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=5)
+    began = time.monotonic()
+    found = hosted.call("get_entity_record", {**GROUPS, "key": KEY}, headers={"x-mcp-timeout": "60"})
+    assert (found["code"], time.monotonic() - began < 4) == ("deadline_exceeded", True)
 
 
 def test_a_fault_of_ours_after_a_write_leaves_it_open(
