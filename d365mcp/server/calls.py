@@ -100,10 +100,10 @@ class ToolCalls:
             return Called(text, outcome="tool_error", error_code="internal")
         content = result.content if isinstance(result, Attached) else tool.arranged(result)
         text = compact(content)
-        if tool.read_only and len(text) > access.result_chars:
-            text = compact(tool.arranged(shortened(content, access.result_chars)))
         if len(text) > MAX_CHARS:
             return failed(too_long(name, len(text)))
+        if tool.read_only and len(text) > access.result_chars:
+            text = compact(tool.arranged(shortened(content, access.result_chars)))
         files = (result.attachment,) if isinstance(result, Attached) else ()
         return Called(text, True, access.structured, files)
 
