@@ -21,7 +21,7 @@ from d365mcp.server.callers import OPERATOR, Access, Callers
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Refused, Reply, dumped
-from d365mcp.server.prepared import Prepared
+from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE, Prepared
 from d365mcp.settings import Settings, margin, read_settings
 from d365mcp.singleflight import SingleFlight, shared_property
 from d365mcp.telemetry import exporter
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.cursors import CursorSeal
-    from d365mcp.tools.tool import ReportProgress, ToolContext
+    from d365mcp.tools.tool import ToolContext
 
 INSTRUCTIONS = Path(__file__).parent / "server" / "instructions.md"
 
@@ -95,7 +95,6 @@ class Application:
 
     def load_engine(self) -> "Engine":
         """Import the SDK, after the tools, and what signs in and connects."""
-        from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE
         from d365mcp.server.sdk import build_engine
 
         engine = build_engine(
@@ -222,7 +221,7 @@ class Application:
 
         return await asyncio.to_thread(lambda: shared_key(self.storage, CURSOR_KEY))
 
-    def make_context(self, access: Access, report_progress: "ReportProgress") -> "ToolContext":
+    def make_context(self, access: Access, capabilities: Mapping[str, Any]) -> "ToolContext":
         """Return what one tool call may use."""
         from d365mcp.tools.tool import ToolContext
 
@@ -233,7 +232,7 @@ class Application:
             cursors=self.cursors,
             caller=access.caller,
             read_only=not access.may_write,
-            report_progress=report_progress,
+            capabilities=capabilities,
             emit=self.emit,
             statistics=self.statistics,
             instance=self.instance,

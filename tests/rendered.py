@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from d365mcp.app import Application  # noqa: E402 - the checkout is on the path only now
 from d365mcp.server import prepare  # noqa: E402
-from d365mcp.server.prepared import FRAGMENTS  # noqa: E402
+from d365mcp.server.ordinary import FRAGMENTS  # noqa: E402
 from d365mcp.settings import declared, read_settings  # noqa: E402
 from d365mcp.tools import ALL_TOOLS  # noqa: E402
 from d365mcp.tools.tool import Tool  # noqa: E402

@@ -98,12 +98,6 @@ async def call_now(name: str, arguments: dict[str, Any]) -> Called:
     deadline = time.monotonic() + application.settings.limit_seconds
     try:
         with working_on(Operation(Trace.continued(None), deadline, OPERATOR.name, on_own_behalf=True)):
-            return await calls.call(name, arguments, usual_access(application.settings, OPERATOR), report)
+            return await calls.call(name, arguments, usual_access(application.settings, OPERATOR), {})
     finally:
         await close()
-
-
-async def report(progress: float, total: float | None, message: str) -> None:
-    """Show a call's progress beside its answer."""
-    of = f" of {total:g}" if total else ""
-    click.echo(f"{progress:g}{of} {message}", err=True)

@@ -1,19 +1,12 @@
-"""Calls tools and answers ordinary calls without the SDK: importing it is most of a cold start, and half of a call.
-
-What each protocol version shows of a result was asked of the SDK; a test compares the two ways.
-"""
+"""Calls tools: what may be called, with which arguments, within the request's time. Knows no protocol."""
 
 import asyncio
-import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic_core import to_json
-
-import d365mcp
 from d365mcp.errors import (
     NARROWER,
     D365McpError,
@@ -26,28 +19,20 @@ from d365mcp.errors import (
 )
 from d365mcp.events import Caller, Listener, Operation, Outcome, current_operation
 from d365mcp.server.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
-from d365mcp.server.messages import JSON_HEADERS, MAX_BODY_BYTES, Message, Reply, dumped, head
-from d365mcp.server.prepared import (
-    DEFAULT_VERSION,
-    HANDSHAKE_VERSIONS,
-    META,
-    MODERN_VERSION,
-    is_plain_envelope,
-    plain_id,
-)
+from d365mcp.server.messages import MAX_BODY_BYTES
 from d365mcp.settings import Settings
 from d365mcp.tools.policy import audit, target_of
 from d365mcp.tools.results import compact, shortened
-from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
+from d365mcp.tools.tool import Attached, Attachment, Tool, ToolContext
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-MakeContext = Callable[[Access, ReportProgress], ToolContext]
+# Of who calls, and of what their client can do.
+MakeContext = Callable[[Access, Mapping[str, Any]], ToolContext]
 
 # Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
-CALL_NAMES = {"name", "arguments"}
 
 
 @dataclass(frozen=True)
@@ -79,13 +64,13 @@ class ToolCalls:
         return self.tools.keys() - self.offered(access)
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
+        self, name: str, arguments: Mapping[str, Any], access: Access, capabilities: Mapping[str, Any]
     ) -> Called:
         """Call a tool; what the caller can mend comes back as a result that says so."""
         tool = self.tools[name]
         hidden_tools.set(self.hidden(access))
         try:
-            result = await self.run(tool, arguments, access, report_progress)
+            result = await self.run(tool, arguments, access, capabilities)
         except NotAllowed as problem:
             self.note_refused(name, arguments, access.caller, problem.code)
             return failed(problem)
@@ -113,15 +98,15 @@ class ToolCalls:
         audit(self.emit, caller, name, entity, key, reason)
 
     async def run(
-        self, tool: Tool, arguments: Mapping[str, Any], access: Access, report_progress: ReportProgress
+        self, tool: Tool, arguments: Mapping[str, Any], access: Access, capabilities: Mapping[str, Any]
     ) -> Mapping[str, Any] | Attached:
         def work(context: ToolContext) -> Awaitable[Mapping[str, Any] | Attached]:
             return tool.function(context, **tool.check(arguments))
 
-        return await self.within(tool, access, report_progress, work)
+        return await self.within(tool, access, capabilities, work)
 
     async def within(
-        self, tool: Tool, access: Access, report_progress: ReportProgress, work: Callable[[ToolContext], Awaitable[T]]
+        self, tool: Tool, access: Access, capabilities: Mapping[str, Any], work: Callable[[ToolContext], Awaitable[T]]
     ) -> T:
         """Do a tool's work, or what stands on it, where the tool is on offer, within the request's time."""
         refuse_hidden(tool, access, self.settings)
@@ -131,57 +116,11 @@ class ToolCalls:
         try:
             async with asyncio.timeout(operation.remaining() if operation else None) as timer:
                 with put_off(timer, operation):
-                    return await work(self.make_context(access, report_progress))
+                    return await work(self.make_context(access, capabilities))
         except TimeoutError:
             if has_written():
                 raise cut_short("the call's time ran out after a write was sent") from None
             raise out_of_time(access.seconds) from None
-
-    async def answer(
-        self, message: Message, headers: Mapping[str, str], access: Access
-    ) -> "tuple[Reply, Called] | None":
-        """Answer an ordinary call, or return None where the SDK has to look."""
-        version = plain_version(message, headers)
-        if version is None or message["params"]["name"] not in self.tools:
-            return None
-        params = message["params"]
-        called = await self.call(params["name"], params.get("arguments", {}), access, unheard)
-        return Reply(200, JSON_HEADERS, body_of(message["id"], called, version)), called
-
-
-async def unheard(progress: float, total: float | None, message: str) -> None:
-    """Report progress to a client that did not ask for it."""
-
-
-def plain_version(message: Message, headers: Mapping[str, str]) -> str | None:
-    """Return the protocol version of a call that says nothing but a tool's name and arguments, or None."""
-    params = message.get("params")
-    if len(message) != 4 or not plain_id(message["id"]) or not isinstance(params, dict):
-        return None
-    if not isinstance(params.get("name"), str) or not isinstance(params.get("arguments", {}), dict):
-        return None
-    version = headers.get("mcp-protocol-version", DEFAULT_VERSION)
-    if version in HANDSHAKE_VERSIONS:
-        return version if params.keys() <= CALL_NAMES else None
-    plain = params.keys() <= {*CALL_NAMES, "_meta"} and headers.get("mcp-name") == params["name"]
-    return MODERN_VERSION if plain and is_plain_envelope(params.get("_meta"), headers, "tools/call") else None
-
-
-def body_of(id: Any, called: Called, version: str) -> bytes:
-    """Return the JSON-RPC answer; the structured content is the text itself, made once."""
-    files = [b"," + dumped(embedded(file)) for file in called.files]
-    parts = [head(id), b'{"content":[{"type":"text","text":', to_json(called.text), b"}", *files, b"]"]
-    if called.structured:
-        parts += [b',"structuredContent":', called.text.encode()]
-    parts += [b',"isError":', b"false" if called.succeeded else b"true"]
-    if version == MODERN_VERSION:
-        parts.append(SERVER_STAMP)
-    return b"".join([*parts, b"}}"])
-
-
-def embedded(file: Attachment) -> dict[str, Any]:
-    resource = {"uri": file.uri, "mimeType": file.mime_type, "blob": base64.b64encode(file.data).decode()}
-    return {"type": "resource", "resource": resource}
 
 
 def failed(problem: D365McpError) -> Called:
@@ -243,10 +182,3 @@ def cut_short(why: str) -> OutcomeUnknown:
 
 def by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
     return {tool.name: tool for tool in tools}
-
-
-SERVER_NAME = "d365mcp"
-SERVER_TITLE = "Dynamics 365 Finance & Operations"
-SERVER_INFO = {"name": SERVER_NAME, "title": SERVER_TITLE, "version": d365mcp.__version__}
-# What the stateless era adds to every result.
-SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo": SERVER_INFO})

@@ -35,7 +35,7 @@ from d365mcp.server.messages import (
     media_type,
     read_body,
 )
-from d365mcp.server.prepared import DEFAULT_VERSION, Prepared
+from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call
 from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class Job:
             tool = self.tool()
             if tool and (role := self.access.lacking(tool.toolset, read_only=tool.read_only)):
                 return self.step_up(calls, tool.name, role)
-            direct = await calls.answer(self.message, self.headers, self.access)
+            direct = await answer_call(calls, self.message, self.headers, self.access)
             if direct is not None:
                 reply, called = direct
                 self.outcome, self.error_code = called.outcome, called.error_code

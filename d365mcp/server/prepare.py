@@ -1,4 +1,4 @@
-"""Makes the fragments of `prepared.py`: asks the SDK and keeps what it says. Runs while developing, never in service."""
+"""Makes the fragments of `ordinary.py`: asks the SDK and keeps what it says. Runs while developing, never in service."""
 
 import json
 from collections.abc import Mapping
@@ -6,13 +6,7 @@ from typing import Any
 
 from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.messages import Message
-from d365mcp.server.prepared import (
-    HANDSHAKE_METHODS,
-    HANDSHAKE_VERSIONS,
-    META,
-    MODERN_METHODS,
-    MODERN_VERSION,
-)
+from d365mcp.server.ordinary import HANDSHAKE, HANDSHAKE_VERSIONS, META, MODERN, MODERN_VERSION
 from d365mcp.server.sdk import Engine
 from d365mcp.settings import TOOLSETS
 from d365mcp.tools import ALL_TOOLS
@@ -45,7 +39,7 @@ async def prepare(engine: Engine) -> dict[str, Any]:
     tools: dict[str, list[dict[str, Any]]] = {}
     of_name = {tool.name: tool for tool in ALL_TOOLS}
     for version in (*sorted(HANDSHAKE_VERSIONS), MODERN_VERSION):
-        methods = MODERN_METHODS if version == MODERN_VERSION else HANDSHAKE_METHODS
+        methods = (MODERN if version == MODERN_VERSION else HANDSHAKE).keys() - {"tools/call"}
         asked = {method: await ask(engine, method, version) for method in sorted(methods)}
         answers[version] = {method: answer for method, answer in asked.items() if answer is not None}
         tools[version] = [row(tool, of_name) for tool in answers[version]["tools/list"].pop("tools")]

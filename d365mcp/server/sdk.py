@@ -30,7 +30,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
 from d365mcp.events import Outcome
 from d365mcp.server.callers import Access
-from d365mcp.server.calls import Called, ToolCalls, embedded, failed
+from d365mcp.server.calls import Called, ToolCalls, failed
 from d365mcp.server.challenges import FORBIDDEN
 from d365mcp.server.messages import (
     INVALID_PARAMS,
@@ -43,7 +43,7 @@ from d365mcp.server.messages import (
     dumped,
     error,
 )
-from d365mcp.server.prepared import may_read_templates
+from d365mcp.server.ordinary import capabilities_of, embedded, may_read_templates
 from d365mcp.server.prompts import PROMPTS, Prompt, offered, prompt_named
 from d365mcp.server.resources import (
     GUIDE,
@@ -57,7 +57,7 @@ from d365mcp.server.resources import (
     template_of,
 )
 from d365mcp.tools.arguments import object_in, read
-from d365mcp.tools.tool import ReportProgress, Tool
+from d365mcp.tools.tool import Tool
 
 LIST_SECONDS = 300
 STREAM_HEADERS = {
@@ -108,7 +108,7 @@ class Call:
     """The request under way, as the handlers see it."""
 
     access: Access
-    exchange: Exchange
+    capabilities: Mapping[str, Any]
     outcome: Outcome = "ok"
     error_code: str | None = None
 
@@ -135,7 +135,7 @@ class Engine:
                 return Served(route, "protocol_error")
             modern, connection = True, route
         exchange = exchange_of(id, params, headers)
-        call = Call(access, exchange)
+        call = Call(access, capabilities_of(message, headers))
         token = current_call.set(call)
         try:
             meant = as_meant(method, params)
@@ -264,7 +264,7 @@ class ToolHandlers:
             close = close_names(params.name, self.calls.offered(call.access))
             unknown = UnknownName("tool", params.name, close)
             raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
-        called = await self.calls.call(params.name, params.arguments or {}, call.access, report(call.exchange))
+        called = await self.calls.call(params.name, params.arguments or {}, call.access, call.capabilities)
         call.outcome, call.error_code = called.outcome, called.error_code
         return shown_result(called)
 
@@ -313,7 +313,7 @@ class TextHandlers:
             return types.ReadResourceResult(contents=[contents])
         with refused_as_parameters():
             tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
-        called = await self.calls.call(tool, arguments, call.access, report(call.exchange))
+        called = await self.calls.call(tool, arguments, call.access, call.capabilities)
         if not called.succeeded:
             raise refusal(called, call)
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
@@ -330,7 +330,7 @@ class TextHandlers:
         tool = self.calls.tools[template.tool]
         try:
             return await self.calls.within(
-                tool, call.access, report(call.exchange), lambda context: complete(template, typed, context)
+                tool, call.access, call.capabilities, lambda context: complete(template, typed, context)
             )
         except D365McpError as problem:
             if isinstance(problem, NotAllowed):
@@ -386,13 +386,6 @@ def shown_template(template: Template) -> types.ResourceTemplate:
 def scope_of(access: Access, *, whole: bool) -> dict[str, Any]:
     """Return how a list may be cached: one that is narrowed to its caller, by that caller alone."""
     return {} if whole or not access.private else {"cache_scope": "private"}
-
-
-def report(exchange: Exchange) -> ReportProgress:
-    async def report_progress(progress: float, total: float | None, message: str) -> None:
-        await exchange.progress(progress, total, message)
-
-    return report_progress
 
 
 def refuse_cursor(params: types.PaginatedRequestParams | None) -> None:

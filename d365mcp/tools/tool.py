@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Toolset = Literal["data", "metadata", "environment", "performance", "services", "documents", "admin"]
 # Toolsets whose results programs go on with. What tells of the server and the environment is for people and models.
 SHAPED = frozenset({"data", "metadata", "services"})
-ReportProgress = Callable[[float, float | None, str], Awaitable[None]]
 
 
 class ToolContext(NamedTuple):
@@ -36,7 +35,7 @@ class ToolContext(NamedTuple):
     cursors: "CursorSeal"
     caller: Caller
     read_only: bool
-    report_progress: ReportProgress
+    capabilities: Mapping[str, Any]  # what the client says that it can do, as MCP names it
     emit: Listener
     statistics: "Statistics"
     instance: "Callable[[], InstanceFacts]"

@@ -3,12 +3,13 @@
 import copy
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
-Headers = dict[str, str]
+from tests.clients.dialects import DIALECTS, META, MODERN, Dialect, Headers
+
 Case = tuple[bytes, Headers]
 
-META = "io.modelcontextprotocol/"
 VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
 METHODS = [
     "initialize",
@@ -20,19 +21,16 @@ METHODS = [
     "server/discover",
 ]
 ODD_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 1.5, 2**60, "", "x", "é", "2026-07-28", "2031-01-01", [], [1], {}, {"a": 1}, {"listChanged": 1},
+    None, True, False, 0, 1, -1, 1.5, 5.0, 2**60, "", "x", "é", "2026-07-28", "2031-01-01", "info", "dark", [], [1], [{}],
+    [{"src": "x"}], ["x"], {}, {"a": 1}, {"a": {}}, {"a": None}, {"listChanged": 1}, {"form": {}}, {"create": {"a": None}},
 ]  # fmt: skip
 ODD_NAMES = [
-    "cursor",
-    "_meta",
-    "extra",
-    "capabilities",
-    "clientInfo",
-    "protocolVersion",
-    "progressToken",
-    "title",
-    "icons",
-]
+    "_meta", "extra", "cursor", "name", "arguments", "task", "inputResponses", "requestState", "progressToken",
+    "progress_token", "capabilities", "clientInfo", "client_info", "protocolVersion", "title", "description", "icons", "src",
+    "theme", "sizes", "websiteUrl", "website_url", "roots", "listChanged", "list_changed", "sampling", "context", "tools",
+    "elicitation", "form", "url", "extensions", "experimental", "tasks", "list", "requests", "create", "createMessage",
+    *(f"{META}{name}" for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel", "related-task")),
+]  # fmt: skip
 ODD_HEADERS: list[tuple[str, str]] = [
     ("mcp-protocol-version", "2026-07-28"),
     ("mcp-protocol-version", "2025-06-18"),
@@ -50,26 +48,22 @@ ODD_HEADERS: list[tuple[str, str]] = [
 ]
 
 
+def spoken(chance: random.Random) -> Dialect:
+    """Return how some client speaks, in any version."""
+    dialect = chance.choice(list(DIALECTS.values()))
+    return replace(dialect, version=chance.choice(VERSIONS))
+
+
 def ordinary(chance: random.Random) -> tuple[dict[str, Any], Headers]:
-    """Return an ordinary request of any method and version."""
-    version, method = chance.choice(VERSIONS), chance.choice(METHODS)
-    params: dict[str, Any] = {}
-    headers = {"mcp-protocol-version": version}
-    client = {"name": "client", "version": "1.0"}
-    if method == "initialize":
-        params = {"protocolVersion": version, "capabilities": {}, "clientInfo": client}
-        if chance.random() < 0.5:
-            headers = {}
-    if version == "2026-07-28":
-        headers["mcp-method"] = method
-        params["_meta"] = {
-            f"{META}protocolVersion": version,
-            f"{META}clientCapabilities": {},
-            f"{META}clientInfo": client,
-        }
-    message = {"jsonrpc": "2.0", "id": chance.choice([0, 1, "a", 2**40]), "method": method, "params": params}
-    if not params and chance.random() < 0.5:
-        del message["params"]
+    """Return an ordinary request of any method, version and client."""
+    dialect, method = spoken(chance), chance.choice(METHODS)
+    if method == "initialize" and dialect.version != MODERN:
+        message, headers = dialect.first()
+    else:
+        message, headers = dialect.case(method, chance.choice([None, {}, dialect.listing, {"_meta": dialect.meta}]))
+    if chance.random() < 0.2:
+        headers = {**headers, "mcp-protocol-version": dialect.version}
+    message["id"] = chance.choice([0, 1, "a", 2**40])
     return message, headers
 
 
@@ -117,19 +111,12 @@ def call_cases(count: int, seed: int) -> list[Case]:
     chance = random.Random(seed)  # noqa: S311 - the same requests every time
     found = []
     for _ in range(count):
-        version = chance.choice(VERSIONS)
-        tool = chance.choice(["echo", "echo", "miss", "crash", "change", "nope", "file"])
+        tool = chance.choice(["echo", "echo", "able", "miss", "crash", "change", "nope", "file"])
         arguments: dict[str, Any] = (
             {"text": chance.choice(["", "x", "Zoë\u2028", "\ud800", '"'])} if tool == "echo" else {}
         )
-        params: dict[str, Any] = {"name": f"d365fo_{tool}", "arguments": arguments}
-        headers = {"mcp-protocol-version": version}
-        if version == "2026-07-28":
-            headers |= {"mcp-method": "tools/call", "mcp-name": params["name"]}
-            client = {"name": "client", "version": "1.0"}
-            names = {"protocolVersion": version, "clientCapabilities": {}, "clientInfo": client}
-            params["_meta"] = {f"{META}{name}": value for name, value in names.items()}
-        message = {"jsonrpc": "2.0", "id": chance.choice([0, 1, "a"]), "method": "tools/call", "params": params}
+        message, headers = spoken(chance).call(f"d365fo_{tool}", arguments)
+        message["id"] = chance.choice([0, 1, "a"])
         for _ in range(chance.choice([0, 0, 1, 1, 2])):
             mutate(message, headers, chance)
         found.append((json.dumps(message).encode(), headers))

@@ -13,13 +13,14 @@ from d365mcp import __version__
 from d365mcp.errors import NotFound
 from d365mcp.events import Event, Listener, McpRequest
 from d365mcp.server.callers import Access
-from d365mcp.server.calls import SERVER_NAME, SERVER_TITLE, ToolCalls, by_name
+from d365mcp.server.calls import ToolCalls, by_name
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
+from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE
 from d365mcp.server.sdk import Engine, build_engine
 from d365mcp.settings import HostLimits, Settings
-from d365mcp.tools.tool import Attached, Attachment, ReportProgress, Tool, ToolContext
+from d365mcp.tools.tool import Attached, Attachment, Tool, ToolContext
 
 BASE = Settings(base_url="https://contoso.operations.dynamics.com", mcp_auth="none", host=HostLimits())
 
@@ -58,11 +59,9 @@ async def hold(context: ToolContext, name: str = "") -> Echo:
     return Echo(said=name)
 
 
-async def step(context: ToolContext) -> Echo:
-    """Report progress twice."""
-    await context.report_progress(1, 2, "half way")
-    await context.report_progress(2, 2, "done")
-    return Echo(said="done")
+async def able(context: ToolContext) -> Echo:
+    """Say what the client can do."""
+    return Echo(said=json.dumps(context.capabilities))
 
 
 async def miss(context: ToolContext) -> Echo:
@@ -89,7 +88,7 @@ TOOLS = (
     Tool(file, "File", "data"),
     Tool(echo, "Echo", "data"),
     Tool(hold, "Hold", "data"),
-    Tool(step, "Step", "metadata"),
+    Tool(able, "Able", "metadata"),
     Tool(miss, "Miss", "data"),
     Tool(crash, "Crash", "data"),
     Tool(change, "Change", "data", read_only=False),
@@ -97,12 +96,10 @@ TOOLS = (
 
 
 def calls_for(settings: Settings, emit: Listener) -> ToolCalls:
-    def make_context(access: Access, report_progress: ReportProgress) -> ToolContext:
+    def make_context(access: Access, capabilities: Mapping[str, Any]) -> ToolContext:
         missing: Any = None
         caller, read_only = access.caller, access.read_only
-        return ToolContext(
-            settings, missing, missing, missing, caller, read_only, report_progress, emit, missing, missing
-        )
+        return ToolContext(settings, missing, missing, missing, caller, read_only, capabilities, emit, missing, missing)
 
     return ToolCalls(settings, by_name(TOOLS), make_context, emit)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from d365mcp.server.messages import Reply
+from tests.clients.dialects import DIALECTS, MODERN
 from tests.server.mutations import call_cases
 from tests.server.registry import HEADERS, Tried, tried
 
@@ -35,6 +36,17 @@ def test_mutated_calls_get_the_same_answer_both_ways(caplog: pytest.LogCaptureFi
             assert meaning(one) == meaning(other), (body, headers)
 
     asyncio.run(compare())
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["ordinary", "by the sdk"])
+@pytest.mark.parametrize("client", DIALECTS)
+def test_a_tool_sees_what_the_client_says_that_it_can_do(client: str, direct: bool) -> None:
+    """In the stateless era; before it the client said so to whoever answered initialize."""
+    dialect = DIALECTS[client]
+    message, headers = dialect.call("d365fo_able", {})
+    reply = asyncio.run(answered(tried(direct=direct), json.dumps(message).encode(), headers))
+    said = json.loads(json.loads(reply.body)["result"]["structuredContent"]["said"])
+    assert said == (dialect.capabilities if dialect.version == MODERN else {})
 
 
 def test_an_ordinary_call_does_not_wait_for_the_sdk() -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from d365mcp.server.callers import ANYONE, Access
-from d365mcp.server.prepared import Prepared
+from d365mcp.server.ordinary import Prepared
 from d365mcp.settings import TOOLSETS
 from tests.served import serving
 from tests.simulated import Simulator

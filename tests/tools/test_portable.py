@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from d365mcp.server.prepared import HANDSHAKE_VERSIONS, MODERN_VERSION, Prepared
+from d365mcp.server.ordinary import HANDSHAKE_VERSIONS, MODERN_VERSION, Prepared
 from d365mcp.tools import ALL_TOOLS
 from tests.served import Served
 from tests.tools.portable import faults

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from d365mcp.server.callers import ANYONE, Access
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
-from d365mcp.server.prepared import MOST_LISTS, Prepared
+from d365mcp.server.ordinary import MOST_LISTS, Prepared
 from d365mcp.settings import TOOLSETS, read_settings
+from tests.clients.dialects import DIALECTS
 from tests.dev_host import ROOT
 from tests.server.mutations import Case, cases
 
@@ -166,6 +168,55 @@ def test_a_cold_start_loads_nothing_heavy_before_and_for_a_first_answer(mode: st
         [sys.executable, "-c", LIGHT], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout) == ["azure.functions", "jiter", "markupsafe", "werkzeug"]
+
+
+OPENING = """
+import asyncio, json, sys
+from d365mcp.app import application
+async def asked(message, headers):
+    named = {"host": "localhost", "content-type": "application/json", "accept": "text/event-stream, application/json"}
+    reply = await application.endpoint.handle("POST", {**named, **headers}, json.dumps(message).encode())
+    answer = json.loads(reply.body)
+    return reply.status == 200 and "result" in answer and not answer["result"].get("isError")
+async def ask():
+    application.endpoint.arm = lambda: None
+    application.endpoint.engine.load = lambda: 1 / 0
+    for client, cases in json.load(sys.stdin).items():
+        for message, headers in cases:
+            if not await asked(message, headers):
+                yield client, message["method"]
+async def all():
+    return [each async for each in ask()]
+refused = asyncio.run(all())
+print(json.dumps([refused, [name for name in ("mcp", "mcp_types") if name in sys.modules]]))
+"""
+
+
+def test_no_client_needs_the_sdk_to_connect_list_the_tools_and_call_one() -> None:
+    """As they were recorded, progress tokens and all that they say of themselves included."""
+    called = ("d365fo_get_server_config", {})
+    asked = {name: [*dialect.opening(), dialect.call(*called)] for name, dialect in DIALECTS.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", OPENING],
+        cwd=ROOT,
+        env={**os.environ, "D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "MCP_AUTH": "none"},
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [[], []]
+
+
+def test_a_client_of_a_version_to_come_is_offered_the_latest_without_the_sdk() -> None:
+    def unloadable() -> Any:
+        raise ModuleNotFoundError("no such package", name="mcp")
+
+    message, headers = replace(DIALECTS["mcporter 0.12"], version="2027-01-01").first()
+    there = Endpoint(SETTINGS, Late(unloadable), None, Prepared())
+    reply = asyncio.run(answered(there, (json.dumps(message).encode(), headers)))
+    assert json.loads(reply.body)["result"]["protocolVersion"] == "2025-11-25"
 
 
 def test_only_so_many_lists_are_kept() -> None:

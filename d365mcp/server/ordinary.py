@@ -1,0 +1,264 @@
+"""The requests that clients ordinarily send, answered without the SDK: importing it is most of a cold start.
+
+A request is ordinary when the SDK would certainly take it and nothing that it says changes the answer. Which that are,
+the shapes below say. All else is the SDK's to judge. Lists are made of fragments that the SDK prepared (`prepare.py`),
+calls need the tools alone. Tests compare the two ways of answering.
+"""
+
+import base64
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import d365mcp
+from d365mcp.server.callers import Access
+from d365mcp.server.messages import JSON_HEADERS, Id, Message, Reply, dumped, head, result
+from d365mcp.server.prompts import PROMPTS
+from d365mcp.wire import parsed
+
+if TYPE_CHECKING:
+    from d365mcp.server.calls import Called, ToolCalls
+    from d365mcp.tools.tool import Attachment
+
+HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
+# What a client is offered whose initialize asks for another.
+LATEST_HANDSHAKE_VERSION = "2025-11-25"
+# What a handshake-era request without the header is taken for.
+DEFAULT_VERSION = "2025-03-26"
+MODERN_VERSION = "2026-07-28"
+VERSION_HEADER = "mcp-protocol-version"
+
+
+# --- Which requests are ordinary -----------------------------------------------------------------------------------------
+
+# A shape tells whether a value is certainly what the protocol takes there; what is odd it leaves to the SDK.
+Shape = Callable[[Any], bool]
+
+
+def of(*types: type) -> Shape:
+    return lambda value: type(value) in types  # true is no whole number
+
+
+def words(*known: str) -> Shape:
+    return lambda value: value in known
+
+
+def list_of(shape: Shape) -> Shape:
+    return lambda value: type(value) is list and all(map(shape, value))
+
+
+def members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, closed: bool = False) -> Shape:
+    """Return the shape of an object. Members of other names say nothing; one that is closed has none."""
+    known, names = {**needed, **optional}, frozenset(needed)
+
+    def fits(value: Any) -> bool:
+        if type(value) is not dict or not names <= value.keys():
+            return False
+        for name, member in value.items():
+            shape = known.get(name)
+            if closed if shape is None else not shape(member):
+                return False
+        return True
+
+    return fits
+
+
+def options(**shapes: Shape) -> Shape:
+    return members({}, shapes)
+
+
+def is_settings(value: Any) -> bool:
+    return type(value) is dict and all(type(each) is dict for each in value.values())
+
+
+META = "io.modelcontextprotocol/"
+TEXT, OBJECT, TOKEN = of(str), of(dict), of(str, int)
+LEVEL = words("alert", "critical", "debug", "emergency", "error", "info", "notice", "warning")
+ICON = members({"src": TEXT}, {"mimeType": TEXT, "sizes": list_of(TEXT), "theme": words("dark", "light")})
+CLIENT = members(
+    {"name": TEXT, "version": TEXT},
+    {"title": TEXT, "description": TEXT, "websiteUrl": TEXT, "icons": list_of(ICON)},
+)
+CAPABILITIES = options(
+    elicitation=options(form=OBJECT, url=OBJECT),
+    experimental=is_settings,
+    extensions=is_settings,
+    roots=options(listChanged=of(bool)),
+    sampling=options(context=OBJECT, tools=OBJECT),
+    tasks=options(
+        list=OBJECT,
+        cancel=OBJECT,
+        requests=options(elicitation=options(create=OBJECT), sampling=options(createMessage=OBJECT)),
+    ),
+)
+HANDSHAKE_META = options(progressToken=TOKEN)
+MODERN_META = members(
+    {f"{META}protocolVersion": words(MODERN_VERSION), f"{META}clientCapabilities": CAPABILITIES},
+    {f"{META}clientInfo": CLIENT, f"{META}logLevel": LEVEL, "progressToken": TOKEN},
+)
+INITIALIZE = {"protocolVersion": TEXT, "capabilities": CAPABILITIES, "clientInfo": CLIENT}
+LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+# The parameters of each method that is answered here.
+HANDSHAKE = {
+    "initialize": members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
+    "tools/call": members({"name": TEXT}, {"arguments": OBJECT, "_meta": HANDSHAKE_META}, closed=True),
+    **dict.fromkeys(("ping", *LISTS), members({}, {"_meta": HANDSHAKE_META}, closed=True)),
+}
+MODERN = {
+    "tools/call": members({"name": TEXT, "_meta": MODERN_META}, {"arguments": OBJECT}, closed=True),
+    **dict.fromkeys(("server/discover", *LISTS), members({"_meta": MODERN_META}, {}, closed=True)),
+}
+
+
+def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
+    """Return the protocol version of the answer to an ordinary request, or None where the SDK has to look."""
+    if len(message) != 3 + ("params" in message) or not is_plain_id(message["id"]):  # jsonrpc, id and method it has
+        return None
+    method, params = message["method"], message.get("params", {})
+    version = headers.get(VERSION_HEADER)
+    if version == MODERN_VERSION:
+        routed = headers.get("mcp-method") == method and headers.get("mcp-name") == params.get("name")
+        return version if routed and has_shape(params, MODERN.get(method)) else None
+    if version not in HANDSHAKE_VERSIONS and version is not None:
+        return None
+    if not has_shape(params, HANDSHAKE.get(method)):
+        return None
+    if method == "initialize":
+        asked: str = params["protocolVersion"]
+        return asked if asked in HANDSHAKE_VERSIONS else LATEST_HANDSHAKE_VERSION
+    return version or DEFAULT_VERSION
+
+
+def is_plain_id(id: Id) -> bool:
+    return isinstance(id, str) or (isinstance(id, int) and abs(id) < 2**53)
+
+
+def has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
+    return shape is not None and shape(params)
+
+
+def capabilities_of(message: Message, headers: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what the client says that it can do: in the stateless era each request does.
+
+    Before it initialize alone did, and nobody remembers that.
+    """
+    if headers.get(VERSION_HEADER) != MODERN_VERSION:
+        return {}
+    found: Mapping[str, Any] = message["params"]["_meta"][f"{META}clientCapabilities"]
+    return found
+
+
+# --- Answers prepared ahead ----------------------------------------------------------------------------------------------
+
+FRAGMENTS = Path(__file__).with_name("prepared.json")
+# Callers ask for a few sets of toolsets; one who asks for all there are must not fill the memory.
+MOST_LISTS = 100
+
+
+class Prepared:
+    """Answers to initialize, ping, server/discover and the lists; those of tools joined for each set somebody may use."""
+
+    def __init__(self, path: Path = FRAGMENTS) -> None:
+        self.path = path
+        self.lists: dict[tuple[Any, ...], bytes] = {}
+
+    @cached_property
+    def fragments(self) -> dict[str, Any]:
+        """Return {"answers": {version: {method: result}}, "tools": {version: [{toolset, read_only, tool}]}}."""
+        found: dict[str, Any] = parsed(self.path.read_bytes())
+        return found
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, str], bytes]:
+        return {
+            (version, method): dumped(answer)
+            for version, answers in self.fragments["answers"].items()
+            for method, answer in answers.items()
+        }
+
+    def answer(self, message: Message, headers: Mapping[str, str], access: Access) -> Reply | None:
+        """Return the reply, or None where the SDK has to look."""
+        method = message["method"]
+        if method == "tools/call" or (method in NARROWED and not NARROWED[method](access)):
+            return None
+        version = ordinary_version(message, headers)
+        if version is None:
+            return None
+        found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
+        return result(message["id"], found) if found is not None else None
+
+    def tools_list(self, version: str, access: Access) -> bytes:
+        """Return the list of the tools this request may use, kept as bytes."""
+        key = (version, access.caller.roles, *access._replace(result_chars=0, seconds=0.0)[1:])
+        found = self.lists.get(key)
+        if found is None:
+            if len(self.lists) >= MOST_LISTS:
+                self.lists.clear()
+            found = self.lists[key] = dumped(self.joined(version, access))
+        return found
+
+    def joined(self, version: str, access: Access) -> dict[str, Any]:
+        frame: dict[str, Any] = self.fragments["answers"][version]["tools/list"]
+        rows = self.fragments["tools"][version]
+        tools = [row["tool"] for row in rows if access.allows(row["toolset"], read_only=row["read_only"])]
+        if not access.structured:
+            tools = [{name: each for name, each in tool.items() if name != "outputSchema"} for tool in tools]
+        scope = {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
+        return {**frame, **scope, "tools": tools}
+
+
+def may_read_templates(access: Access) -> bool:
+    """Return whether a request may read resources: the tools behind their templates are of the toolset metadata."""
+    return access.allows("metadata", read_only=True)
+
+
+def may_use_prompts(access: Access) -> bool:
+    """Return whether a request is offered all prompts."""
+    return all(prompt.is_offered(access) for prompt in PROMPTS)
+
+
+# Lists that are prepared for whoever is offered all of them.
+NARROWED = {
+    "prompts/list": may_use_prompts,
+    "resources/list": may_read_templates,
+    "resources/templates/list": may_read_templates,
+}
+
+
+# --- Calls ---------------------------------------------------------------------------------------------------------------
+
+SERVER_NAME = "d365mcp"
+SERVER_TITLE = "Dynamics 365 Finance & Operations"
+SERVER_INFO = {"name": SERVER_NAME, "title": SERVER_TITLE, "version": d365mcp.__version__}
+# What the stateless era adds to every result.
+SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo": SERVER_INFO})
+
+
+async def answer_call(
+    calls: "ToolCalls", message: Message, headers: Mapping[str, str], access: Access
+) -> "tuple[Reply, Called] | None":
+    """Answer an ordinary call of a tool that is there, or return None where the SDK has to look."""
+    if ordinary_version(message, headers) is None or message["params"]["name"] not in calls.tools:
+        return None
+    params = message["params"]
+    capabilities = capabilities_of(message, headers)
+    called = await calls.call(params["name"], params.get("arguments", {}), access, capabilities)
+    return call_reply(message["id"], called, headers), called
+
+
+def call_reply(id: Id, called: "Called", headers: Mapping[str, str]) -> Reply:
+    """Return the answer to a call; the structured content is the text itself, made once."""
+    files = [b"," + dumped(embedded(file)) for file in called.files]
+    parts = [head(id), b'{"content":[{"type":"text","text":', dumped(called.text), b"}", *files, b"]"]
+    if called.structured:
+        parts += [b',"structuredContent":', called.text.encode()]
+    parts += [b',"isError":', b"false" if called.succeeded else b"true"]
+    if headers.get(VERSION_HEADER) == MODERN_VERSION:
+        parts.append(SERVER_STAMP)
+    return Reply(200, JSON_HEADERS, b"".join([*parts, b"}}"]))
+
+
+def embedded(file: "Attachment") -> dict[str, Any]:
+    resource = {"uri": file.uri, "mimeType": file.mime_type, "blob": base64.b64encode(file.data).decode()}
+    return {"type": "resource", "resource": resource}
