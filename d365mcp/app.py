@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import d365mcp
 from d365mcp import health
-from d365mcp.errors import D365McpError
+from d365mcp.errors import D365McpError, NotReady
 from d365mcp.events import Caller, Event, Operation, Trace, working_on
 from d365mcp.server.callers import OPERATOR, Access, Callers
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.late import Late
-from d365mcp.server.messages import Refused, Reply, dumped
+from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, dumped, error
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE, Prepared
 from d365mcp.settings import Settings, margin, read_settings
 from d365mcp.singleflight import SingleFlight, shared_property
@@ -248,8 +248,10 @@ class Application:
         try:
             self.endpoint.check_place(headers)
             caller = await self.endpoint.admit(headers)
-        except Refused as refused:
-            return refused.reply
+        except Refused as refusal:
+            return refusal.reply
+        except NotReady as problem:
+            return error(503, UNAVAILABLE, problem.message, headers={"retry-after": f"{problem.retry_after:g}"})
         status, body = await self.deep_health(caller)
         return Reply(status, health.headers_of(body), dumped(body))
 

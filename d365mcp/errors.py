@@ -8,6 +8,7 @@ D365McpError
 ├── NotAllowed                the operator's limits (read-only, toolsets, companies, allow-lists) forbid it
 ├── DeadlineExceeded          the request's time ran out on our side
 ├── Busy                      no permit became free in time
+├── NotReady                  this server lacks what it needs for now: one of its packages, Entra's keys
 ├── StorageError              the shared storage did not do its part
 ├── TelemetryError            the statistics could not be read back
 └── D365Error                 F&O, or the way to it
@@ -119,6 +120,11 @@ class DeadlineExceeded(D365McpError):
 
 class Busy(D365McpError):
     code = "busy"
+    retryable = True
+
+
+class NotReady(D365McpError):
+    code = "unavailable"
     retryable = True
 
 

@@ -3,14 +3,11 @@
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization
 """
 
-from d365mcp.server.messages import Id, Refused, Reply
+from d365mcp.server.messages import FORBIDDEN, UNAUTHORIZED, Id, Refused, Reply
 from d365mcp.server.messages import error as problem
 from d365mcp.settings import Settings
 
 READ, WRITE, ADMIN = ROLES = ("D365.Read", "D365.Write", "D365.Admin")
-
-# Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
-UNAUTHORIZED, FORBIDDEN = -31401, -31403
 
 
 class InvalidToken(Exception):

@@ -12,19 +12,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from d365mcp.errors import InvalidArgument
+from d365mcp.errors import Busy, D365McpError, InvalidArgument, NotReady
 from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Refusal, Trace, working_on
 from d365mcp.server.callers import Access, Callers, narrowed, usual_access
 from d365mcp.server.challenges import NotAdmitted, forbidden
-from d365mcp.server.late import Arming, Late, UnavailableError
+from d365mcp.server.late import Arming, Late
 from d365mcp.server.messages import (
-    BUSY,
     INVALID_REQUEST,
     JSON_HEADERS,
     MAX_BODY_BYTES,
     METHODS,
-    UNAVAILABLE,
-    Id,
     Message,
     Refused,
     Reply,
@@ -35,7 +32,7 @@ from d365mcp.server.messages import (
     media_type,
     read_body,
 )
-from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call
+from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call, refused
 from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
@@ -97,19 +94,16 @@ class Endpoint:
         """Answer one HTTP request; header names come in lower case. Never raises."""
         try:
             self.check_place(headers)
-            access = self.callers.usual or usual_access(self.settings, await self.admit(headers, traceparent))
+            access = await self.access(headers, traceparent)
             if method != "POST":
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
             self.check_form(headers, body)
             found = read_body(body)
-            access = narrowed(access, headers)
             if isinstance(found, list):
                 check_array(found, headers.get("mcp-protocol-version", DEFAULT_VERSION))
-        except Refused as refused:
-            return refused.reply
-        except InvalidArgument as problem:
-            return error(400, INVALID_REQUEST, problem.message)
+        except Refused as refusal:
+            return refusal.reply
         if isinstance(found, list):
             return await self.answer_all(found, headers, access, traceparent, invocation_id)
         return await self.answer(found, headers, access, traceparent, invocation_id)
@@ -118,7 +112,7 @@ class Endpoint:
         self,
         message: Any,
         headers: Mapping[str, str],
-        access: Access,
+        access: Access | D365McpError,
         traceparent: str | None,
         invocation_id: str | None,
         *,
@@ -127,12 +121,15 @@ class Endpoint:
         """Answer one message; a notification or a response with nothing but its arrival."""
         try:
             message = check_message(message)
-        except Refused as refused:
-            return refused.reply
+        except Refused as refusal:
+            return refusal.reply
         if "method" not in message or "id" not in message:
             return Reply(202)
         if message["method"] == "initialize" and not alone:
             return error(400, INVALID_REQUEST, "initialize must be sent alone, never in a batch.", message["id"])
+        if isinstance(access, D365McpError):
+            self.arm()
+            return refused(message, headers, access)
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
         if prepared is not None and not self.heard:
             self.arm()
@@ -159,18 +156,27 @@ class Endpoint:
         """Whether anybody wants to know what became of a request."""
         return self.emit is not None or log.isEnabledFor(logging.INFO)
 
+    async def access(self, headers: Mapping[str, str], traceparent: str | None) -> Access | D365McpError:
+        """Return what a request may use, or what each of its messages is refused with. Raises Refused."""
+        try:
+            access = self.callers.usual or usual_access(self.settings, await self.admit(headers, traceparent))
+            return narrowed(access, headers)
+        except InvalidArgument as problem:
+            return problem
+        except NotReady as problem:
+            self.note(Refusal(problem.code, Trace.continued(traceparent)))
+            return problem
+
     async def admit(self, headers: Mapping[str, str], traceparent: str | None = None) -> Caller:
-        """Return the caller. Raises Refused; the audit hears of those who tried, and counts those who are nobody."""
+        """Return the caller. Raises NotReady, or Refused: the audit hears of those who tried, and counts those who are nobody."""
         try:
             return await self.callers.identify(headers)
-        except UnavailableError as problem:
-            raise Refused(unavailable(problem)) from None
-        except Refused as refused:
+        except Refused as refusal:
             self.arm()  # who signs in comes back soon
-            if isinstance(refused, NotAdmitted):
+            if isinstance(refusal, NotAdmitted):
                 trace = Trace.continued(traceparent)
-                known = refused.caller and Audit(refused.caller, None, None, None, refused.reason, trace)
-                self.note(known or Refusal(refused.reason, trace))
+                known = refusal.caller and Audit(refusal.caller, None, None, None, refusal.reason, trace)
+                self.note(known or Refusal(refusal.reason, trace))
             raise
 
     async def take_permit(self, seconds: float) -> bool:
@@ -277,9 +283,8 @@ class Job:
                     return await self.answer()
                 finally:
                     self.endpoint.release_permit()
-            except UnavailableError as problem:
-                self.outcome, self.error_code = "protocol_error", "unavailable"
-                return unavailable(problem, self.message["id"])
+            except NotReady as problem:
+                return self.refused("protocol_error", problem)
 
     async def answer(self) -> Reply:
         if self.message["method"] == "tools/call" and self.endpoint.calls:
@@ -306,11 +311,13 @@ class Job:
         return forbidden(self.endpoint.settings, role, told, self.message["id"])
 
     def busy(self) -> Reply:
-        self.outcome, self.error_code = "refused", "busy"
         permits = self.endpoint.settings.tool_permits
-        told = f"All {permits} calls this instance runs at once are taken, and none ended in time: try again."
-        data = {"code": "busy", "retryable": True, "retry_after": 2}
-        return error(503, BUSY, told, self.message["id"], data, {"retry-after": "2"})
+        message = f"All {permits} calls this instance runs at once are taken, and none ended in time: try again."
+        return self.refused("refused", Busy(message, retry_after=2))
+
+    def refused(self, outcome: Outcome, problem: D365McpError) -> Reply:
+        self.outcome, self.error_code = outcome, problem.code
+        return refused(self.message, self.headers, problem)
 
     def tool(self) -> "Tool | None":
         """Return the tool that is called, where it is one of ours and those are loaded."""
@@ -361,10 +368,6 @@ class Job:
 @lru_cache(maxsize=100)
 def takes_json(accept: str) -> bool:
     return any(kind in accept.lower() for kind in ACCEPTED)
-
-
-def unavailable(problem: UnavailableError, id: Id = None) -> Reply:
-    return error(503, UNAVAILABLE, str(problem), id, headers={"retry-after": "5"})
 
 
 def hostname(host: str) -> str:

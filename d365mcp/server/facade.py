@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from d365mcp.server.late import Late, UnavailableError
+from d365mcp.errors import NotReady
+from d365mcp.server.late import Late
 from d365mcp.server.messages import JSON_HEADERS, Reply, dumped, media_type
 from d365mcp.settings import Settings
 from d365mcp.wire import parsed
@@ -93,8 +94,8 @@ class Facade:
             return await (await self.entra.get()).token(form)
         except Declined as problem:
             return problem.reply()
-        except UnavailableError as problem:
-            return Declined("temporarily_unavailable", str(problem), 503).reply()
+        except NotReady as problem:
+            return Declined("temporarily_unavailable", problem.message, 503).reply()
 
     def token_request(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Return what Entra is asked: the fields of the grant, and who we are."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from d365mcp.errors import NotReady
 from d365mcp.singleflight import SingleFlight
 
 T = TypeVar("T")
@@ -21,13 +22,6 @@ log = logging.getLogger(__name__)
 ARM_SECONDS = 0.02
 # No caller waits longer.
 LOAD_SECONDS = 230.0
-
-
-class UnavailableError(Exception):
-    """What calls need could not be imported; tried again with the next request."""
-
-    def __init__(self, package: str) -> None:
-        super().__init__(f"This server's package {package} could not be loaded: its deployment is incomplete.")
 
 
 class Late(Generic[T]):
@@ -43,7 +37,7 @@ class Late(Generic[T]):
         self.flights: SingleFlight[T] = SingleFlight(LOAD_SECONDS)
 
     async def get(self) -> T:
-        """Return it. Raises UnavailableError when it cannot be loaded."""
+        """Return it. Raises NotReady when it cannot be loaded."""
         return self.value if self.value is not None else await self.flights.get("", self.loaded)
 
     def start(self) -> None:
@@ -56,7 +50,7 @@ class Late(Generic[T]):
             self.value = await in_daemon(self.load_in_turn)
         except Exception as problem:  # whatever it is has to reach those who wait
             log.exception("The server's packages could not be loaded.")
-            raise UnavailableError(getattr(problem, "name", None) or type(problem).__name__) from problem
+            raise not_loaded(getattr(problem, "name", None) or type(problem).__name__) from problem
         return self.value
 
     def load_in_turn(self) -> T:
@@ -79,6 +73,12 @@ class Arming:
     def start(self) -> None:
         for part in self.parts:
             part.start()
+
+
+def not_loaded(package: str) -> NotReady:
+    """Return that what calls need could not be imported; the next request tries again."""
+    message = f"This server's package {package} could not be loaded: its deployment is incomplete."
+    return NotReady(message, retry_after=5)
 
 
 def in_daemon(work: Callable[[], T]) -> "asyncio.Future[T]":

@@ -6,14 +6,30 @@ calls need the tools alone. Tests compare the two ways of answering.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import d365mcp
+from d365mcp.errors import D365McpError
 from d365mcp.server.callers import Access
-from d365mcp.server.messages import JSON_HEADERS, Id, Message, Reply, dumped, head, result
+from d365mcp.server.messages import (
+    BUSY,
+    FORBIDDEN,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    JSON_HEADERS,
+    THROTTLED,
+    UNAVAILABLE,
+    Id,
+    Message,
+    Reply,
+    dumped,
+    error,
+    head,
+    result,
+)
 from d365mcp.server.prompts import PROMPTS
 from d365mcp.wire import parsed
 
@@ -244,21 +260,56 @@ async def answer_call(
     params = message["params"]
     capabilities = capabilities_of(message, headers)
     called = await calls.call(params["name"], params.get("arguments", {}), access, capabilities)
-    return call_reply(message["id"], called, headers), called
+    body = result_of(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
+    return call_reply(message["id"], headers, body), called
 
 
-def call_reply(id: Id, called: "Called", headers: Mapping[str, str]) -> Reply:
-    """Return the answer to a call; the structured content is the text itself, made once."""
-    files = [b"," + dumped(embedded(file)) for file in called.files]
-    parts = [head(id), b'{"content":[{"type":"text","text":', dumped(called.text), b"}", *files, b"]"]
-    if called.structured:
-        parts += [b',"structuredContent":', called.text.encode()]
-    parts += [b',"isError":', b"false" if called.succeeded else b"true"]
-    if headers.get(VERSION_HEADER) == MODERN_VERSION:
-        parts.append(SERVER_STAMP)
-    return Reply(200, JSON_HEADERS, b"".join([*parts, b"}}"]))
+def result_of(
+    text: str, files: "Sequence[Attachment]" = (), *, succeeded: bool = False, structured: bool = False
+) -> bytes:
+    """Return a call's result, still open at its end; the structured content is the text itself, made once."""
+    attached = [b"," + dumped(embedded(file)) for file in files]
+    parts = [b'{"content":[{"type":"text","text":', dumped(text), b"}", *attached, b"]"]
+    if structured:
+        parts += [b',"structuredContent":', text.encode()]
+    parts += [b',"isError":', b"false" if succeeded else b"true"]
+    return b"".join(parts)
+
+
+def call_reply(id: Id, headers: Mapping[str, str], result: bytes) -> Reply:
+    """Return the answer to a call, with what its protocol version adds."""
+    stamp = SERVER_STAMP if headers.get(VERSION_HEADER) == MODERN_VERSION else b""
+    return Reply(200, JSON_HEADERS, b"".join([head(id), result, stamp, b"}}"]))
 
 
 def embedded(file: "Attachment") -> dict[str, Any]:
     resource = {"uri": file.uri, "mimeType": file.mime_type, "blob": base64.b64encode(file.data).decode()}
     return {"type": "resource", "resource": resource}
+
+
+# --- Refusals ------------------------------------------------------------------------------------------------------------
+
+# What a failure is as a protocol error; all else is no fault of the request's.
+CODES = {
+    "invalid_argument": INVALID_PARAMS,
+    "unknown_name": INVALID_PARAMS,
+    "not_allowed": FORBIDDEN,
+    "throttled": THROTTLED,
+    "busy": BUSY,
+    "internal": INTERNAL_ERROR,
+}
+
+
+def refused(message: Message, headers: Mapping[str, str], problem: D365McpError) -> Reply:
+    """Return that a request is not looked at now: a tool's result where one is called, else a protocol error.
+
+    With HTTP 200: another status ends clients on the Python SDK 1.30, and takes from a model the words that would help.
+    """
+    facts = problem.describe()
+    if message["method"] == "tools/call":
+        return call_reply(message["id"], headers, result_of(dumped(facts).decode()))
+    return error(200, code_of(facts), problem.message, message["id"], facts)
+
+
+def code_of(facts: Mapping[str, Any]) -> int:
+    return CODES.get(facts["code"], UNAVAILABLE)

@@ -31,19 +31,16 @@ from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownNam
 from d365mcp.events import Outcome
 from d365mcp.server.callers import Access
 from d365mcp.server.calls import Called, ToolCalls, failed
-from d365mcp.server.challenges import FORBIDDEN
 from d365mcp.server.messages import (
     INVALID_PARAMS,
     JSON_HEADERS,
-    THROTTLED,
-    UNAVAILABLE,
     Id,
     Message,
     Reply,
     dumped,
     error,
 )
-from d365mcp.server.ordinary import capabilities_of, embedded, may_read_templates
+from d365mcp.server.ordinary import capabilities_of, code_of, embedded, may_read_templates
 from d365mcp.server.prompts import PROMPTS, Prompt, offered, prompt_named
 from d365mcp.server.resources import (
     GUIDE,
@@ -338,21 +335,11 @@ class TextHandlers:
             raise refusal(failed(problem), call) from None
 
 
-# What a failure is as a protocol error; all else is no fault of the request's.
-CODES = {
-    "invalid_argument": types.INVALID_PARAMS,
-    "unknown_name": types.INVALID_PARAMS,
-    "not_allowed": FORBIDDEN,
-    "throttled": THROTTLED,
-    "internal": types.INTERNAL_ERROR,
-}
-
-
 def refusal(called: Called, call: Call) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
     call.outcome, call.error_code = called.outcome, called.error_code
     facts = json.loads(called.text)
-    return MCPError(CODES.get(str(called.error_code), UNAVAILABLE), facts["message"], facts)
+    return MCPError(code_of(facts), facts["message"], facts)
 
 
 @contextmanager

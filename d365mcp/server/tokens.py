@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
+from d365mcp.errors import NotReady
 from d365mcp.server.challenges import InvalidToken
-from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, error
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.singleflight import SingleFlight
 
@@ -84,7 +84,7 @@ class TokenCheck:
         self.seen: OrderedDict[bytes, Seen] = OrderedDict()
 
     async def claims(self, token: str) -> Mapping[str, Any]:
-        """Return a token's claims. Raises InvalidToken; Refused when Entra's keys cannot be had."""
+        """Return a token's claims. Raises InvalidToken; NotReady when Entra's keys cannot be had."""
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         seen = self.seen.get(digest)
         tenant, name = (seen.tenant, str(seen.key.key_id)) if seen else outline(token)
@@ -164,7 +164,7 @@ class SigningKeys:
         self.flights: SingleFlight[None] = SingleFlight(4 * FETCH_SECONDS)
 
     async def named(self, name: str) -> jwt.PyJWK | None:
-        """Return a key, None where the tenant has none of that name. Raises Refused when no keys can be had."""
+        """Return a key, None where the tenant has none of that name. Raises NotReady when no keys can be had."""
         age = time.monotonic() - self.fetched_at
         if name not in self.keys or age > LAST_SECONDS:
             await self.fetched(name)
@@ -172,7 +172,7 @@ class SigningKeys:
             self.begin()  # nobody has to wait for it
         outdated = time.monotonic() - self.fetched_at > LAST_SECONDS
         if outdated or (name not in self.keys and not self.reached):
-            raise Refused(no_keys(self.url))
+            raise no_keys(self.url)
         return self.keys.get(name)
 
     async def first(self) -> None:
@@ -220,7 +220,7 @@ class SigningKeys:
         return {str(key.key_id): key for key in found.keys if key.public_key_use != "enc"}
 
 
-def no_keys(url: str) -> Reply:
+def no_keys(url: str) -> NotReady:
     host = urlsplit(url).netloc
-    told = f"Entra's signing keys could not be fetched from {host}, so no token can be checked: try again later."
-    return error(503, UNAVAILABLE, told, headers={"retry-after": "5"})
+    message = f"Entra's signing keys could not be fetched from {host}, so no token can be checked: try again later."
+    return NotReady(message, retry_after=5)

@@ -3,7 +3,11 @@
 import asyncio
 import json
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from mcp import Client
 
 from tests.cached import python_environment
 from tests.dev_host import ROOT, DevHost
+from tests.served import Served, serving
 from tests.simulated import Simulator
 
 QUERY = {"entity_name": "CustomersV3", "select": ["CustomerAccount", "OrganizationName"], "top": 2}
@@ -49,12 +54,45 @@ def current_sdk_in_the_handshake_era(url: str) -> Conversation:
     return asyncio.run(converse(url, "legacy"))
 
 
+@dataclass
+class Older:
+    """A client on the Python SDK 1.30, in a process of its own."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    @contextmanager
+    def connected(cls, url: str) -> Iterator["Older"]:
+        python = python_environment("mcp==1.30.0")
+        command = [str(python), str(Path(__file__).parent / "mcp_1_30.py"), url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            ending = threading.Timer(60, process.kill)  # a client that an answer ended may never say so
+            ending.start()
+            try:
+                yield cls(process)
+            finally:
+                ending.cancel()
+                process.kill()
+
+    def told(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the client has ended, or hung"
+        return dict(json.loads(line))
+
+    def ask(self, **asked: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+
+    def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.ask(tool=tool, arguments=arguments)
+        return self.told()
+
+
 def sdk_1_30(url: str) -> Conversation:
-    python = python_environment("mcp==1.30.0")
-    command = [str(python), str(Path(__file__).parent / "mcp_1_30.py"), url, json.dumps(CALLS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    with Older.connected(url) as client:
+        return {**client.told(), "results": [client.call(*call) for call in CALLS]}
 
 
 @pytest.mark.parametrize(
@@ -77,3 +115,53 @@ def test_a_client_lists_tools_queries_records_and_reads_an_error(
     assert json.loads(records["content"][0]["text"]) == records["structuredContent"]
     assert mistake["isError"] is True
     assert "CustomersV3" in mistake["content"][0]["text"]
+
+
+SLOW = ("d365fo_query_entities", {"entity_name": "VendorsV2", "top": 1})
+
+
+@contextmanager
+def occupied(served: Served) -> Iterator[None]:
+    """Let a call that F&O leaves waiting hold the only permit, for two seconds."""
+    served.simulator.fault("/data/VendorsV2", kind="slow", seconds=30)
+    before = len(served.requests("/data/vendorsv2"))
+    with ThreadPoolExecutor() as others:
+        others.submit(asyncio.run, called(served.url, *SLOW))
+        while len(served.requests("/data/vendorsv2")) == before:
+            pass
+        yield
+
+
+async def called(url: str, tool: str, arguments: dict[str, Any]) -> Any:
+    async with Client(url) as client:
+        return await client.call_tool(tool, arguments)
+
+
+def turned_away(client: Older, served: Served, **asked: Any) -> dict[str, Any]:
+    """Ask while the permit is held; again where a busy machine was too slow to ask in time."""
+    for _ in range(20):
+        with occupied(served):
+            client.ask(**asked)
+            told = client.told()
+        if told.get("isError") or "failed" in told:
+            return told
+    raise AssertionError("the permit always became free in time")
+
+
+@pytest.mark.once
+def test_a_client_on_the_sdk_1_30_is_refused_in_words_and_then_served(simulator: Simulator) -> None:
+    """HTTP 503 would end it: whatever it asked then, it would wait for ever."""
+    query = {"tool": "d365fo_query_entities", "arguments": QUERY}
+    read = {"resource": "d365fo://entities/CustomersV3"}
+    with (
+        serving(simulator, MCP_MAX_CONCURRENT_REQUESTS="1", MCP_REQUEST_TIMEOUT="2") as served,
+        Older.connected(served.url) as client,
+    ):
+        client.told()
+        said = json.loads(turned_away(client, served, **query)["content"][0]["text"])
+        assert (said["code"], said["retryable"], said["retry_after"]) == ("busy", True, 2)
+        assert "All 1 calls" in turned_away(client, served, **read)["failed"]
+        client.ask(**query)
+        assert client.told()["structuredContent"]["records"]
+        client.ask(**read)
+        assert client.told()["contents"]

@@ -100,7 +100,7 @@ class Caller:
         return self.checked(reply, id)
 
     def checked(self, reply: httpx.Response, id: str) -> dict[str, Any]:
-        assert reply.status_code in (200, 429, 503), f"{id}: HTTP {reply.status_code}: {reply.text[:200]}"
+        assert reply.status_code in (200, 429), f"{id}: HTTP {reply.status_code}: {reply.text[:200]}"
         if reply.status_code == 429:  # the host's own, above maxOutstandingRequests
             return {"error": {"code": "host_busy"}}
         try:

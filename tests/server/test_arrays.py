@@ -93,8 +93,9 @@ def test_initialize_comes_alone() -> None:
 def test_calls_of_one_array_share_the_permits_and_the_time() -> None:
     there = tried(max_concurrent_requests=2, request_timeout=1.0)
     calls = [request("tools/call", name="d365fo_hold", arguments={}) for _ in range(5)]
-    codes = [each.get("error", {}).get("data", {}).get("code") for each in json.loads(posted(there, calls).body)]
-    assert codes == [None, None, "busy", "busy", "busy"]
+    results = [each["result"] for each in json.loads(posted(there, calls).body)]
+    codes = [json.loads(result["content"][0]["text"])["code"] for result in results]
+    assert codes == ["deadline_exceeded", "deadline_exceeded", "busy", "busy", "busy"]
     assert there.endpoint.in_flight == 0
 
 

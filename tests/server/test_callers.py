@@ -20,10 +20,11 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Tool
 
+from d365mcp.errors import NotReady
 from d365mcp.server import tokens
 from d365mcp.server.callers import Callers
 from d365mcp.server.challenges import InvalidToken
-from d365mcp.server.messages import Refused, Reply
+from d365mcp.server.messages import Refused
 from d365mcp.server.tokens import TokenCheck
 from d365mcp.settings import Settings
 from d365mcp.tools import ALL_TOOLS
@@ -466,19 +467,19 @@ def test_without_entras_keys_nobody_is_let_in_and_it_is_told(simulator: Simulato
     simulator.fault(f"/{TENANT}/discovery", **trouble)
     check = TokenCheck(Settings(authority=simulator.base_url, caller_client_id=API, allowed_tenants=(TENANT,)))
 
-    async def refusal() -> Reply:
-        with pytest.raises(Refused) as refused:
+    async def refusal() -> NotReady:
+        with pytest.raises(NotReady) as refused:
             await check.claims(token(simulator.base_url))
-        return refused.value.reply
+        return refused.value
 
-    async def all_at_once_and_once_more() -> list[Reply]:
+    async def all_at_once_and_once_more() -> list[NotReady]:
         async with check.http:
             return [*await asyncio.gather(*(refusal() for _ in range(10))), await refusal()]
 
-    replies = asyncio.run(all_at_once_and_once_more())
-    assert {reply.status for reply in replies} == {503}
-    assert (replies[0].headers["retry-after"], fetches(simulator)) == ("5", 1)
-    assert b"signing keys could not be fetched from 127.0.0.1" in replies[0].body
+    refusals = asyncio.run(all_at_once_and_once_more())
+    assert {refusal.retry_after for refusal in refusals} == {5}
+    assert fetches(simulator) == 1
+    assert "signing keys could not be fetched from 127.0.0.1" in refusals[0].message
 
 
 def test_a_token_seen_before_is_good_as_long_as_it_and_its_key_are(
@@ -529,13 +530,11 @@ def test_keys_are_renewed_while_nobody_waits_and_last_a_day_without_entra(
             assert keys.fetching is not None
             await keys.fetching
             assert await check.claims(newer) == await check.claims(newer)
-            with pytest.raises(Refused) as refused:  # whether there is such a key by now, only Entra could tell
+            with pytest.raises(NotReady):  # whether there is such a key by now, only Entra could tell
                 await check.claims(token(simulator.base_url, key="three"))
-            assert refused.value.reply.status == 503
             monkeypatch.setattr(tokens, "LAST_SECONDS", -1.0)
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(NotReady):
                 await check.claims(shown)
-            assert refused.value.reply.status == 503
 
     asyncio.run(scenario())
 

@@ -143,7 +143,7 @@ def test_two_thousand_faulty_requests_leave_no_task_connection_or_permit_behind(
         asyncio.run(warm(served))
         before = this_instance(served)
         statuses = asyncio.run(trouble(served))
-        assert set(statuses) <= {200, 503}
+        assert set(statuses) == {200}
         simulator.reset()
         end = time.monotonic() + 5
         while (after := this_instance(served))["in_flight"] > 1 and time.monotonic() < end:

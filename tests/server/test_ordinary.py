@@ -94,27 +94,6 @@ def test_ordinary_requests_are_answered_without_the_sdk() -> None:
     assert [reply.status for reply in asyncio.run(ask())] == [200] * 4
 
 
-def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
-    tries = []
-    engine = Application(SETTINGS).load_engine()
-
-    def second_time() -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise ModuleNotFoundError("No module named 'mcp'", name="mcp")
-        return engine
-
-    async def ask() -> tuple[Reply, Reply]:
-        there = Endpoint(SETTINGS, Late(second_time), lambda event: None, None)
-        case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
-        return await answered(there, case), await answered(there, case)
-
-    first, second = asyncio.run(ask())
-    assert first.status == 503
-    assert "package mcp could not be loaded" in json.loads(first.body)["error"]["message"]
-    assert second.status == 200
-
-
 def test_one_loading_serves_all_who_wait() -> None:
     loads = []
     engine = Application(SETTINGS).load_engine()

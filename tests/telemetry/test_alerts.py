@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from d365mcp.errors import D365McpError
-from d365mcp.events import CatalogRefreshed
+from d365mcp.events import CatalogRefreshed, Refusal
 from d365mcp.simulator.insights import KEY
 from d365mcp.telemetry.exporter import Telemetry
 from tests.kusto.language import problems
@@ -87,8 +87,9 @@ def known_errors(kind: type[D365McpError]) -> Iterator[type[D365McpError]]:
         yield from known_errors(each)
 
 
-def test_an_app_that_does_not_answer_is_seen_by_what_the_host_says(simulator: Simulator, workspace: Workspace) -> None:
-    for status in ("200", "202", "401", "500", "503"):
+def host_answered(simulator: Simulator, *statuses: str) -> None:
+    """Store the host's own requests."""
+    for status in statuses:
         request = {"ver": 2, "id": "1", "duration": "0.00:00:00.100", "responseCode": status, "success": status < "400"}
         envelope = {
             "name": "Microsoft.ApplicationInsights.Request",
@@ -98,7 +99,28 @@ def test_an_app_that_does_not_answer_is_seen_by_what_the_host_says(simulator: Si
             "data": {"baseType": "RequestData", "baseData": {**request, "name": "mcp", "properties": {}}},
         }
         simulator.http.post("/v2.1/track", json=[envelope]).raise_for_status()
+
+
+def test_an_app_that_does_not_answer_is_seen_by_what_the_host_says(simulator: Simulator, workspace: Workspace) -> None:
+    host_answered(simulator, "200", "202", "401", "500", "503")
     assert measured(workspace, "unavailable") == [40]
+
+
+def test_who_is_turned_away_in_words_counts_as_not_served(
+    simulator: Simulator, telemetry: Telemetry, workspace: Workspace
+) -> None:
+    """Their answers have status 200: what they say is known from our own events alone."""
+    host_answered(simulator, *["200"] * 20)
+    telemetry(call(outcome="refused", error_code="busy"))
+    telemetry(call(outcome="protocol_error", error_code="unavailable"))
+    for _ in range(3):
+        telemetry(Refusal("unavailable", call().trace))  # Entra's keys could not be had
+    telemetry(Refusal("expired", call().trace))
+    telemetry(call(outcome="refused", error_code="not_allowed"))
+    telemetry(call(outcome="tool_error", error_code="unavailable"))  # F&O's
+    telemetry(call())
+    telemetry.flush()
+    assert measured(workspace, "unavailable") == [25]
 
 
 def test_only_builds_that_failed_are_counted(telemetry: Telemetry, workspace: Workspace) -> None:
