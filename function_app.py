@@ -62,7 +62,7 @@ if application.settings.has_facade:
     @app.route(route="register", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
     async def register(req: func.HttpRequest) -> func.HttpResponse:
         """Tell a client which public client it is."""
-        return sent(application.facade.register(req.get_body()))
+        return sent(application.facade.register(headers_of(req), req.get_body()))
 
 
 if application.settings.has_shared_storage:  # without it a bare `func start` has nowhere to keep a timer's state

@@ -99,7 +99,7 @@ class Endpoint:
                 told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
                 return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
             self.check_form(headers, body)
-            found = read_body(body)
+            found = read_body(headers, body)
             if isinstance(found, list):
                 check_array(found, headers.get("mcp-protocol-version", DEFAULT_VERSION))
         except Refused as refusal:

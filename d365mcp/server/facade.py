@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.errors import NotReady
 from d365mcp.server.late import Late
-from d365mcp.server.messages import JSON_HEADERS, Reply, dumped, media_type
+from d365mcp.server.messages import JSON_HEADERS, LOST_BODY, Reply, dumped, is_lost, media_type
 from d365mcp.settings import Settings
 from d365mcp.wire import parsed
 
@@ -101,7 +101,7 @@ class Facade:
         """Return what Entra is asked: the fields of the grant, and who we are."""
         if media_type(headers.get("content-type", "")) != FORM:
             raise Declined("invalid_request", f"Content-Type must be {FORM}.")
-        fields = read_fields(text_of(body))
+        fields = read_fields(text_of(headers, body))
         self.check_client(fields)
         grant = required(fields, "grant_type")
         if grant not in GRANTS:
@@ -112,10 +112,10 @@ class Facade:
         given = {name: required(fields, name) for name in GRANTS[grant]}
         return {"client_id": self.client_id, "grant_type": grant, "scope": self.scope, **given}
 
-    def register(self, body: bytes) -> Reply:
+    def register(self, headers: Mapping[str, str], body: bytes) -> Reply:
         """Tell a client that wants to be registered who it is: the one public client, as everybody."""
         try:
-            allowed = self.registered_redirects(text_of(body))
+            allowed = self.registered_redirects(text_of(headers, body))
         except Declined as problem:
             return problem.reply()
         client = {
@@ -180,7 +180,9 @@ def pattern_of(uri: str) -> re.Pattern[str]:
     return re.compile(f"{re.escape(f'http://{host}')}(:[0-9]{{1,5}})?{path}{query}")
 
 
-def text_of(body: bytes) -> str:
+def text_of(headers: Mapping[str, str], body: bytes) -> str:
+    if is_lost(headers, body):
+        raise Declined("invalid_request", LOST_BODY)
     if len(body) > MAX_BYTES:
         raise Declined("invalid_request", f"The body is larger than {MAX_BYTES // 1024} KiB.", 413)
     try:

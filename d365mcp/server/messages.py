@@ -98,12 +98,26 @@ def head(id: Id) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"result":' % dumped(id)
 
 
-def read_body(body: bytes) -> Any:
+# https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
+LOST_BODY = (
+    "The body was lost on its way here. It was sent in chunks (Transfer-Encoding), and without Azure's front end a Functions "
+    "host passes on only a body with a Content-Length. Let the client send it whole (in C#, a DelegatingHandler that awaits "
+    "request.Content.LoadIntoBufferAsync), or put a proxy in front that buffers requests."
+)
+
+
+def is_lost(headers: Mapping[str, str], body: bytes) -> bool:
+    """Return whether the host has kept a body in chunks to itself."""
+    return not body and "transfer-encoding" in headers
+
+
+def read_body(headers: Mapping[str, str], body: bytes) -> Any:
     """Return the JSON of a body. Raises Refused, saying what is wrong with it."""
+    if is_lost(headers, body):
+        raise Refused(error(400, PARSE_ERROR, LOST_BODY))
     if len(body) > MAX_BODY_BYTES:
         raise Refused(error(413, INVALID_REQUEST, f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."))
     if not body or body.isspace():
-        # The Functions host forwards a body only when Content-Length says there is one.
         raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
     if is_crowded(body):
         raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))

@@ -410,27 +410,31 @@ class Request:
 
     async def to_function(self, route_parameters: dict[str, str], receive: Any) -> func.HttpRequest:
         """Build what the function is handed."""
+        body, headers = await self._body(receive), self.headers
+        if "transfer-encoding" in headers:
+            # The host passes on only a body that has a length. Deployed, Azure's front end puts it on one in chunks.
+            # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
+            headers = {**headers, "content-length": str(len(body))}
+            del headers["transfer-encoding"]
         question_mark = "?" if self.query_string else ""
         return func.HttpRequest(
             method=self.method,
             url=f"{self.scheme}://{self.headers.get('host', '')}{self.raw_path}{question_mark}{self.query_string}",
-            headers=self.headers,
+            headers=headers,
             params=self.query,
             route_params=route_parameters,
-            body=await self._body(receive),
+            body=body,
         )
 
     async def _body(self, receive: Any) -> bytes:
-        # A chunked body has no length, and the host passes on only a body that has one:
-        # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
-        length = int(self.headers.get("content-length", "0"))
-        if length > int(os.environ.get(BODY_LIMIT, MAX_BODY_BYTES)):
+        length, limit = int(self.headers.get("content-length", "0")), int(os.environ.get(BODY_LIMIT, MAX_BODY_BYTES))
+        if length > limit:
             raise Refused(413)
-        return await read_body(receive) if length else b""
+        return await read_body(receive, limit) if length or "transfer-encoding" in self.headers else b""
 
 
-async def read_body(receive: Any) -> bytes:
-    """Read a body to its end, unless it comes more slowly than the real host lets it."""
+async def read_body(receive: Any, limit: int) -> bytes:
+    """Read a body to its end, unless it comes more slowly, or is larger, than the real host lets it."""
     loop, chunks, size = asyncio.get_running_loop(), [], 0
     began = loop.time()
     while True:
@@ -443,6 +447,8 @@ async def read_body(receive: Any) -> bytes:
             raise Refused(400)
         chunks.append(message["body"])
         size += len(message["body"])
+        if size > limit:
+            raise Refused(413)
         if not message["more_body"]:
             return b"".join(chunks)
 

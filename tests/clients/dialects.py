@@ -99,5 +99,6 @@ DIALECTS: dict[str, Dialect] = {
         CLAUDE, MODERN, {"elicitation": {}, "roots": {"listChanged": True}}, meta={"progressToken": 3}
     ),
     "Python SDK 2.3": Dialect({"name": "mcp", "version": "0.1.0"}, MODERN),
+    "C# SDK 2.4": Dialect({"name": "judge", "version": "1.0.0.0"}, MODERN),
     "an Apps host": Dialect(version=MODERN, capabilities={"extensions": APPS, "tasks": {"list": {}, "cancel": {}}}),
 }

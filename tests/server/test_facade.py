@@ -171,9 +171,9 @@ def test_a_redirect_off_the_list_is_told_to_the_person_and_never_followed(uri: s
     assert (reply.status, reply.headers["content-type"]) == (400, "text/plain; charset=utf-8")
     assert "location" not in reply.headers
     assert b"MCP_OAUTH_REDIRECT_URIS" in reply.body
-    registered = facade(LISTED).register(json.dumps({"redirect_uris": [uri]}).encode())
+    registered = facade(LISTED).register({}, json.dumps({"redirect_uris": [uri]}).encode())
     assert (registered.status, json.loads(registered.body)["error"]) == (400, "invalid_redirect_uri")
-    status, error, _ = refused_token({**EXCHANGE, "redirect_uri": uri})
+    status, error, _ = refused_token({**EXCHANGE, "redirect_uri": uri}, settings=LISTED)
     assert (status, error) == (400, "invalid_grant")
 
 
@@ -425,7 +425,7 @@ def test_who_registers_becomes_the_one_public_client_and_gets_no_secret() -> Non
         "token_endpoint_auth_method": "client_secret_post",
         "grant_types": ["authorization_code", "client_credentials"],
     }
-    reply = facade().register(json.dumps(wanted).encode())
+    reply = facade().register({}, json.dumps(wanted).encode())
     assert (reply.status, reply.headers["cache-control"]) == (201, "no-store")
     assert json.loads(reply.body) == {
         "client_id": PUBLIC_CLIENT,
@@ -470,7 +470,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda 
 
 @given(JSON.map(lambda value: json.dumps({"redirect_uris": value}).encode()) | st.binary())
 def test_no_registration_gets_anything_but_an_answer(body: bytes) -> None:
-    reply = facade().register(body)
+    reply = facade().register({}, body)
     assert reply.status == 400
     assert json.loads(reply.body)["error_description"].isascii()
 
@@ -492,7 +492,7 @@ BAD_REGISTRATIONS: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.parametrize(("body", "status", "code"), BAD_REGISTRATIONS.values(), ids=BAD_REGISTRATIONS)
 def test_a_bad_registration_is_told_why(body: bytes, status: int, code: str) -> None:
-    reply = facade().register(body)
+    reply = facade().register({}, body)
     told = json.loads(reply.body)
     assert (reply.status, told["error"]) == (status, code)
     assert told["error_description"].isascii()
@@ -515,7 +515,7 @@ import function_app
 early = [name for name in sys.modules if name.startswith("d365mcp.server.facade")]
 from d365mcp.app import application
 assert application.well_known("oauth-authorization-server")[0] == 200
-assert application.facade.register(b'{"redirect_uris": ["http://localhost/callback"]}').status == 201
+assert application.facade.register({}, b'{"redirect_uris": ["http://localhost/callback"]}').status == 201
 assert application.facade.authorize("client_id=other").status == 400
 print(json.dumps(early + [name for name in ("httpx", "mcp", "jwt", "cryptography", "pydantic") if name in sys.modules]))
 """

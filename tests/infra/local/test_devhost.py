@@ -123,9 +123,18 @@ def test_white_space_around_a_header_value_is_no_part_of_it(host: DevHost) -> No
     connection.close()
 
 
-def test_a_chunked_body_without_length_arrives_empty(client: httpx.Client) -> None:
-    assert client.post("/echo", content=iter([b"hello"])).json()["body"] == ""
-    assert client.post("/echo", content=b"hello").json()["body"] == "hello"
+@pytest.mark.parametrize("chunks", [[b"hello"], [b"he", b"l", b"lo"], [b""], []], ids=["one", "many", "empty", "none"])
+def test_a_body_in_chunks_arrives_whole_and_counted(client: httpx.Client, chunks: list[bytes]) -> None:
+    whole = client.post("/echo", content=b"".join(chunks)).json()
+    in_chunks = client.post("/echo", content=iter(chunks)).json()
+    assert in_chunks["body"] == whole["body"] == b"".join(chunks).decode()
+    assert in_chunks["headers"] == whole["headers"]
+
+
+def test_a_body_in_chunks_is_refused_once_it_is_above_the_hosts_limit() -> None:
+    with DevHost(SAMPLE, environ={"FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000"}) as host, client_of(host) as client:
+        assert client.post("/echo", content=iter([b"x" * 500] * 2)).status_code == 200
+        assert client.post("/echo", content=iter([b"x" * 500, b"x" * 501])).status_code == 413
 
 
 def test_what_a_function_returns_is_sent_unchanged(client: httpx.Client) -> None:
