@@ -21,7 +21,7 @@ param authAudiences = filter(split(readEnvironmentVariable('MCP_AUDIENCES', ''),
 param clientIds = split(readEnvironmentVariable('CLIENT_IDS', 'aebc6443-996d-45c2-90f0-388ff96faa56'), ',')
 param oauthFacade = bool(readEnvironmentVariable('MCP_OAUTH_FACADE', 'false'))
 param facadeClientId = readEnvironmentVariable('MCP_OAUTH_CLIENT_ID', '')
-param redirectUris = split(readEnvironmentVariable('MCP_OAUTH_REDIRECT_URIS', 'http://localhost/callback,http://localhost/oauth/callback,http://127.0.0.1/'), ',')
+param redirectUris = split(readEnvironmentVariable('MCP_OAUTH_REDIRECT_URIS', 'http://localhost/callback,http://localhost/oauth/callback,http://127.0.0.1/,http://127.0.0.1/callback,http://127.0.0.1/mcp/oauth/callback'), ',')
 param publicUrl = readEnvironmentVariable('MCP_PUBLIC_URL', '')
 param allowedOrigins = filter(split(readEnvironmentVariable('MCP_ALLOWED_ORIGINS', ''), ','), each => !empty(each))
 

@@ -50,7 +50,7 @@ param facadeClientId string = ''
 
 @description('Where their sign-ins may return to; on loopback any port will do.')
 @minLength(1)
-param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
+param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/', 'http://127.0.0.1/callback', 'http://127.0.0.1/mcp/oauth/callback']
 
 @description('Where clients find the server when not at the app\'s own name: a domain you bind to it, or a gateway, e.g. https://mcp.contoso.com.')
 param publicUrl string = ''

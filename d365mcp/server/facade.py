@@ -24,6 +24,9 @@ MAX_BYTES = 64 * 1024
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64url
+# Codex ends its callback with 12 characters of the hash of a server's URL, so that it knows whose sign-in came back.
+# https://github.com/openai/codex/pull/20237
+CODEX = "(/[A-Za-z0-9_-]{12})?"
 GRANTS = {"authorization_code": ("code", "redirect_uri", "code_verifier"), "refresh_token": ("refresh_token",)}
 NOT_KEPT = {"cache-control": "no-store", "pragma": "no-cache"}
 
@@ -167,7 +170,7 @@ def authority_of(settings: Settings) -> str:
 
 
 def pattern_of(uri: str) -> re.Pattern[str]:
-    """Return what a client may send for an allowed redirect: just that, on loopback with any port.
+    """Return what a client may send for an allowed redirect: just that, on loopback with any port, and with Codex's hash.
 
     https://datatracker.ietf.org/doc/html/rfc8252#section-7.3
     """
@@ -176,6 +179,8 @@ def pattern_of(uri: str) -> re.Pattern[str]:
         return re.compile(re.escape(uri))
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     path = re.escape(parts.path) if parts.path.strip("/") else "/?"
+    if parts.path.endswith("/callback"):
+        path += CODEX
     query = re.escape(f"?{parts.query}" if parts.query else "")
     return re.compile(f"{re.escape(f'http://{host}')}(:[0-9]{{1,5}})?{path}{query}")
 

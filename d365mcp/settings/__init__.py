@@ -158,7 +158,13 @@ class Settings:
     redirect_uris: tuple[str, ...] = setting(
         "MCP_OAUTH_REDIRECT_URIS",
         redirect_uris,
-        ("http://localhost/callback", "http://localhost/oauth/callback", "http://127.0.0.1/"),
+        (
+            "http://localhost/callback",
+            "http://localhost/oauth/callback",
+            "http://127.0.0.1/",
+            "http://127.0.0.1/callback",
+            "http://127.0.0.1/mcp/oauth/callback",
+        ),
         "Where their sign-ins may return to; on loopback any port will do.",
     )
     read_only: bool = setting("MCP_READ_ONLY", flag, True, "`false` lets tools create, change and delete.")

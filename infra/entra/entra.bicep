@@ -23,7 +23,7 @@ param oauthFacade bool = false
 
 @description('Where the façade\'s sign-ins may return to.')
 @minLength(1)
-param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/']
+param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/', 'http://127.0.0.1/callback', 'http://127.0.0.1/mcp/oauth/callback']
 
 @description('Output identityPrincipalId of ../main.bicep: that identity may then exchange callers\' tokens (on_behalf_of); empty for none.')
 param identityPrincipalId string = ''

@@ -250,15 +250,20 @@ def leaves(group: BaseException) -> Iterator[BaseException]:
         yield group
 
 
+def browser_in(folder: Path) -> Path:
+    """Make a browser, a command that follows redirects; by its name it is also found as the desktop's own."""
+    browser = folder / "xdg-open"
+    browser.write_text(f"#!{sys.executable}\nimport sys, urllib.request\nurllib.request.urlopen(sys.argv[1]).close()\n")
+    browser.chmod(0o700)
+    return browser
+
+
 @pytest.mark.once
 def test_mcp_remote_signs_in_for_a_client_that_cannot(
     server: DevHost, entra: Entra, simulator: Simulator, tmp_path: Path
 ) -> None:
     modules = node_packages("node@24.21.0", "mcp-remote@0.15.1")
-    browser = tmp_path / "browser"
-    browser.write_text(f"#!{sys.executable}\nimport sys, urllib.request\nurllib.request.urlopen(sys.argv[1]).close()\n")
-    browser.chmod(0o700)
-    own = {"BROWSER": str(browser), "MCP_REMOTE_CONFIG_DIR": str(tmp_path), "no_proxy": "*"}
+    own = {"BROWSER": str(browser_in(tmp_path)), "MCP_REMOTE_CONFIG_DIR": str(tmp_path), "no_proxy": "*"}
     command = StdioServerParameters(
         command=str(modules / "node" / "bin" / "node"),
         args=[str(modules / "mcp-remote" / "dist" / "proxy.js"), f"{server.base_url}/mcp"],

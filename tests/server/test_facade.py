@@ -88,10 +88,10 @@ def asked(fields: dict[str, str], server: stand_in.Entra, headers: dict[str, str
     return asyncio.run(ask())
 
 
-def refused_token(fields: Any, headers: dict[str, str] = FORM) -> tuple[int, str, str]:
+def refused_token(fields: Any, headers: dict[str, str] = FORM, settings: Settings = SETTINGS) -> tuple[int, str, str]:
     """Return status, error and description of a token request that Entra must not see."""
     body = fields if isinstance(fields, bytes) else urlencode(fields).encode()
-    reply = asyncio.run(facade().token(headers, body))
+    reply = asyncio.run(facade(settings).token(headers, body))
     told = json.loads(reply.body)
     assert reply.headers["cache-control"] == "no-store"
     return reply.status, told["error"], told["error_description"]
