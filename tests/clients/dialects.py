@@ -44,7 +44,8 @@ class Dialect:
         given = dict(params or {})
         said = {"protocolVersion": MODERN, "clientInfo": self.client, "clientCapabilities": self.capabilities}
         given["_meta"] = {**{f"{META}{name}": value for name, value in said.items()}, **given.get("_meta", {})}
-        named = {"mcp-name": given["name"]} if "name" in given else {}
+        name = given.get("name", given.get("uri"))
+        named = {} if name is None else {"mcp-name": name}
         return message(method, given), {"mcp-protocol-version": MODERN, "mcp-method": method, **named}
 
 

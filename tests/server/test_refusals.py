@@ -14,24 +14,35 @@ import pytest
 from d365mcp.errors import NotReady
 from d365mcp.events import Caller, Refusal
 from d365mcp.server.callers import Callers
+from d365mcp.server.endpoint import REACHING_D365
 from d365mcp.server.late import Late
-from d365mcp.server.messages import Reply
+from d365mcp.server.messages import METHODS, Reply
 from tests.clients.dialects import DIALECTS, MODERN, PLAIN, Case
 from tests.server.registry import WORK, Tried, body_of, tried
 
 Refuse = Callable[[Case], Awaitable[tuple[Tried, Reply]]]
-ELSEWHERE = {
-    "tools/list": {},
-    "resources/read": {"uri": "d365fo://entities/CustomersV3"},
-    "completion/complete": {
-        "ref": {"type": "ref/resource", "uri": "d365fo://entities/{name}"},
-        "argument": {"name": "name", "value": "customer"},
-    },
-}
 CALLS = {name: dialect.call("d365fo_echo", {}) for name, dialect in DIALECTS.items()}
 CALLS["of an unknown tool"] = PLAIN.call("d365fo_nope", {})
-OTHERS = {method: PLAIN.case(method, params) for method, params in ELSEWHERE.items()}
-REACHING_D365 = {name: case for name, case in OTHERS.items() if name != "tools/list"}
+ERAS = {"2025-11-25": PLAIN, MODERN: DIALECTS["Python SDK 2.3"]}
+METHODS_OF = {"2025-11-25": METHODS - {"server/discover"}, MODERN: METHODS - {"initialize", "ping"}}
+TEMPLATE = {"type": "ref/resource", "uri": "d365fo://entities/{name}"}
+PARAMS: dict[str, dict[str, Any]] = {
+    "prompts/get": {"name": "explore_environment", "arguments": {"subject": "order to cash"}},
+    "resources/read": {"uri": "d365fo://entities/CustomersV3"},
+    "completion/complete": {"ref": TEMPLATE, "argument": {"name": "name", "value": "customer"}},
+}
+
+
+def case_of(era: str, method: str) -> Case:
+    opens = method in ("initialize", "server/discover")
+    return ERAS[era].first() if opens else ERAS[era].case(method, PARAMS.get(method, {}))
+
+
+OTHERS = {
+    (era, method): case_of(era, method)
+    for era, methods in METHODS_OF.items()
+    for method in sorted(methods - {"tools/call"})
+}
 
 
 async def posted(there: Tried, case: Case, **headers: str) -> Reply:
@@ -98,13 +109,14 @@ def test_a_call_is_refused_by_a_tools_result(reason: str, client: str) -> None:
     assert result.get("resultType") == ("complete" if modern else None)
 
 
-@pytest.mark.parametrize(
-    ("reason", "method"),
-    [("busy", name) for name in REACHING_D365] + [(name, method) for name in ("package", "keys") for method in OTHERS],
-)
-def test_any_other_method_is_refused_by_a_protocol_error(reason: str, method: str) -> None:
+@each_reason
+@pytest.mark.parametrize(("era", "method"), OTHERS)
+def test_any_other_method_is_refused_by_a_protocol_error(reason: str, era: str, method: str) -> None:
     refuse, facts = REASONS[reason]
-    _, reply = asyncio.run(refuse(OTHERS[method]))
+    _, reply = asyncio.run(refuse(OTHERS[era, method]))
+    if reason == "busy" and method not in REACHING_D365:  # what needs no permit is served
+        assert "result" in body_of(reply)
+        return
     error = body_of(reply)["error"]
     assert (reply.status, error["code"]) == (200, -31503 if reason == "busy" else -31500)
     assert facts.items() <= error["data"].items()
@@ -117,7 +129,7 @@ def test_each_of_several_messages_is_refused_by_itself(reason: str) -> None:
         messages = [
             CALLS["mcporter 0.12"][0],
             {"jsonrpc": "2.0", "method": "notifications/x"},
-            OTHERS["resources/read"][0],
+            OTHERS["2025-11-25", "resources/read"][0],
         ]
         _, reply = await REASONS[reason][0]((messages, {"mcp-protocol-version": "2025-03-26"}))  # type: ignore[arg-type]
         assert reply.status == 200
@@ -153,7 +165,9 @@ def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
             return unloadable() if len(tries) == 1 else load()
 
         there.endpoint.engine = Late(second_time)
-        return await posted(there, OTHERS["tools/list"]), await posted(there, OTHERS["tools/list"])
+        return await posted(there, OTHERS["2025-11-25", "tools/list"]), await posted(
+            there, OTHERS["2025-11-25", "tools/list"]
+        )
 
     first, second = asyncio.run(scenario())
     assert "package mcp could not be loaded" in body_of(first)["error"]["message"]
