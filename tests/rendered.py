@@ -20,6 +20,7 @@ from d365mcp.server.ordinary import FRAGMENTS  # noqa: E402
 from d365mcp.settings import declared, read_settings  # noqa: E402
 from d365mcp.tools import ALL_TOOLS  # noqa: E402
 from d365mcp.tools.tool import Tool  # noqa: E402
+from tests.clients import matrix  # noqa: E402
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
 PAGES = (ROOT / "README.md", ROOT / "infra" / "README.md")
@@ -72,6 +73,8 @@ def with_tables(page: str) -> str:
         ("settings", settings_table()),
         ("tools", tools_table()),
         ("parameters", parameters_table()),
+        ("clients", matrix.clients_table()),
+        ("gateways", matrix.gateways_table()),
     ):
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if start in page:
