@@ -16,6 +16,7 @@ import pytest
 from mcp import Client
 
 from tests.cached import python_environment
+from tests.clients.matrix import version
 from tests.dev_host import ROOT, DevHost
 from tests.judge import conversed
 from tests.served import Served, serving
@@ -65,7 +66,7 @@ class Older:
     @classmethod
     @contextmanager
     def connected(cls, url: str) -> Iterator["Older"]:
-        python = python_environment("mcp==1.30.0")
+        python = python_environment(f"mcp=={version('Python SDK (mcp<2)')}")
         command = [str(python), str(Path(__file__).parent / "mcp_1_30.py"), url]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             ending = threading.Timer(60, process.kill)  # a client that an answer ended may never say so

@@ -12,6 +12,7 @@ import pytest
 
 from d365mcp.tools import ALL_TOOLS
 from tests.cached import node_packages, python_environment
+from tests.clients.matrix import version
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
@@ -20,8 +21,17 @@ pytestmark = pytest.mark.once
 QUERY = {"entity_name": "CustomersV3", "select": ["CustomerAccount"], "top": 2}
 SCRIPT = Path(__file__).with_name("frameworks.py")
 # Two environments: one half of the frameworks is pinned to mcp 1.
-CURRENT = ("mcp==2.3.0", "google-genai==3.6.1", "openai-agents==0.24.0", "pydantic-ai-slim[mcp]==2.68.0")
-PINNED = ("mcp==1.30.0", "langchain-mcp-adapters==0.3.2", "semantic-kernel==1.45.0")
+CURRENT = (
+    f"mcp=={version('Python SDK')}",
+    "google-genai==3.6.1",
+    f"openai-agents=={version('OpenAI Agents')}",
+    f"pydantic-ai-slim[mcp]=={version('Pydantic AI')}",
+)
+PINNED = (
+    f"mcp=={version('Python SDK (mcp<2)')}",
+    f"langchain-mcp-adapters=={version('LangChain adapters')}",
+    f"semantic-kernel=={version('Semantic Kernel, Python')}",
+)
 FRAMEWORKS = {
     "google_genai": CURRENT,
     "openai_agents_loose": CURRENT,
