@@ -67,26 +67,26 @@ def test_an_enumeration_is_found_in_every_language(cataloged: Served, question: 
 
 @pytest.mark.parametrize("words", ["credit", "LIMIT", "Kreditlimit", "crédit", "creditmax"])
 def test_a_schemas_properties_are_found_by_their_labels_in_every_language(cataloged: Served, words: str) -> None:
-    schema = cataloged.call("get_entity_schema", entity_name="CustomersV3", properties=words)
+    schema = cataloged.call("get_entity_schema", entity_name="CustomersV3", columns=words)
     assert schema["properties"] == {"Decimal": "CreditMax"}
 
 
 def test_names_and_labels_are_looked_at_together(cataloged: Served) -> None:
-    schema = cataloged.call("get_entity_schema", entity_name="CustomersV3", properties="hold gesperrt konto")
+    schema = cataloged.call("get_entity_schema", entity_name="CustomersV3", columns="hold gesperrt konto")
     assert schema["properties"] == {"String": "CustomerAccount", "NoYes": "OnHold"}
 
 
 def test_a_language_that_was_asked_for_is_looked_at_too(cataloged: Served, live: Served) -> None:
     for served in (cataloged, live):
-        schema = served.call("get_entity_schema", entity_name="CustomersV3", properties="gesperrt", language="de")
+        schema = served.call("get_entity_schema", entity_name="CustomersV3", columns="gesperrt", language="de")
         assert schema["properties"] == {"NoYes": "OnHold"}
 
 
 def test_without_a_catalog_labels_are_looked_at_where_names_find_nothing(live: Served) -> None:
     live.simulator.reset()
-    schema = live.call("get_entity_schema", entity_name="CustomersV3", properties="blocked")
+    schema = live.call("get_entity_schema", entity_name="CustomersV3", columns="blocked")
     assert schema["properties"] == {"NoYes": "OnHold"}
-    none = live.call("get_entity_schema", entity_name="CustomersV3", properties="zyzzyva")
+    none = live.call("get_entity_schema", entity_name="CustomersV3", columns="zyzzyva")
     assert none["properties"] == {}
     assert any("name or label" in note for note in none["notes"])
 

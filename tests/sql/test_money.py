@@ -126,4 +126,4 @@ def test_a_table_of_amounts_is_exact_too(server: Served) -> None:
         status=200,
         body='{"value":[{"dataAreaId":"usmf","LineAmount":0.1},{"dataAreaId":"usmf","LineAmount":0.2}]}',
     )
-    assert server.call("query_sql", sql=f"SELECT sum(LineAmount) AS t FROM {LINES}", format="csv")["csv"] == "t\n0.3\n"
+    assert server.call("query_sql", sql=f"SELECT sum(LineAmount) AS t FROM {LINES}", rows_as="csv")["csv"] == "t\n0.3\n"
