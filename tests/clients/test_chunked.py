@@ -40,6 +40,10 @@ def server(simulator_process: Simulator, entra: Entra) -> Iterator[DevHost]:
         yield host
 
 
+def posted(server: DevHost, door: str, content: Iterator[bytes], headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(f"{server.base_url}/{door}", content=content, headers=headers, timeout=60, trust_env=False)
+
+
 def pieces(body: bytes, size: int) -> Iterator[bytes]:
     return (body[start : start + size] for start in range(0, len(body), size))
 
@@ -49,8 +53,7 @@ def pieces(body: bytes, size: int) -> Iterator[bytes]:
 def test_a_body_in_chunks_is_read_on_every_door(server: DevHost, entra: Entra, door: str, size: int) -> None:
     headers, body, status, said = DOORS[door]
     headers = {**headers, "authorization": f"Bearer {entra.access_token()}"}
-    content = pieces(body.encode(), size)
-    reply = httpx.post(f"{server.base_url}/{door}", content=content, headers=headers, trust_env=False)
+    reply = posted(server, door, pieces(body.encode(), size), headers)
     assert "content-length" not in reply.request.headers
     assert (reply.status_code, said in reply.text) == (status, True), reply.text
 
@@ -58,7 +61,7 @@ def test_a_body_in_chunks_is_read_on_every_door(server: DevHost, entra: Entra, d
 def test_a_body_above_4_mib_in_chunks_is_refused(server: DevHost, entra: Entra) -> None:
     headers = {**JSON, "authorization": f"Bearer {entra.access_token()}"}
     content = (b" " * 65_536 for _ in range(65))
-    assert httpx.post(f"{server.base_url}/mcp", content=content, headers=headers, trust_env=False).status_code == 413
+    assert posted(server, "mcp", content, headers).status_code == 413
 
 
 def message_of(body: str) -> str:
