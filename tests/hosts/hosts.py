@@ -14,7 +14,7 @@ from typing import Any
 from tests.cached import node_packages
 from tests.clients.matrix import version
 
-SECONDS = 120
+SECONDS = 300
 PROMPT = "Do what the script says."
 HEADERS = {"x-functions-key": "local"}
 Environment = dict[str, str]
