@@ -180,12 +180,9 @@ var problems = filter(
     !empty(publicUrl) && (endsWith(publicUrl, '/') || endsWith(publicUrl, '/mcp')) ? 'publicUrl is given without /mcp and without a slash at its end.' : ''
     d365Auth == 'client_secret' && empty(d365ClientId) ? 'd365Auth is client_secret: set d365ClientId.' : ''
     d365Auth == 'on_behalf_of' && !signsIn ? 'd365Auth is on_behalf_of, but function keys name no caller: set authentication to jwt or easyAuth.' : ''
-    d365Auth != 'client_secret' && !empty(d365ClientSecret) ? 'd365ClientSecret is given but not used: set d365Auth to client_secret.' : ''
     signsIn && empty(authClientId) ? 'authentication is ${authentication}: set authClientId; infra/entra/entra.bicep makes a registration.' : ''
     oauthFacade && authentication != 'jwt' ? 'oauthFacade brings tokens that this server checks itself: set authentication to jwt.' : ''
     oauthFacade && empty(facadeClientId) ? 'oauthFacade is on: set facadeClientId; infra/entra/entra.bicep makes that client.' : ''
-    !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
-    !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
     hasNetwork && hostingPlan == 'Consumption' ? 'Consumption has no networks: set networking to public, or hostingPlan to FlexConsumption.' : ''
     contains(allowedOrigins, '*') ? 'allowedOrigins lists origins such as https://inspector.contoso.com: a * would let in every page.' : ''
     alwaysReadyInstances > 0 && hostingPlan == 'Consumption' ? 'Consumption has no instances that never sleep: set alwaysReadyInstances to 0, or hostingPlan to FlexConsumption.' : ''
@@ -199,6 +196,18 @@ var problems = filter(
 var token = empty(problems)
   ? uniqueString(subscription().id, resourceGroup().id, environmentName)
   : fail(join(problems, ' '))
+
+// What reads a secret is hidden from what-if. In `token` these would hide every name there, so they stand in the name of
+// one deployment (that of the workbook), which what-if does not list.
+var secretProblems = filter(
+  [
+    d365Auth != 'client_secret' && !empty(d365ClientSecret) ? 'd365ClientSecret is given but not used: set d365Auth to client_secret.' : ''
+    !empty(cursorKey) && !cursorKeyFromVault ? 'cursorKey is given but not used: set cursorKeyFromVault.' : ''
+    !empty(cursorKey) && length(cursorKey) < 32 ? 'cursorKey must have 32 characters or more.' : ''
+  ],
+  each => !empty(each)
+)
+var secretsChecked = empty(secretProblems) ? '' : fail(join(secretProblems, ' '))
 
 var abbreviations = loadJsonContent('abbreviations.json')
 var appName = '${abbreviations.functionApps}d365mcp-${token}'
@@ -285,7 +294,6 @@ module storageEndpoint 'app/endpoint.bicep' = if (hasNetwork) {
     name: '${abbreviations.privateEndpoints}blob-${token}'
     targetId: storage.outputs.id
     part: 'blob'
-    zoneName: 'privatelink.blob.${environment().suffixes.storage}'
     networkId: network!.outputs.id
     subnetId: network!.outputs.endpointSubnetId
   }
@@ -299,7 +307,6 @@ module vaultEndpoint 'app/endpoint.bicep' = if (hasVault && privateVault) {
     name: '${abbreviations.privateEndpoints}vault-${token}'
     targetId: vault!.outputs.id
     part: 'vault'
-    zoneName: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
     networkId: network!.outputs.id
     subnetId: network!.outputs.endpointSubnetId
   }
@@ -313,7 +320,6 @@ module appEndpoint 'app/endpoint.bicep' = if (networking == 'private') {
     name: '${abbreviations.privateEndpoints}app-${token}'
     targetId: functionApp.outputs.id
     part: 'sites'
-    zoneName: 'privatelink.azurewebsites.net'
     networkId: network!.outputs.id
     subnetId: network!.outputs.endpointSubnetId
   }
@@ -381,12 +387,13 @@ module functionApp 'app/function.bicep' = {
 module signin 'app/signin.bicep' = {
   name: 'signin-${token}'
   params: {
-    appName: functionApp.outputs.name
+    appName: appName
     enabled: authentication == 'easyAuth'
     clientId: authClientId
     audiences: authAudiences
     clientIds: union(clientIds, [authClientId])
   }
+  dependsOn: [functionApp]
 }
 
 module alerts 'app/alerts.bicep' = {
@@ -406,7 +413,7 @@ module alerts 'app/alerts.bicep' = {
 }
 
 module workbook 'app/workbook.bicep' = {
-  name: 'workbook-${token}'
+  name: 'workbook-${token}${secretsChecked}'
   params: {
     location: location
     tags: tags

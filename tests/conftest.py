@@ -9,9 +9,17 @@ import httpx
 import pytest
 
 from tests.canaries import leaks, refuse_secrets
+from tests.infra.bicep.compiler import Compiler
+from tests.infra.bicep.finding import NotFoundError, program
 from tests.simulated import Simulator
 
 # What answers callers; token endpoints answer with tokens.
+ON_A_LAPTOP = {
+    "D365FO_BASE_URL": "https://contoso.operations.dynamics.com",
+    "D365FO_AUTH": "azure_cli",
+    "D365FO_COMPANIES": "usmf",
+    "MCP_TOOLSETS": "data,services",
+}
 ANSWERING = ("/mcp", "/health", "/.well-known")
 
 
@@ -58,3 +66,19 @@ def simulator(simulator_process: Simulator) -> Simulator:
     """The simulator, as it was at the start."""
     simulator_process.reset()
     return simulator_process
+
+
+@pytest.fixture(scope="session")
+def bicep() -> str:
+    """The real Bicep compiler."""
+    try:
+        return program()
+    except NotFoundError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def compiler(bicep: str) -> Iterator[Compiler]:
+    """The real Bicep compiler, running, with variables for infra/main.bicepparam as they may be on a laptop."""
+    with Compiler(bicep, **ON_A_LAPTOP) as running:
+        yield running

@@ -16,17 +16,20 @@ param targetId string
 @allowed(['blob', 'vault', 'sites'])
 param part string
 
-@description('The private zone in which its name is found.')
-param zoneName string
-
 @description('The network that asks the zone.')
 param networkId string
 
 @description('The subnet the endpoint stands in.')
 param subnetId string
 
+// By region: environment() is known to Azure alone, and who looks before a deployment shall read names.
+var region = replace(location, ' ', '')
+var isGovernment = startsWith(region, 'usgov') || startsWith(region, 'usdod')
+var cloud = startsWith(region, 'china') ? 'china' : isGovernment ? 'government' : 'public'
+var zones = loadJsonContent('zones.json')
+
 resource zone 'Microsoft.Network/privateDnsZones@2024-06-01' = {
-  name: zoneName
+  name: zones[cloud][part]
   location: 'global'
   tags: tags
 }

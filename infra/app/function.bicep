@@ -114,7 +114,7 @@ var consumptionOnly = {
   WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID: identityId
 }
 
-var given = union(settings, own, isFlex ? {} : consumptionOnly)
+var given = toObject(filter(items(settings), each => !empty(string(each.value))), each => each.key, each => string(each.value))
 
 var flexConfig = {
   deployment: {
@@ -222,7 +222,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
 resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: app
   name: 'appsettings'
-  properties: toObject(filter(items(given), each => !empty(string(each.value))), each => each.key, each => string(each.value))
+  // Not filtered all together: what only Azure knows would leave the whole unreadable to what-if.
+  properties: union(given, own, isFlex ? {} : consumptionOnly)
 }
 
 resource ftpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.cached import python_environment
 from tests.dev_host import ROOT
-from tests.infra.bicep.compiler import NotFoundError, program
+from tests.infra.bicep.finding import NotFoundError, program
 
 HERE = Path(__file__).parent
 # What a shell may not bring along from the one the tests run in.

@@ -1,23 +1,34 @@
 """Fixtures for whatever is deployed."""
 
-from collections.abc import Iterator
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.infra.bicep.compiler import Compiler, NotFoundError, program
+from tests.dev_host import ROOT
+from tests.infra.bicep.compiler import Compiler
+from tests.infra.bicep.finding import bring_graph
+from tests.infra.bicep.policy import Deployment
 
 
 @pytest.fixture(scope="session")
-def bicep() -> str:
-    """The real Bicep compiler."""
-    try:
-        return program()
-    except NotFoundError as missing:
-        pytest.skip(str(missing))
+def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of infra/ that needs no registry."""
+    return bring_graph(shutil.copytree(ROOT / "infra", tmp_path_factory.mktemp("compiled") / "infra"))
 
 
 @pytest.fixture(scope="session")
-def compiler(bicep: str) -> Iterator[Compiler]:
-    """The real compiler, running, in the environment that infra/main.bicepparam needs."""
-    with Compiler(bicep, D365FO_BASE_URL="https://contoso.operations.dynamics.com") as running:
-        yield running
+def deployed(compiler: Compiler, infra: Path) -> Callable[..., Deployment]:
+    """Return what a template of infra/ would make of these parameters; the same question is asked once."""
+    answers = dict[str, Deployment]()
+
+    def answer(template: str, **given: Any) -> Deployment:
+        asked = json.dumps([template, given])
+        if asked not in answers:
+            answers[asked] = Deployment(compiler.snapshot(infra / template, **given))
+        return answers[asked]
+
+    return answer

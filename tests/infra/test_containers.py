@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from pathspec import GitIgnoreSpec, PathSpec
 
 from d365mcp.settings import declared, read_settings
 from tests.dev_host import ROOT
-from tests.infra.bicep.evaluate import Deployment, deploy
-from tests.infra.bicep.policy import CONTAINER_APP, at, fixed, visible
+from tests.infra.bicep.policy import CONTAINER_APP, Deployment, at, fixed, named, visible
 from tests.infra.linters import complaints, documents
 
 CONTAINER = ROOT / "infra" / "container"
@@ -147,9 +147,9 @@ def test_the_settings_are_complete(kinds: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def container_app() -> Deployment:
-    return deploy(
-        CONTAINER / "containerapp.bicep",
+def container_app(deployed: Callable[..., Deployment]) -> Deployment:
+    return deployed(
+        "container/containerapp.bicep",
         environmentName="cae-test",
         image="contoso.azurecr.io/d365mcp:1.0.0",
         identityName="id-test",
@@ -173,7 +173,7 @@ def test_the_container_app_s_settings_are_complete(container_app: Deployment) ->
 
 
 def test_the_container_app_is_closed_where_it_must_be(container_app: Deployment) -> None:
-    assert [*fixed(container_app), *visible(container_app, ("k" * 32,))] == []
+    assert [*fixed(container_app), *named(container_app), *visible(container_app)] == []
     [app] = container_app.of(CONTAINER_APP)
     [rule] = at(app, "properties.template.scale.rules")
     host = json.loads((ROOT / "host.json").read_text())

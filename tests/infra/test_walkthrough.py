@@ -15,7 +15,7 @@ import pytest
 
 from tests.dev_host import ROOT
 from tests.infra.azure import Azure
-from tests.infra.bicep.compiler import bring_graph
+from tests.infra.bicep.finding import bring_graph
 from tests.simulated import Simulator
 
 pytestmark = pytest.mark.once

@@ -15,33 +15,36 @@ import pytest
 from d365mcp.events import CatalogRefreshed, D365Exchange
 from d365mcp.settings import Settings
 from d365mcp.telemetry.exporter import Telemetry
-from tests.infra.bicep.evaluate import deploy
+from tests.infra.bicep.compiler import Compiler
 from tests.kusto.language import problems
 from tests.simulated import ROOT
 from tests.telemetry.conftest import Workspace
 from tests.telemetry.conftest import call as tool_call
 
 FOLDER = Path(ROOT, "infra", "app")
+Items = list[dict[str, Any]]
 DRAWN = {"table", "linechart", "barchart"}
 
 pytestmark = pytest.mark.once
 
 
-def workbook() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def items(compiler: Compiler) -> Items:
+    """What the workbook is made of."""
     given = {"location": "westeurope", "tags": {}, "displayName": "d365mcp", "workspaceName": "log-test"}
-    [resource] = deploy(FOLDER / "workbook.bicep", **given).of("Microsoft.Insights/workbooks")
-    found: dict[str, Any] = json.loads(resource.body["properties"]["serializedData"])
+    [resource] = compiler.snapshot(FOLDER / "workbook.bicep", **given)["predictedResources"]
+    found: Items = json.loads(resource["properties"]["serializedData"])["items"]
     return found
 
 
-def panels() -> dict[str, dict[str, Any]]:
-    return {each["name"]: each["content"] for each in workbook()["items"] if each["type"] == 3}
+def panels(items: Items) -> dict[str, dict[str, Any]]:
+    return {each["name"]: each["content"] for each in items if each["type"] == 3}
 
 
-def queries(server: str = "func-contoso") -> dict[str, str]:
+def queries(items: Items, server: str = "func-contoso") -> dict[str, str]:
     """Return every query with the choices made: a server, or * for all; points of five minutes."""
-    found = {name: panel["query"] for name, panel in panels().items()}
-    [choices] = (each["content"] for each in workbook()["items"] if each["type"] == 9)
+    found = {name: panel["query"] for name, panel in panels(items).items()}
+    [choices] = (each["content"] for each in items if each["type"] == 9)
     found |= {each["name"]: each["query"] for each in choices["parameters"] if "query" in each}
     made = {"{Server}": f"'{server}'", "{TimeRange:grain}": "5m"}
     for choice, value in made.items():
@@ -49,9 +52,9 @@ def queries(server: str = "func-contoso") -> dict[str, str]:
     return found
 
 
-def test_every_panel_is_drawn_of_the_chosen_time_and_server() -> None:
-    assert {path.stem for path in (FOLDER / "workbook").iterdir()} == {*panels(), "servers"}
-    for panel in panels().values():
+def test_every_panel_is_drawn_of_the_chosen_time_and_server(items: Items) -> None:
+    assert {path.stem for path in (FOLDER / "workbook").iterdir()} == {*panels(items), "servers"}
+    for panel in panels(items).values():
         assert panel["timeContextFromParameter"] == "TimeRange"
         assert "{Server}" in panel["query"]
         assert panel["visualization"] in DRAWN
@@ -59,14 +62,14 @@ def test_every_panel_is_drawn_of_the_chosen_time_and_server() -> None:
         assert ("TimeRange:grain" in panel["query"]) == (panel["visualization"] != "table")
 
 
-def test_microsofts_language_service_finds_nothing_wrong_with_the_queries() -> None:
-    found = problems(queries())
+def test_microsofts_language_service_finds_nothing_wrong_with_the_queries(items: Items) -> None:
+    found = problems(queries(items))
     assert [problem for each in found.values() for problem in each] == []
-    assert not [query for query in queries().values() if "{" in query]
+    assert not [query for query in queries(items).values() if "{" in query]
 
 
 def test_one_server_or_all_are_shown(
-    settings: Settings, started: Callable[[Settings], Telemetry], workspace: Workspace
+    items: Items, settings: Settings, started: Callable[[Settings], Telemetry], workspace: Workspace
 ) -> None:
     for site in ("func-contoso", "func-fabrikam"):
         telemetry = started(replace(settings, site_name=site))
@@ -74,24 +77,26 @@ def test_one_server_or_all_are_shown(
         assert telemetry.flush()
 
     def calls(server: str) -> int:
-        [summary] = workspace.rows(queries(server)["summary"])
+        [summary] = workspace.rows(queries(items, server)["summary"])
         return int(summary["calls"])
 
     assert (calls("func-contoso"), calls("*")) == (1, 2)
 
 
-def test_mistakes_of_callers_are_no_errors_of_the_server(telemetry: Telemetry, workspace: Workspace) -> None:
+def test_mistakes_of_callers_are_no_errors_of_the_server(
+    items: Items, telemetry: Telemetry, workspace: Workspace
+) -> None:
     telemetry(tool_call("d365fo_query_sql"))
     telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name"))
     assert telemetry.flush()
 
-    [summary], [tool] = (workspace.rows(queries()[name]) for name in ("summary", "tools"))
+    [summary], [tool] = (workspace.rows(queries(items)[name]) for name in ("summary", "tools"))
 
     assert (summary["calls"], summary["error_percent"], summary["mistakes_percent"]) == (2, 0, 50)
     assert (tool["calls"], tool["errors"], tool["mistakes"]) == (2, 0, 1)
 
 
-def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: Workspace) -> None:
+def test_each_panel_shows_what_its_title_says(items: Items, telemetry: Telemetry, workspace: Workspace) -> None:
     within = time.time() // 300 * 300 - 150  # all in one point of the charts
     call = partial(tool_call, started_at=within)
     first = call(duration_ms=200.0, d365_ms=150.0, queue_ms=20.0, throttles=1, retries=2, cold_start=True)
@@ -103,7 +108,7 @@ def test_each_panel_shows_what_its_title_says(telemetry: Telemetry, workspace: W
     telemetry(CatalogRefreshed("contoso", "built", 4_200.0, entities=12))
     assert telemetry.flush()
 
-    shown = {name: workspace.rows(query) for name, query in queries().items()}
+    shown = {name: workspace.rows(query) for name, query in queries(items).items()}
 
     assert shown["Server"] == [{"AppRoleName": "func-contoso"}]
     [summary] = shown["summary"]

@@ -1,46 +1,27 @@
-"""Asks the real Bicep compiler, where this machine has one; knows what no file should say, but not why.
+"""Asks the real Bicep compiler, and Azure Resource Manager's own engine inside it; knows no file and no policy.
 
-One process is asked again and again, by JSON-RPC: the first answer takes two seconds, those after it less than half.
+One process is asked again and again, by JSON-RPC: the first answers take seconds, those after them less than one.
 """
 
 import json
 import os
-import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-# Microsoft Graph's types as a file, so that no registry is asked: `bicep publish-extension` made it of
-# https://github.com/microsoft/msgraph-bicep-types (MIT).
-GRAPH, VERSION = Path(__file__).with_name("microsoftgraph-v1.0-1.0.0.tgz"), "microsoftgraph/v1.0:1.0.0"
+# Where a snapshot is deployed to.
+PLACE = {
+    "tenantId": "00000000-0000-0000-0000-000000000002",
+    "subscriptionId": "00000000-0000-0000-0000-000000000001",
+    "location": "westeurope",
+    "deploymentName": "test",
+}
 
 
-class NotFoundError(Exception):
-    """There is no compiler here, or it does not start; the message says where it was looked for."""
-
-
-def program() -> str:
-    """Return the compiler: that of `BICEP`, of `PATH`, or where `az bicep install` puts it."""
-    installed = Path.home() / ".azure" / "bin" / "bicep"
-    places = (os.environ.get("BICEP"), shutil.which("bicep"), str(installed) if installed.exists() else None)
-    found = next((each for each in places if each), None)
-    if found is None:
-        raise NotFoundError("there is no bicep in BICEP, on PATH or in ~/.azure/bin: `az bicep install` brings it")
-    try:
-        subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError) as exc:
-        raise NotFoundError(f"{found} does not start: {getattr(exc, 'stderr', '') or exc}") from exc
-    return found
-
-
-def bring_graph(infra: Path) -> None:
-    """Let a copy of infra/ find Microsoft Graph's types beside it."""
-    settings = infra / "entra" / "bicepconfig.json"
-    wanted = json.loads(settings.read_text())["extensions"]["microsoftGraphV1"]
-    assert wanted.endswith(VERSION), f"make {GRAPH.name} anew"
-    settings.write_text(settings.read_text().replace(wanted, f"./{GRAPH.name}"))
-    shutil.copy(GRAPH, infra / "entra")
+class RefusedError(Exception):
+    """The compiler, or Azure Resource Manager's engine inside it, said no; the message is its own."""
 
 
 class Compiler:
@@ -49,9 +30,9 @@ class Compiler:
     def __init__(self, found: str, **environ: str) -> None:
         pipe = subprocess.PIPE
         command = [found, "jsonrpc", "--stdio"]
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={**os.environ, **environ}
-        )
+        # .NET's second compilation of its own code would cost as much as sixty answers.
+        env = {**os.environ, "DOTNET_TieredCompilation": "0", **environ}
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=env)
         self._asked = 0
 
     def __enter__(self) -> Self:
@@ -61,14 +42,39 @@ class Compiler:
         self._process.communicate()
 
     def complaints(self, path: Path) -> list[str]:
-        """Return every error, warning and remark of the linter on a file and all it uses."""
-        is_parameters = path.suffix == ".bicepparam"
-        more = {"parameterOverrides": {}} if is_parameters else {}
-        answer = self._ask("bicep/compileParams" if is_parameters else "bicep/compile", path=str(path), **more)
-        return [
-            f"{Path(each['source']).name}:{each['range']['start']['line'] + 1}: {each['code']} {each['message']}"
-            for each in answer["diagnostics"]
-        ]
+        """Return every error, warning and remark of the linter on a file and all it uses, with the line it is about."""
+        return [complaint(each) for each in self._compiled(path)["diagnostics"]]
+
+    def compiled(self, path: Path) -> Any:
+        """Return the template that Azure Resource Manager gets, or the parameters of a parameter file."""
+        answer = self._compiled(path)
+        if not answer["success"]:
+            raise RefusedError(" ".join(self.complaints(path)))
+        return json.loads(answer["contents" if path.suffix == ".bicep" else "parameters"])
+
+    def snapshot(self, template: Path, **given: Any) -> dict[str, Any]:
+        """Return what a deployment with these parameters would make: `predictedResources` and `outputs`.
+
+        What only Azure knows, and every secure parameter, stays an expression. Raises RefusedError.
+        """
+        group = {} if "\ntargetScope = 'subscription'" in template.read_text() else {"resourceGroup": "rg-test"}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "given.bicepparam").resolve()
+            parameters = "".join(f"param {name} = {literal(value)}\n" for name, value in given.items())
+            path.write_text(f"using '{os.path.relpath(template.resolve(), path.parent)}'\n{parameters}")
+            try:
+                answer = self._ask("bicep/getSnapshot", path=str(path), metadata={**PLACE, **group})
+            except RefusedError:
+                # Where it does not compile, that is all it says.
+                if complaints := self.complaints(path):
+                    raise RefusedError(" ".join(complaints)) from None
+                raise
+        return json.loads(answer["snapshot"])
+
+    def _compiled(self, path: Path) -> Any:
+        if path.suffix == ".bicepparam":
+            return self._ask("bicep/compileParams", path=str(path), parameterOverrides={})
+        return self._ask("bicep/compile", path=str(path))
 
     def _ask(self, method: str, **params: Any) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -86,4 +92,23 @@ class Compiler:
                 raise EOFError("the compiler has ended")
             answer = json.loads(stdout.read(length))
             if answer.get("id") == self._asked:
+                if error := answer.get("error"):
+                    raise RefusedError((error.get("data") or error)["message"])
                 return answer["result"]
+
+
+def complaint(found: dict[str, Any]) -> str:
+    source, number = Path(found["source"]), found["range"]["start"]["line"]
+    line = source.read_text().splitlines()[number].strip()
+    return f"{source.name}:{number + 1}: {found['code']} {found['message']} ({line})"
+
+
+def literal(value: Any) -> str:
+    """Return a value as Bicep writes it."""
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+    if isinstance(value, list):
+        return "[\n" + "".join(f"{literal(each)}\n" for each in value) + "]"
+    return "{\n" + "".join(f"{literal(name)}: {literal(each)}\n" for name, each in value.items()) + "}"

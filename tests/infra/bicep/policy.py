@@ -1,4 +1,7 @@
-"""What must hold of every deployment, whatever its parameters: no keys, no secrets in sight, nothing open, roles as narrow as they go."""
+"""What must hold of every deployment, whatever its parameters: no keys, no secrets in sight, nothing open, roles as narrow as they go.
+
+A deployment is a snapshot: what only Azure knows, and every secure parameter, is an expression in it (`[reference(…)]`).
+"""
 
 import json
 import re
@@ -8,8 +11,6 @@ from typing import Any
 
 from d365mcp.server.messages import MAX_BODY_BYTES
 from d365mcp.settings import declared, read_settings
-from tests.infra.bicep.evaluate import Deployment, Resource
-from tests.infra.bicep.syntax import BicepFile, Problem, parts, text, walk
 
 SITE, SETTINGS = "Microsoft.Web/sites", "Microsoft.Web/sites/config"
 STORAGE, CONTAINER = "Microsoft.Storage/storageAccounts", "Microsoft.Storage/storageAccounts/blobServices/containers"
@@ -65,40 +66,52 @@ ROLES = {
     "de139f84-1756-47ae-9be6-808fbbe84772": ("Website Contributor", SITE),
 }
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
-REFUSED_BY_FLEX = {
-    "alwaysOn",
-    "ftpsState",
-    "functionAppScaleLimit",
-    "functionsRuntimeScaleMonitoringEnabled",
-    "linuxFxVersion",
-    "preWarmedInstanceCount",
-    "use32BitWorkerProcess",
-}
+REFUSED_BY_FLEX = {"alwaysOn", "ftpsState", "functionAppScaleLimit", "linuxFxVersion", "preWarmedInstanceCount"}
+REFUSED_BY_FLEX |= {"functionsRuntimeScaleMonitoringEnabled", "use32BitWorkerProcess"}
 # What the platform reads, not our code: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 BODY_LIMIT = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES", BODY_LIMIT}
 # Settings that Flex Consumption refuses, and what Consumption needs in place of functionAppConfig.
-CONSUMPTION_ONLY = {
-    "FUNCTIONS_EXTENSION_VERSION",
-    "FUNCTIONS_WORKER_RUNTIME",
-    "PYTHON_ISOLATE_WORKER_DEPENDENCIES",
-    "WEBSITE_RUN_FROM_PACKAGE",
-    "WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID",
+CONSUMPTION_ONLY = {"FUNCTIONS_EXTENSION_VERSION", "FUNCTIONS_WORKER_RUNTIME", "PYTHON_ISOLATE_WORKER_DEPENDENCIES"}
+CONSUMPTION_ONLY |= {"WEBSITE_RUN_FROM_PACKAGE", "WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID"}
+NEEDED = {"APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "APPLICATIONINSIGHTS_CONNECTION_STRING", "AZURE_CLIENT_ID"}
+NEEDED |= {f"AzureWebJobsStorage__{each}" for each in ("blobServiceUri", "clientId", "credential")}
+NEEDED |= {"MCP_LOG_ANALYTICS_WORKSPACE_ID"}
+# What reads keys, what shows them to whoever may read a deployment, and what makes each deployment another.
+FORBIDDEN = re.compile(r'\b(?:list[A-Z]?\w*|newGuid|utcNow)\(|"value": "\[[^"]*\.ConnectionString')
+SECURE_PARAMETER = re.compile(r"\bparameters\('(\w+)'\)")
+EXPRESSION = re.compile(r"\[(?!\[).*\]", re.DOTALL)
+# What only Azure knows, as the server reads it.
+MADE_UP = {
+    r"reference\([^()]*\)\.primaryEndpoints\.blob": "https://st.blob.core.windows.net/",
+    r"reference\([^()]*\)\.(clientId|customerId|principalId)": "33333333-4444-5555-6666-777777777777",
+    r"reference\([^()]*\)\.ConnectionString": "InstrumentationKey=33333333-4444-5555-6666-777777777777;IngestionEndpoint=https://x.example/",
+    r"environment\(\)\.authentication\.loginEndpoint": "https://login.microsoftonline.com/",
+    r"createObject\(.*\)\[environment\(\)\.name\]": "https://api.loganalytics.azure.com",
 }
-CONNECTION_STRING = re.compile(r"AccountKey=|SharedAccessSignature|[?&]sig=|InstrumentationKey=", re.IGNORECASE)
 REFERENCE = re.compile(r"@Microsoft\.KeyVault\(VaultName=(?P<vault>[^;]+);SecretName=(?P<secret>[^)]+)\)")
 
 
-def complaints(deployment: Deployment, secrets: tuple[str, ...], host_json: Path) -> list[str]:
-    """Return what is wrong with a deployment that was given these secrets."""
+class Deployment:
+    """What a deployment would make."""
+
+    def __init__(self, snapshot: dict[str, Any]) -> None:
+        self.resources: list[dict[str, Any]] = snapshot["predictedResources"]
+        self.outputs: dict[str, Any] = snapshot.get("outputs", {})
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [each for each in self.resources if each["type"].partition("@")[0] == kind]
+
+
+def complaints(deployment: Deployment, host_json: Path) -> list[str]:
+    """Return what is wrong with a deployment."""
     return [
         *fixed(deployment),
         *named(deployment),
         *publishing(deployment),
-        *visible(deployment, secrets),
+        *visible(deployment),
         *rights(deployment),
-        *plan(deployment),
-        *concurrency(deployment, json.loads(host_json.read_text())),
+        *plan(deployment, json.loads(host_json.read_text())["extensions"]["http"]["maxConcurrentRequests"]),
         *app_settings(deployment, host_json),
     ]
 
@@ -108,93 +121,116 @@ def fixed(deployment: Deployment) -> Iterator[str]:
         for each in deployment.of(kind):
             value = at(each, path)
             if value not in allowed:
-                yield f"{kind} {each.name}: {path} is {value!r}, not {' or '.join(map(repr, allowed))}."
+                yield f"{kind} {each['name']}: {path} is {value!r}, not {' or '.join(map(repr, allowed))}."
 
 
 def named(deployment: Deployment) -> Iterator[str]:
-    """Find names Azure does not take, and resources that are made twice."""
+    """Find names Azure does not take, or that nobody could read before a deployment, and resources that are made twice."""
     for each in deployment.resources:
-        own = each.name.rpartition("/")[2]
-        if not re.fullmatch(NAMES.get(each.type, ".+"), own):
-            yield f"{each.type} cannot be named {own}."
-    places = [(each.id, each.scope.id if isinstance(each.scope, Resource) else "") for each in deployment.resources]
-    yield from (f"{place[0]} is made twice." for place in {each for each in places if places.count(each) > 1})
+        if each["type"] == ROLE or "name" not in each:
+            continue
+        own = each["name"].rpartition("/")[2]
+        if EXPRESSION.fullmatch(each["name"]):
+            yield f"{each['type']}: the name is an expression: {each['name']}"
+        elif not re.fullmatch(NAMES.get(each["type"], ".+"), own):
+            yield f"{each['type']} cannot be named {own}."
+    ids = [each["id"] for each in deployment.resources if "id" in each]
+    yield from (f"{each} is made twice." for each in {each for each in ids if ids.count(each) > 1})
 
 
-def at(resource: Resource, path: str) -> Any:
-    value: Any = resource.body
+def at(resource: dict[str, Any], path: str) -> Any:
+    value: Any = resource
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
 def publishing(deployment: Deployment) -> Iterator[str]:
-    closed = {each.name for each in deployment.of(PASSWORDS)}
+    closed = {each["name"] for each in deployment.of(PASSWORDS)}
     for site in deployment.of(SITE):
         for way in ("ftp", "scm"):
-            if f"{site.name}/{way}" not in closed:
-                yield f"{site.name}: publishing by password ({way}) is not switched off."
+            if f"{site['name']}/{way}" not in closed:
+                yield f"{site['name']}: publishing by password ({way}) is not switched off."
 
 
-def visible(deployment: Deployment, secrets: tuple[str, ...]) -> Iterator[str]:
-    """Find secrets outside the vault, and keys anywhere they could be read."""
-    for outputs in deployment.outputs:
-        for name, value in outputs.items():
-            if CONNECTION_STRING.search(str(value)) or any(secret in str(value) for secret in secrets):
-                yield f"the output {name} shows a key or a secret."
+def visible(deployment: Deployment) -> Iterator[str]:
+    """Find secrets outside the vault: a secure parameter is an expression wherever it is read."""
     for each in deployment.resources:
-        if each.type != SECRET and any(secret in str(each.body) for secret in secrets):
-            yield f"{each.type} {each.name} holds a secret: only the vault may."
+        read = SECURE_PARAMETER.findall(json.dumps(each)) if each["type"] != SECRET else []
+        for name in sorted(set(read)):
+            yield f"{each['type']} {each['name']} reads the secret {name}: only the vault may."
+    for each in deployment.of(SECRET):
+        if not SECURE_PARAMETER.search(at(each, "properties.value")):
+            yield f"{each['name']} is of no secure parameter: everybody may read it in the deployment."
 
 
 def rights(deployment: Deployment) -> Iterator[str]:
-    for each in deployment.of(ROLE):
-        role = at(each, "properties.roleDefinitionId").rpartition("/")[2]
-        where = each.scope.type if isinstance(each.scope, Resource) else "the resource group"
+    given = [(role_of(each), scope_of(each)) for each in deployment.of(ROLE)]
+    for role, where in given:
         name, narrow = ROLES.get(role, (role, "nothing: it is not one of those we need"))
         if where != narrow:
             yield f"the role {name} is given on {where}, not on {narrow}."
-    given = {at(each, "properties.roleDefinitionId").rpartition("/")[2] for each in deployment.of(ROLE)}
     needed = {STORAGE: "Storage Blob Data Owner", COMPONENT: "Monitoring Metrics Publisher"}
     needed |= {WORKSPACE: "Log Analytics Data Reader", VAULT: "Key Vault Secrets User"}
-    for kind, role in needed.items():
-        if deployment.of(kind) and role not in {ROLES[each][0] for each in given if each in ROLES}:
-            yield f"nobody is given the role {role}."
+    for kind, name in needed.items():
+        if deployment.of(kind) and name not in {ROLES[role][0] for role, _ in given if role in ROLES}:
+            yield f"nobody is given the role {name}."
 
 
-def plan(deployment: Deployment) -> Iterator[str]:
-    """Flex Consumption refuses a site with properties of other plans; Consumption leaves FTP open unless told."""
+def role_of(assignment: dict[str, Any]) -> str:
+    return str(at(assignment, "properties.roleDefinitionId")).rpartition("/")[2]
+
+
+def scope_of(assignment: dict[str, Any]) -> str:
+    """Return the type of what a role is given on."""
+    place = assignment["id"].removeprefix("[extensionResourceId('").partition("'")[0].partition(f"/providers/{ROLE}")[0]
+    kind, *rest = place.partition("/providers/")[2].split("/")
+    return "/".join([kind, *rest[::2]]) or "the resource group"
+
+
+def plan(deployment: Deployment, most: int) -> Iterator[str]:
+    """Flex Consumption refuses properties of other plans, and its default for Python is one request at a time.
+
+    More than host.json's limit would wait there. Consumption leaves FTP open unless it is closed.
+    """
+    at_once = "properties.functionAppConfig.scaleAndConcurrency.triggers.http.perInstanceConcurrency"
     for site in deployment.of(SITE):
-        given = set(at(site, "properties.siteConfig"))
+        given, concurrency = set(at(site, "properties.siteConfig")), at(site, at_once)
         if at(site, "properties.functionAppConfig"):
-            yield from (f"{site.name}: Flex Consumption refuses {name}." for name in sorted(given & REFUSED_BY_FLEX))
+            yield from (f"{site['name']}: Flex Consumption refuses {name}." for name in sorted(given & REFUSED_BY_FLEX))
+            if concurrency is None or not 1 < concurrency <= most:
+                yield f"{site['name']}: perInstanceConcurrency is {concurrency}, not from 2 to {most}."
         elif missing := {"ftpsState", "linuxFxVersion"} - given:
-            yield f"{site.name}: Consumption needs {', '.join(sorted(missing))}."
-
-
-def concurrency(deployment: Deployment, host: dict[str, Any]) -> Iterator[str]:
-    """On Flex Consumption the platform's default for Python is 1, and what is above host.json's limit would wait there."""
-    most = host["extensions"]["http"]["maxConcurrentRequests"]
-    for site in deployment.of(SITE):
-        if at(site, "properties.functionAppConfig") is None:
-            continue
-        value = at(site, "properties.functionAppConfig.scaleAndConcurrency.triggers.http.perInstanceConcurrency")
-        if value is None or not 1 < value <= most:
-            yield f"{site.name}: perInstanceConcurrency is {value}, not from 2 to {most}."
+            yield f"{site['name']}: Consumption needs {', '.join(sorted(missing))}."
 
 
 def environment(deployment: Deployment) -> dict[str, str]:
     """Return the app settings as the app sees them: with the vault's secrets in place of references to them."""
-    [settings] = (each for each in deployment.of(SETTINGS) if each.name.endswith("/appsettings"))
-    secrets = {each.name: each.body["properties"]["value"] for each in deployment.of(SECRET)}
+    [settings] = (each for each in deployment.of(SETTINGS) if each["name"].endswith("/appsettings"))
+    secrets = {each["name"]: each["properties"]["value"] * 2 for each in deployment.of(SECRET)}
     return {
-        name: REFERENCE.sub(lambda found: secrets.get(f"{found['vault']}/{found['secret']}", found[0]), value)
-        for name, value in settings.body["properties"].items()
+        name: REFERENCE.sub(lambda found: secrets.get(f"{found['vault']}/{found['secret']}", found[0]), known(value))
+        for name, value in settings["properties"].items()
     }
+
+
+def known(value: str) -> str:
+    """Return a value with what only Azure knows made up."""
+    if not EXPRESSION.fullmatch(value):
+        return value
+    for expression, made_up in MADE_UP.items():
+        value = re.sub(expression, f"'{made_up}'", value)
+    if form := re.fullmatch(r"\[format\('(.*)', '(.*)'\)\]", value):
+        return form[1].format(form[2])
+    return value.removeprefix("['").removesuffix("']")
 
 
 def app_settings(deployment: Deployment, host_json: Path) -> Iterator[str]:
     """Read the app's settings as the server itself reads them."""
+    for each in deployment.of(SETTINGS):
+        if isinstance(each["properties"], str):
+            yield f"{each['name']} is one expression, and nobody can read it: {each['properties']}"
+            return
     given = environment(deployment)
     read = {each.metadata["name"] for each in declared()}
     is_flex = any(at(site, "properties.functionAppConfig") for site in deployment.of(SITE))
@@ -204,18 +240,9 @@ def app_settings(deployment: Deployment, host_json: Path) -> Iterator[str]:
         yield f"{BODY_LIMIT} has to let pass what /mcp takes, {MAX_BODY_BYTES} bytes, and little more."
     if not is_flex:
         yield from (f"Consumption needs the app setting {name}." for name in sorted(CONSUMPTION_ONLY - set(given)))
+    yield from (f"the app setting {name} is missing." for name in sorted(NEEDED) if not given.get(name))
     settings = read_settings({**given, **of_the_host(deployment)}, host_json)
     yield from settings.problems
-    needed = {
-        "AzureWebJobsStorage__blobServiceUri": settings.storage_blob_uri,
-        "AzureWebJobsStorage__clientId": settings.storage_client_id,
-        "AzureWebJobsStorage__credential": given.get("AzureWebJobsStorage__credential"),
-        "APPLICATIONINSIGHTS_CONNECTION_STRING": settings.application_insights,
-        "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": settings.application_insights_auth,
-        "MCP_LOG_ANALYTICS_WORKSPACE_ID": settings.workspace_id,
-        "AZURE_CLIENT_ID": settings.identity_client_id,
-    }
-    yield from (f"the app setting {name} is missing." for name, value in needed.items() if not value)
     if settings.storage_connection:
         yield "AzureWebJobsStorage is a connection string: storage is opened by identity."
 
@@ -231,18 +258,7 @@ def of_the_host(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def source_problems(file: BicepFile) -> Iterator[Problem]:
-    """Find what no deployment may do, whichever way its conditions go: ask for keys, or show a secure parameter."""
-    secure = {each.name for each in file.of("parameter").values() if "secure" in each.decorators}
-    for node in walk(file.root):
-        name = text(parts(node)[0]).rpartition(".")[2] if node.type == "call_expression" else ""
-        if re.match(r"list[A-Z]|list$", name):
-            yield file.problem(node, f"{name}() reads keys: give the identity a role in place of a key.")
-        elif name in ("newGuid", "utcNow"):
-            yield file.problem(
-                node, f"{name}() makes each deployment another: derive names with guid() or uniqueString()."
-            )
-    for output in file.of("output").values():
-        shown = {text(each) for each in walk(output.node) if each.type == "identifier"} & secure
-        if shown:
-            yield file.problem(output.node, f"the output {output.name} shows the secret {', '.join(sorted(shown))}.")
+def source_problems(template: Any) -> Iterator[str]:
+    """Find what no compiled template may do, whichever way its conditions go."""
+    for found in FORBIDDEN.findall(json.dumps(template)):
+        yield f"a role takes the place of a key, and names are the same each time: {found}"
