@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "d365mcp"
 INSTALL_SECONDS = 300
+VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def node_packages(*packages: str) -> Path:
@@ -28,14 +29,15 @@ def node_packages(*packages: str) -> Path:
     return _installed("node", packages, lambda folder: _run(*command, str(folder), *packages)) / "node_modules"
 
 
-def python_environment(*requirements: str) -> Path:
+def python_environment(*requirements: str, python: str = sys.executable) -> Path:
     """Return the Python of an environment of its own with these requirements, such as "mcp==1.30.0"."""
 
     def install(folder: Path) -> None:
-        _run(sys.executable, "-m", "venv", str(folder))
-        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", *requirements)
+        _run(python, "-m", "venv", str(folder))
+        _run(str(folder / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-compile", *requirements)
 
-    return _installed(f"python-{sys.version_info.major}.{sys.version_info.minor}", requirements, install) / "bin/python"
+    version = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=True).stdout.strip()
+    return _installed(f"python-{version}", requirements, install) / "bin/python"
 
 
 def _installed(kind: str, contents: tuple[str, ...], install: Callable[[Path], None]) -> Path:

@@ -1,30 +1,51 @@
-"""Puts stand-ins for `az` and `func` on PATH, and pastes into a shell what people and workflows would; knows no page."""
+"""Puts `az` and a stand-in for `func` on PATH, and pastes into a shell what people and workflows would; knows no page.
+
+`az` is azure-cli's own code; only the Azure it talks to is stood in for (az/resource_manager.py).
+"""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.cached import python_environment
 from tests.dev_host import ROOT
-from tests.infra.bicep.finding import NotFoundError, program
 
 HERE = Path(__file__).parent
+CLI = "azure-cli==2.91.0"
+CONFIGURATION = "[bicep]\nuse_binary_from_path = true\ncheck_version = false\n[core]\ncollect_telemetry = false\n"
 # What a shell may not bring along from the one the tests run in.
 OURS = ("D365FO_", "MCP_", "AZURE_", "IDENTITY_", "PYTHONPATH", "VIRTUAL_ENV", "HOSTING_PLAN")
 KEY = "sesame"
 
 
-class Azure:
-    """The stand-ins, and what they remember."""
+@contextmanager
+def azure_cli(folder: Path, bicep: str) -> Iterator[dict[str, str]]:
+    """Run azure-cli's own code, signed in; yields what `az` needs to find it."""
+    (folder / "config").write_text(CONFIGURATION)
+    own = {"AZURE_CONFIG_DIR": str(folder), "AZURE_CORE_ONLY_SHOW_ERRORS": "1", "AZURE_CORE_NO_COLOR": "1"}
+    own |= {"IDENTITY_ENDPOINT": "https://identity.example/token", "IDENTITY_HEADER": "any"}
+    command = [python_environment(CLI), HERE / "az" / "serve.py", folder]
+    process = subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield {"AZ_PORT": process.stdout.readline().strip(), "BICEP_FOLDER": str(Path(bicep).parent)}
+    finally:
+        process.terminate()
+        process.communicate()
 
-    def __init__(self, folder: Path, app: Mapping[str, str]) -> None:
+
+class Azure:
+    """The programs, and what Azure remembers."""
+
+    def __init__(self, folder: Path, cli: Mapping[str, str], app: Mapping[str, str]) -> None:
         """Make them; `app` is the environment of what is published."""
-        self.folder, self.path = folder, ""
+        self.folder, self.path, self.cli = folder, "", cli
         self.programs = folder / "bin"
         self.programs.mkdir(parents=True)
         with socket.socket() as opened:
@@ -33,6 +54,7 @@ class Azure:
         known = {
             "address": address,
             "host": str(ROOT / "infra" / "local" / "devhost.py"),
+            "beside": "",
             "settings": {**app, "FUNCTIONS_DEV_KEY": KEY},
             "keys": {"default": KEY},
             **{name: {} for name in ("apps", "deployments", "secrets")},
@@ -40,19 +62,19 @@ class Azure:
             "groups": ["rg-d365mcp"],
         }
         (folder / "azure.json").write_text(json.dumps(known))
-        self.install("az", python_environment("jmespath==1.1.0"))
-        self.install("func", Path(sys.executable))
+        self.install("az", HERE / "az" / "ask.py")
+        self.install("func", HERE / "stand_in_func.py")
 
-    def install(self, name: str, python: Path) -> None:
+    def install(self, name: str, source: Path) -> None:
         path = self.programs / name
-        path.write_text(f"#!{python}\n{(HERE / f'stand_in_{name}.py').read_text()}")
+        path.write_text(f"#!{sys.executable}\n{source.read_text()}")
         path.chmod(0o755)
 
     def environment(self) -> dict[str, str]:
         """What a person's shell has, with the stand-ins first on PATH."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-        path = os.pathsep.join((str(self.programs), self.path, os.environ["PATH"]))
-        return {**kept, "PATH": path, "AZURE": str(self.folder), **compiler()}
+        path = os.pathsep.join((str(self.programs), self.path, os.environ["PATH"], self.cli["BICEP_FOLDER"]))
+        return {**kept, "PATH": path, "AZURE": str(self.folder), **self.cli}
 
     def paste(self, where: Path, *pasted: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Paste blocks into one shell; each must leave it in the folder where it was."""
@@ -67,9 +89,9 @@ class Azure:
             timeout=600,
         )
 
-    def publish(self, where: Path) -> set[str]:
-        """Publish a folder, and return what went."""
-        done = self.paste(where, "func azure functionapp publish func-d365mcp --python\n")
+    def packed(self, where: Path) -> set[str]:
+        """Return what would be published of a folder."""
+        done = self.paste(where, "func pack\n")
         assert done.returncode == 0, done.stderr
         return self.published()
 
@@ -88,10 +110,3 @@ class Azure:
 
     def stop(self) -> None:
         subprocess.run([self.programs / "func", "stop"], env=self.environment(), check=True)
-
-
-def compiler() -> dict[str, str]:
-    try:
-        return {"BICEP": program()}
-    except NotFoundError:
-        return {}

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.dev_host import ROOT
+from tests.infra.azure import azure_cli
 from tests.infra.bicep.compiler import Compiler
 from tests.infra.bicep.finding import bring_graph
 from tests.infra.bicep.policy import Deployment
@@ -32,3 +33,10 @@ def deployed(compiler: Compiler, infra: Path) -> Callable[..., Deployment]:
         return answers[asked]
 
     return answer
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory: pytest.TempPathFactory, bicep: str) -> Iterator[dict[str, str]]:
+    """azure-cli's own code, running."""
+    with azure_cli(tmp_path_factory.mktemp("azure-cli"), bicep) as running:
+        yield running

@@ -1,6 +1,7 @@
-"""Stands in for Core Tools' `func azure functionapp publish`: checks what would be published, and serves that.
+"""Stands in for Core Tools' `func azure functionapp publish --no-build`: packs what would be published, and serves that.
 
-The folder `AZURE` says which app there is, where it answers and with which settings.
+The folder `AZURE` says which app there is, where it answers and with which settings. As on Azure, the app has Python 3.13 and
+its own packages, and nothing installs what it does not bring; the dev host alone has a package of its own.
 """
 
 import json
@@ -22,6 +23,12 @@ READY = "Functions dev host ready on "
 def publish(name: str, folder: Path) -> None:
     if name not in AZURE["apps"]:
         sys.exit(f"func: there is no function app {name!r}, but {list(AZURE['apps'])}")
+    pack(folder)
+    serve()
+
+
+def pack(folder: Path) -> None:
+    """Take what `.funcignore` leaves of a folder, as a zip would: with the time of unpacking."""
     if not (folder / "host.json").exists():
         sys.exit(f"func: {folder} has no host.json")
     ignored = folder / ".funcignore"
@@ -33,14 +40,15 @@ def publish(name: str, folder: Path) -> None:
         if not spec.match_file(path):
             (PUBLISHED / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / path, PUBLISHED / path)
-    serve()
 
 
 def serve() -> None:
     """Start the app as it was published; it goes on when we end."""
     port = AZURE["address"].rpartition(":")[2]
-    command = [sys.executable, AZURE["host"], "--app", str(PUBLISHED), "--port", port]
-    environ = {**os.environ, "PYTHONPATH": str(PUBLISHED), **AZURE["settings"]}
+    command = ["python3.13", AZURE["host"], "--app", str(PUBLISHED), "--port", port]
+    packages = PUBLISHED / ".python_packages" / "lib" / "site-packages"
+    path = os.pathsep.join([str(PUBLISHED), str(packages), AZURE["beside"]])
+    environ = {**os.environ, "PYTHONPATH": path, **AZURE["settings"]}
     log = (HERE / "host.log").open("w")
     host = subprocess.Popen(
         command, cwd=PUBLISHED, env=environ, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
@@ -60,8 +68,10 @@ def stop() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["azure", "functionapp", "publish", name, "--python"]:
+        case ["azure", "functionapp", "publish", name, "--python", "--no-build"]:
             publish(name, Path.cwd())
+        case ["pack"]:  # for the test
+            pack(Path.cwd())
         case ["stop"]:  # for the test
             stop()
         case _:
