@@ -73,6 +73,9 @@ param cursorKeyFromVault bool = false
 @secure()
 param cursorKey string = ''
 
+@description('When the secrets given with this deployment run out; by default a year after it.')
+param vaultExpiresOn string = dateTimeAdd(utcNow(), 'P1Y')
+
 @description('FlexConsumption, or Consumption (Y1, Linux), which Microsoft retires on 30 September 2028 and which stays at Python 3.12.')
 @allowed(['FlexConsumption', 'Consumption'])
 param hostingPlan string = 'FlexConsumption'
@@ -81,10 +84,13 @@ param hostingPlan string = 'FlexConsumption'
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Most instances at once; Consumption ends at 100.')
+@description('Most instances on demand for each group of functions: HTTP is one, the catalog\'s timer another. No hard cap: those always ready come on top, and so do new ones while an update rolls out. Azure takes 1 to 1000, as far as the region\'s quota goes (250 processors by default, 1 for 2048 MB); Consumption ends at 100.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 20
+
+@description('Updates let running calls end and replace instances bit by bit, in place of stopping all at once (Flex Consumption; where a region does not know it yet, false).')
+param rollingUpdates bool = true
 
 @description('Instances on Flex Consumption that never sleep; 0 costs nothing at rest, 1 spares most callers the cold start.')
 @minValue(0)
@@ -155,6 +161,9 @@ param throttleThreshold int = 20
 @description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
+@description('Client id of the workflow\'s identity, which then may call with easyAuth, as its smoke test does.')
+param operatorClientId string = ''
+
 @description('What the operator is.')
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorType string = 'User'
@@ -199,9 +208,11 @@ module resources 'resources.bicep' = {
     settings: settings
     cursorKeyFromVault: cursorKeyFromVault
     cursorKey: cursorKey
+    vaultExpiresOn: vaultExpiresOn
     hostingPlan: hostingPlan
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
+    rollingUpdates: rollingUpdates
     alwaysReadyInstances: alwaysReadyInstances
     instanceConcurrency: instanceConcurrency
     networking: networking
@@ -219,6 +230,7 @@ module resources 'resources.bicep' = {
     errorRatePercent: errorRatePercent
     throttleThreshold: throttleThreshold
     operatorId: operatorId
+    operatorClientId: operatorClientId
     operatorType: operatorType
     tags: allTags
   }

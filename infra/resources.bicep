@@ -71,6 +71,9 @@ param cursorKeyFromVault bool = false
 @secure()
 param cursorKey string = ''
 
+@description('When the secrets given with this deployment run out; by default a year after it.')
+param vaultExpiresOn string = dateTimeAdd(utcNow(), 'P1Y')
+
 @description('FlexConsumption, or Consumption (Y1, Linux), which Microsoft retires on 30 September 2028 and which stays at Python 3.12.')
 @allowed(['FlexConsumption', 'Consumption'])
 param hostingPlan string = 'FlexConsumption'
@@ -79,10 +82,13 @@ param hostingPlan string = 'FlexConsumption'
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Most instances at once; Consumption ends at 100.')
+@description('Most instances on demand for each group of functions: HTTP is one, the catalog\'s timer another. No hard cap: those always ready come on top, and so do new ones while an update rolls out. Azure takes 1 to 1000, as far as the region\'s quota goes (250 processors by default, 1 for 2048 MB); Consumption ends at 100.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 20
+
+@description('Updates let running calls end and replace instances bit by bit, in place of stopping all at once (Flex Consumption; where a region does not know it yet, false).')
+param rollingUpdates bool = true
 
 @description('Instances on Flex Consumption that never sleep; 0 costs nothing at rest, 1 spares most callers the cold start.')
 @minValue(0)
@@ -153,6 +159,9 @@ param throttleThreshold int = 20
 @description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
+@description('Client id of the workflow\'s identity, which then may call with easyAuth, as its smoke test does.')
+param operatorClientId string = ''
+
 @description('What the operator is.')
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param operatorType string = 'User'
@@ -170,6 +179,7 @@ var clients = {
   authClientId: authClientId
   facadeClientId: facadeClientId
   operatorId: operatorId
+  operatorClientId: operatorClientId
 }
 var notIds = filter(items(clients), each => !empty(each.value) && length(each.value) != 36)
 var problems = filter(
@@ -255,6 +265,7 @@ module vault 'app/vault.bicep' = if (hasVault) {
     publicAccess: !privateVault
     clientSecret: d365ClientSecret
     cursorKey: cursorKey
+    expireOn: vaultExpiresOn
     workspaceName: diagnostics ? monitoring.outputs.workspaceName : ''
   }
 }
@@ -349,8 +360,10 @@ module functionApp 'app/function.bicep' = {
     workspaceName: monitoring.outputs.workspaceName
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
+    rollingUpdates: rollingUpdates
     alwaysReadyInstances: alwaysReadyInstances
     instanceConcurrency: instanceConcurrency
+    easyAuth: authentication == 'easyAuth'
     allowedOrigins: allowedOrigins
     subnetId: hasNetwork ? network!.outputs.appSubnetId : ''
     publicAccess: networking != 'private'
@@ -391,7 +404,7 @@ module signin 'app/signin.bicep' = {
     enabled: authentication == 'easyAuth'
     clientId: authClientId
     audiences: authAudiences
-    clientIds: union(clientIds, [authClientId])
+    clientIds: union(clientIds, [authClientId], empty(operatorClientId) ? [] : [operatorClientId])
   }
   dependsOn: [functionApp]
 }

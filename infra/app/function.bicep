@@ -43,10 +43,13 @@ param settings object
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int
 
-@description('Most instances at once.')
+@description('Most instances on demand for each group of functions.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int
+
+@description('Whether updates replace instances bit by bit, on Flex Consumption.')
+param rollingUpdates bool
 
 @description('Instances on Flex Consumption that never sleep.')
 @minValue(0)
@@ -57,6 +60,9 @@ param alwaysReadyInstances int
 @minValue(1)
 @maxValue(100)
 param instanceConcurrency int
+
+@description('Whether App Service Authentication checks callers.')
+param easyAuth bool
 
 @description('Origins of browser clients.')
 param allowedOrigins array
@@ -104,6 +110,12 @@ var own = {
   MCP_LOG_ANALYTICS_URL: logAnalyticsUrls[environment().name]
 }
 
+// In place of a client secret, App Service Authentication signs in as the app registration by this identity, which the
+// registration has to trust: https://learn.microsoft.com/azure/app-service/configure-authentication-provider-aad
+var easyAuthOnly = {
+  OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
+}
+
 // Flex Consumption refuses these: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 var consumptionOnly = {
   FUNCTIONS_EXTENSION_VERSION: '~4'
@@ -148,6 +160,10 @@ var flexConfig = {
         perInstanceConcurrency: instanceConcurrency
       }
     }
+  }
+  // Recreate kills the calls under way: https://learn.microsoft.com/azure/azure-functions/flex-consumption-site-updates
+  siteUpdateStrategy: {
+    type: rollingUpdates ? 'RollingUpdate' : 'Recreate'
   }
 }
 
@@ -214,6 +230,8 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     keyVaultReferenceIdentity: identityId
     publicNetworkAccess: publicAccess ? 'Enabled' : 'Disabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    // Azure takes siteUpdateStrategy; the compiler's types of Microsoft.Web/sites do not have it up to 2025-03-01.
+    #disable-next-line BCP037
     functionAppConfig: isFlex ? flexConfig : null
     siteConfig: isFlex ? siteConfig : union(siteConfig, consumptionConfig)
   }
@@ -223,7 +241,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: app
   name: 'appsettings'
   // Not filtered all together: what only Azure knows would leave the whole unreadable to what-if.
-  properties: union(given, own, isFlex ? {} : consumptionOnly)
+  properties: union(given, own, easyAuth ? easyAuthOnly : {}, isFlex ? {} : consumptionOnly)
 }
 
 resource ftpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {

@@ -34,6 +34,8 @@ var checked = {
       enabled: true
       registration: {
         clientId: clientId
+        // A setting that names an identity, and so no secret: function.bicep.
+        clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
         openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
       }
       validation: {

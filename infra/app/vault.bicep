@@ -22,6 +22,9 @@ param clientSecret string
 @secure()
 param cursorKey string
 
+@description('When the secrets given here run out.')
+param expireOn string
+
 @description('The workspace that keeps the audit log; empty for none.')
 param workspaceName string
 
@@ -51,6 +54,7 @@ resource d365Secret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(
   name: 'd365fo-client-secret'
   properties: {
     value: clientSecret
+    attributes: { exp: dateTimeToEpoch(expireOn) }
     contentType: 'D365FO_CLIENT_SECRET'
   }
 }
@@ -60,6 +64,7 @@ resource cursorSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empt
   name: 'cursor-key'
   properties: {
     value: cursorKey
+    attributes: { exp: dateTimeToEpoch(expireOn) }
     contentType: 'MCP_CURSOR_KEY'
   }
 }

@@ -25,8 +25,12 @@ param oauthFacade bool = false
 @minLength(1)
 param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth/callback', 'http://127.0.0.1/', 'http://127.0.0.1/callback', 'http://127.0.0.1/mcp/oauth/callback']
 
-@description('Output identityPrincipalId of ../main.bicep: that identity may then exchange callers\' tokens (on_behalf_of); empty for none.')
+@description('Output identityPrincipalId of ../main.bicep: that identity may then sign in as the registration, for easyAuth and on_behalf_of; empty for none.')
 param identityPrincipalId string = ''
+
+@description('As whom F&O is called, as in ../main.bicep: with on_behalf_of the registration may exchange callers\' tokens.')
+@allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
+param d365Auth string = 'managed_identity'
 
 // Of the whole tenant, and never changed.
 var uniqueName = 'd365mcp-${uniqueString(subscription().id, environmentName)}'
@@ -35,7 +39,8 @@ var displayName = 'd365mcp ${environmentName}'
 var ownUri = 'api://${tenant().tenantId}/${uniqueName}'
 var identifierUris = empty(publicUrl) || oauthFacade ? [ownUri] : ['${publicUrl}/mcp', ownUri]
 
-var actsForCallers = !empty(identityPrincipalId)
+var trustsIdentity = !empty(identityPrincipalId)
+var actsForCallers = trustsIdentity && d365Auth == 'on_behalf_of'
 
 var roles = [
   {
@@ -112,7 +117,7 @@ resource registration 'Microsoft.Graph/applications@v1.0' = {
   ]
   requiredResourceAccess: actsForCallers ? [dynamicsErp] : []
 
-  resource vouching 'federatedIdentityCredentials@v1.0' = if (actsForCallers) {
+  resource vouching 'federatedIdentityCredentials@v1.0' = if (trustsIdentity) {
     name: '${registration.uniqueName}/managed-identity'
     audiences: ['api://AzureADTokenExchange']
     issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,27 @@ def test_a_secret_that_is_left_out_stays_as_it_is(app: Deploy) -> None:
     }
 
 
+def test_a_secret_runs_out_a_year_after_it_was_given_or_when_it_shall(app: Deploy) -> None:
+    def ends(**given: Any) -> list[Any]:
+        return [at(each, "properties.attributes.exp") for each in app(**SECRETIVE, **given).of(SECRET)]
+
+    assert ends() == ["[dateTimeToEpoch(dateTimeAdd(utcNow(), 'P1Y'))]"] * 2
+    assert ends(vaultExpiresOn="2027-12-31T00:00:00Z") == [datetime(2027, 12, 31, tzinfo=UTC).timestamp()] * 2
+
+
+@pytest.mark.parametrize(("wanted", "flex", "consumption"), [(1, 1, 1), (1000, 1000, 100)])
+def test_instances_have_the_limits_that_azure_has(wanted: int, flex: int, consumption: int, app: Deploy) -> None:
+    [one], [other] = (app(maximumInstances=wanted, **plan).of(SITE) for plan in ({}, CONSUMPTION))
+    assert at(one, "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount") == flex
+    assert at(other, "properties.siteConfig.functionAppScaleLimit") == consumption
+
+
+@pytest.mark.parametrize(("given", "strategy"), [({}, "RollingUpdate"), ({"rollingUpdates": False}, "Recreate")])
+def test_an_update_lets_running_calls_end(given: dict[str, Any], strategy: str, app: Deploy) -> None:
+    [site] = app(**given).of(SITE)
+    assert at(site, "properties.functionAppConfig.siteUpdateStrategy") == {"type": strategy}
+
+
 def test_an_instance_takes_as_many_requests_as_host_json_at_most(app: Deploy) -> None:
     most = json.loads(HOST_JSON.read_text())["extensions"]["http"]["maxConcurrentRequests"]
     assert complaints(app(instanceConcurrency=most), HOST_JSON) == []
@@ -193,11 +215,30 @@ def test_who_has_a_registration_without_roles_may_say_so(app: Deploy) -> None:
     assert not required(**jwt, settings={"MCP_REQUIRE_ROLES": "false"})
 
 
-def test_a_registration_may_exchange_tokens_once_it_knows_the_app_s_identity(registered: Deploy) -> None:
-    kind = "Microsoft.Graph/applications/federatedIdentityCredentials"
-    trusted = registered(identityPrincipalId=CLIENT).of(kind)
-    assert [at(each, "properties.subject") for each in trusted] == [CLIENT]
-    assert registered().of(kind) == []
+@pytest.mark.parametrize(("d365_auth", "grants"), [("managed_identity", 0), ("on_behalf_of", 1)])
+def test_a_registration_trusts_the_app_s_identity_once_it_knows_it(
+    d365_auth: str, grants: int, registered: Deploy
+) -> None:
+    """With easyAuth that takes the place of a client secret; only on_behalf_of exchanges callers' tokens as well."""
+    kind, granted = (
+        "Microsoft.Graph/applications/federatedIdentityCredentials",
+        "Microsoft.Graph/oauth2PermissionGrants",
+    )
+    made = registered(identityPrincipalId=CLIENT, d365Auth=d365_auth)
+    assert [at(each, "properties.subject") for each in made.of(kind)] == [CLIENT]
+    assert len(made.of(granted)) == grants
+    assert registered(d365Auth=d365_auth).of(kind) == registered(d365Auth=d365_auth).of(granted) == []
+
+
+def test_app_service_authentication_needs_no_secret_and_admits_the_workflow(app: Deploy) -> None:
+    given = {"authentication": "easyAuth", "authClientId": CLIENT}
+    deployment = app(**given, operatorClientId=PUBLIC_CLIENT)
+    [signin] = (each for each in deployment.of(SETTINGS) if each["name"].endswith("/authsettingsV2"))
+    entra = at(signin, "properties.identityProviders.azureActiveDirectory")
+    settings = environment(deployment)
+    assert settings[entra["registration"]["clientSecretSettingName"]] == settings["AZURE_CLIENT_ID"]
+    assert PUBLIC_CLIENT in entra["validation"]["defaultAuthorizationPolicy"]["allowedApplications"]
+    assert "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID" not in environment(app(**{**given, "authentication": "jwt"}))
 
 
 @pytest.mark.parametrize(("read_only", "names"), [(True, ROLES[:1]), (False, ROLES[:2])])
@@ -247,6 +288,8 @@ def test_private_names_are_those_of_the_cloud(location: str, app: Deploy) -> Non
         ({"hostingPlan": "Premium"}, "hostingPlan"),
         ({"instanceMemoryMB": 1024}, "instanceMemoryMB"),
         ({"maximumInstances": 0}, "maximumInstances"),
+        ({"maximumInstances": 1001}, "maximumInstances"),
+        ({"operatorClientId": "id-d365mcp-deploy"}, "operatorClientId must be an id of Entra"),
         ({"instanceConcurrency": 101}, "instanceConcurrency"),
         ({"retentionDays": 7}, "retentionDays"),
         ({"authentication": "none"}, "authentication"),

@@ -71,14 +71,15 @@ REFUSED_BY_FLEX |= {"functionsRuntimeScaleMonitoringEnabled", "use32BitWorkerPro
 # What the platform reads, not our code: https://learn.microsoft.com/azure/azure-functions/functions-app-settings
 BODY_LIMIT = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"
 OF_THE_PLATFORM = {"AzureWebJobsStorage__credential", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES", BODY_LIMIT}
+OF_THE_PLATFORM |= {"OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"}
 # Settings that Flex Consumption refuses, and what Consumption needs in place of functionAppConfig.
 CONSUMPTION_ONLY = {"FUNCTIONS_EXTENSION_VERSION", "FUNCTIONS_WORKER_RUNTIME", "PYTHON_ISOLATE_WORKER_DEPENDENCIES"}
 CONSUMPTION_ONLY |= {"WEBSITE_RUN_FROM_PACKAGE", "WEBSITE_RUN_FROM_PACKAGE_BLOB_MI_RESOURCE_ID"}
 NEEDED = {"APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "APPLICATIONINSIGHTS_CONNECTION_STRING", "AZURE_CLIENT_ID"}
 NEEDED |= {f"AzureWebJobsStorage__{each}" for each in ("blobServiceUri", "clientId", "credential")}
 NEEDED |= {"MCP_LOG_ANALYTICS_WORKSPACE_ID"}
-# What reads keys, what shows them to whoever may read a deployment, and what makes each deployment another.
-FORBIDDEN = re.compile(r'\b(?:list[A-Z]?\w*|newGuid|utcNow)\(|"value": "\[[^"]*\.ConnectionString')
+# What reads keys, what shows them to whoever may read a deployment, and what makes each deployment another; a secret's end may.
+FORBIDDEN = re.compile(r'\b(?:list[A-Z]?\w*|newGuid|(?<!dateTimeAdd\()utcNow)\(|"value": "\[[^"]*\.ConnectionString')
 SECURE_PARAMETER = re.compile(r"\bparameters\('(\w+)'\)")
 EXPRESSION = re.compile(r"\[(?!\[).*\]", re.DOTALL)
 # What only Azure knows, as the server reads it.
