@@ -38,9 +38,10 @@ var rules = [
     severity: 2
     query: loadTextContent('alerts/slow.kql')
     column: 'p95_ms'
+    operator: 'GreaterThan'
     threshold: p95ThresholdMs
     window: 'PT15M'
-    every: 'PT5M'
+    every: 'PT15M'
   }
   {
     name: 'failing'
@@ -49,6 +50,7 @@ var rules = [
     severity: 1
     query: loadTextContent('alerts/failing.kql')
     column: 'error_percent'
+    operator: 'GreaterThan'
     threshold: errorRatePercent
     window: 'PT15M'
     every: 'PT5M'
@@ -60,9 +62,22 @@ var rules = [
     severity: 1
     query: loadTextContent('alerts/unavailable.kql')
     column: 'error_percent'
+    operator: 'GreaterThan'
     threshold: errorRatePercent
     window: 'PT15M'
     every: 'PT5M'
+  }
+  {
+    name: 'silent'
+    title: 'the app is dead'
+    text: 'Nothing of the app was heard for half an hour, not even its timer, which runs every five minutes.'
+    severity: 1
+    query: loadTextContent('alerts/silent.kql')
+    column: 'runs'
+    operator: 'LessThan'
+    threshold: 1
+    window: 'PT30M'
+    every: 'PT15M'
   }
   {
     name: 'throttled'
@@ -71,9 +86,10 @@ var rules = [
     severity: 2
     query: loadTextContent('alerts/throttled.kql')
     column: 'throttles'
+    operator: 'GreaterThan'
     threshold: throttleThreshold
     window: 'PT15M'
-    every: 'PT5M'
+    every: 'PT15M'
   }
   {
     name: 'catalog'
@@ -82,6 +98,7 @@ var rules = [
     severity: 3
     query: loadTextContent('alerts/catalog.kql')
     column: 'failures'
+    operator: 'GreaterThan'
     threshold: 0
     window: 'PT1H'
     every: 'PT15M'
@@ -93,6 +110,7 @@ var rules = [
     severity: 2
     query: loadTextContent('alerts/blind.kql')
     column: 'notices'
+    operator: 'GreaterThan'
     threshold: 0
     window: 'PT1H'
     every: 'PT15M'
@@ -143,7 +161,7 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             query: rule.query
             metricMeasureColumn: rule.column
             timeAggregation: 'Maximum'
-            operator: 'GreaterThan'
+            operator: rule.operator
             threshold: rule.threshold
             failingPeriods: {
               numberOfEvaluationPeriods: 1
