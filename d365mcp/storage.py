@@ -257,7 +257,7 @@ def etag_of(data: bytes) -> str:
     return f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-def open_storage(settings: Settings) -> Storage:
+def open_storage(settings: Settings, retries: int = 3) -> Storage:
     """Return the storage the settings name, else a private folder. Imports Azure's SDK: slow."""
     if not settings.has_shared_storage:
         return FolderStorage(private_folder("storage"))
@@ -266,7 +266,7 @@ def open_storage(settings: Settings) -> Storage:
     # The SDK's own pauses between attempts begin at 15 seconds, each with a thread that does nothing else.
     quick: dict[str, Any] = {
         "api_version": API_VERSION,
-        "retry_total": 3,
+        "retry_total": retries,
         "initial_backoff": 1,
         "increment_base": 2,
         "connection_timeout": 10,

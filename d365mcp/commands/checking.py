@@ -3,17 +3,23 @@
 import asyncio
 import json
 import sys
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
 import click
 
 from d365mcp import health
 from d365mcp.app import application
 from d365mcp.commands import close, say
-from d365mcp.errors import D365McpError
+from d365mcp.errors import D365McpError, StorageError
 from d365mcp.server.callers import OPERATOR
-from d365mcp.storage import STATE
+from d365mcp.settings import Settings
+from d365mcp.settings.parsing import is_guid
+from d365mcp.storage import STATE, Storage, open_storage
 
+# What answers at all answers sooner; the first answer takes a token, and Azure's SDK has to be imported.
+STORAGE_SECONDS = 4.0
+TELEMETRY_SECONDS = 15.0
 SHOWN = {
     "d365:session": "F&O",
     "callers:keys": "callers",
@@ -48,9 +54,10 @@ async def check_now() -> dict[str, dict[str, Any]]:
     if problems := application.settings.problems:
         return {"settings": health.check("fail", output=" ".join(problems))}
     try:
+        storage = storage_check()  # before the catalog, which is looked for there
         _, body = await application.deep_health(OPERATOR)
         checks = {name: found[0] for name, found in body["checks"].items()}
-        checks["storage"] = await asyncio.to_thread(storage_check)
+        checks |= {"storage": storage, "telemetry:backlog": await asyncio.to_thread(telemetry_check)}
     finally:
         await close()
     shown = {title: checks[name] for name, title in SHOWN.items() if name in checks}
@@ -60,15 +67,95 @@ async def check_now() -> dict[str, dict[str, Any]]:
 
 
 def storage_check() -> dict[str, Any]:
-    """Look into the shared storage, where there is one."""
+    """Look into the shared storage, where there is one; what is not reached is not asked again."""
     if not application.settings.has_shared_storage:
-        told = "No shared storage: set AzureWebJobsStorage__blobServiceUri before more than one instance runs."
-        return health.check("warn", output=told)
+        detail = "No shared storage: set AzureWebJobsStorage__blobServiceUri before more than one instance runs."
+        return health.check("warn", output=detail)
     try:
-        application.storage.names(STATE, "")
+        listed()
     except D365McpError as problem:
-        return health.failed(problem)
+        application.storage = Unreached(problem)
+        return health.failed(problem if problem.hint else StorageError(problem.message, hint=storage_hint()))
     return health.check("pass", output="the blobs can be listed")
+
+
+def listed() -> None:
+    """List what is in the storage, within its time. Raises StorageError."""
+    problems: list[D365McpError] = [StorageError(f"The storage did not answer within {STORAGE_SECONDS:g} s.")]
+
+    def look() -> None:
+        try:
+            application.storage = open_storage(application.settings, retries=0)
+            application.storage.names(STATE, "")
+            problems.clear()
+        except D365McpError as problem:
+            problems[:] = [problem]
+
+    # A thread that nobody waits for: looking for an identity where there is none takes minutes.
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(STORAGE_SECONDS)
+    if problems:
+        raise problems[0]
+
+
+def storage_hint() -> str:
+    settings = application.settings
+    name = "AzureWebJobsStorage__blobServiceUri" if settings.storage_uri else "AzureWebJobsStorage"
+    name = "AzureWebJobsStorage__accountName" if settings.storage_account and not settings.storage_uri else name
+    inside = "an account with a private endpoint answers only inside its network"
+    return f"Compare {name} with the account's endpoints or access keys, and check the network: {inside}."
+
+
+class Unreached(Storage):
+    """The storage that did not answer: refuses at once."""
+
+    def __init__(self, problem: D365McpError) -> None:
+        self.problem = problem
+
+    def get(self, *_: Any, **__: Any) -> NoReturn:
+        raise self.problem
+
+    put = upload = download = names = delete = get
+
+
+def telemetry_check() -> dict[str, Any]:
+    """Send what the checks before have left, and say whether it was taken."""
+    settings, telemetry = application.settings, application.telemetry
+    if not telemetry.enabled:
+        return health.check("pass", output="telemetry is off")
+    if problem := wrong_authentication(settings):
+        return health.check("fail", output=problem)
+    answered = telemetry.flush(TELEMETRY_SECONDS)
+    problem = telemetry.backlog().problem or ("" if answered else f"No answer within {TELEMETRY_SECONDS:g} s.")
+    if problem:
+        detail = f"Application Insights takes nothing: {problem.rstrip('.')}. {telemetry_hint(problem)}"
+        return health.check("fail", output=detail)
+    return health.check("pass", output="Application Insights takes what is sent")
+
+
+def wrong_authentication(settings: Settings) -> str:
+    """Say what is misspelt; with it telemetry would be sent without an identity, and refused where one is needed."""
+    right = "write Authorization=AAD, or Authorization=AAD;ClientId=… with the identity's client id"
+    parts = [part.strip().partition("=")[::2] for part in settings.application_insights_auth.split(";") if part.strip()]
+    given = {name.strip().lower(): value.strip() for name, value in parts}
+    unknown = [name for name, _ in parts if name.strip().lower() not in ("authorization", "clientid")]
+    if not parts:
+        return ""
+    if unknown or given.get("authorization", "").lower() != "aad":
+        what = f"has no {unknown[0]!r}" if unknown else "does not say Authorization=AAD"
+        return f"APPLICATIONINSIGHTS_AUTHENTICATION_STRING {what}: {right}."
+    if "clientid" in given and not is_guid(given["clientid"].lower()):
+        return f"ClientId in APPLICATIONINSIGHTS_AUTHENTICATION_STRING is no id: {right}."
+    return ""
+
+
+def telemetry_hint(problem: str) -> str:
+    if "HTTP 401" in problem or "HTTP 403" in problem:
+        return "Give the identity the role Monitoring Metrics Publisher on the component."
+    if "Credential" in problem or "Authentication" in problem:
+        return "It signs in as the app's managed identity, which only the app has: ask its /health/deep."
+    return "Compare APPLICATIONINSIGHTS_CONNECTION_STRING with the component's overview page, and check the network."
 
 
 def told(each: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from d365mcp.settings.parsing import (
     LOOPBACK,
     MCP_PATH,
     account_name,
+    blob_service,
     certificate,
     companies,
     cursor_keys,
@@ -257,7 +258,7 @@ class Settings:
         "AzureWebJobsStorage", text, "", "Storage by connection string; the identity form is better.", secret=True
     )
     storage_uri: str = setting(
-        "AzureWebJobsStorage__blobServiceUri", web_address, "", "Storage by identity: the blob service's address."
+        "AzureWebJobsStorage__blobServiceUri", blob_service, "", "Storage by identity: the blob service's address."
     )
     storage_account: str = setting(
         "AzureWebJobsStorage__accountName",

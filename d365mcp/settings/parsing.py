@@ -9,6 +9,7 @@ MINIMUM_CURSOR_KEY_BYTES = 32
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MCP_PATH = "/mcp"
 REFERENCE = "@microsoft.keyvault("
+OTHER_SERVICE = re.compile(r"\.(dfs|file|queue|table|web|z\d+\.web)\.")
 ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -83,14 +84,36 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 
 def web_address(value: str) -> str:
     """Read an https address without trailing slash; http only on loopback, where simulators and tests live."""
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = address_parts(value)
+    if parts is None:
         raise ValueError("must be an address like https://contoso.operations.dynamics.com")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must start with https://")
     if parts.username or parts.query or parts.fragment:
         raise ValueError("must hold neither user name, query nor fragment")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def address_parts(value: str) -> SplitResult | None:
+    """Return an address' parts; None where it is none."""
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port that is no number
+        return None
+    return parts if whole else None
+
+
+def blob_service(value: str) -> str:
+    """Read a blob service's address; the account's other services, and a container in it, will not do."""
+    try:
+        found = web_address(value)
+    except ValueError:
+        found = ""
+    host, path = (found and urlsplit(found).hostname) or "", urlsplit(found).path
+    if not host or OTHER_SERVICE.search(host) or (".blob." in host and path):
+        raise ValueError("must be the blob service's address, like https://stcontoso.blob.core.windows.net")
+    return found
 
 
 def public_address(value: str) -> str:

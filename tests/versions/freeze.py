@@ -70,7 +70,7 @@ def catalog_of(simulator: Simulator, folder: Path) -> Path:
     given = {"D365FO_BASE_URL": simulator.base_url, "TMPDIR": str(folder), **simulator.identity_environment()}
     command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, check=True)
-    return next(folder.glob("d365mcp/catalog/*/pointer.json")).parent
+    return next(folder.rglob("pointer.json")).parent
 
 
 def main() -> None:

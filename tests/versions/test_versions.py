@@ -16,6 +16,8 @@ import pytest
 
 from d365mcp.metadata import snapshot
 from d365mcp.metadata.store import folder_of
+from d365mcp.settings import read_settings
+from d365mcp.storage import FolderStorage, open_storage
 from d365mcp.tools import cursors
 from tests.dev_host import ROOT
 from tests.served import Served, serving
@@ -66,8 +68,13 @@ def test_a_cursor_goes_on(kept: dict[str, Any], served: Served) -> None:
 
 @each_version
 @pytest.mark.parametrize("later", [0, 1], ids=["as it is", "as a later version's"])
-def test_a_catalog_serves_or_is_left_alone(kept: Path, later: int, small: Simulator, tmp_path: Path) -> None:
-    pointer = lay(kept, later, small.base_url, tmp_path / "d365mcp" / "catalog" / folder_of(small.base_url))
+def test_a_catalog_serves_or_is_left_alone(
+    kept: Path, later: int, small: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    storage = open_storage(read_settings({}))
+    assert isinstance(storage, FolderStorage)
+    pointer = lay(kept, later, small.base_url, storage.root / "catalog" / folder_of(small.base_url))
     small.reset()
     with serving(small, TMPDIR=str(tmp_path)) as served:
         found = served.call("search_entities", query="item")
