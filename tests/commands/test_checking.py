@@ -1,4 +1,4 @@
-"""`python -m d365mcp check` tells the truth: what does not work fails, with the setting or the role that mends it."""
+"""`python -m d365mcp check` tells the truth: what does not work fails, and the setting or role to look at is named."""
 
 import json
 import os

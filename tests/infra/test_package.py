@@ -5,6 +5,7 @@ The whole package is laid once, for the Python of Flex Consumption; most tests d
 
 import json
 import os
+import re
 import resource
 import shutil
 import struct
@@ -140,6 +141,27 @@ def first_query(app: Path, simulator: Simulator) -> float:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert '\\"isError\\":false' in done.stdout, done.stdout + done.stderr
     return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+@pytest.mark.once
+def test_the_list_of_contents_names_every_package(laid: Path, tmp_path: Path) -> None:
+    """The tool is the real one; pipx alone, which brings it, is stood in for."""
+    pipx = tmp_path / "pipx"
+    tools = python_environment("cyclonedx-bom==7.5.0").parent
+    pipx.write_text(f'#!/bin/sh\n[ "$2 $3" = "--spec cyclonedx-bom==7.5.0" ] && shift 3 && exec {tools}/"$@"\n')
+    pipx.chmod(0o755)
+    environ = {**CLEAN, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": python("3.13")}
+    command = [ROOT / "infra" / "contents", laid, tmp_path / "contents.json"]
+    subprocess.run(command, env=environ, check=True, timeout=120)
+    contents = json.loads((tmp_path / "contents.json").read_text())
+    installed = {
+        tuple(path.name.removesuffix(".dist-info").split("-")) for path in (laid / PACKAGES).glob("*.dist-info")
+    }
+    listed = {(re.sub("[-.]", "_", each["name"]), each["version"]) for each in contents["components"]}
+    assert contents["bomFormat"] == "CycloneDX"
+    assert {(name.lower(), version) for name, version in listed} == {
+        (re.sub("[-.]", "_", name).lower(), version) for name, version in installed
+    }
 
 
 @pytest.mark.once
