@@ -84,6 +84,10 @@ def test_the_guide_works_as_it_is_pasted(azure: Azure, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "MCP works" in done.stdout
     assert {"deployment sub create", "functionapp keys list", "storage blob upload"} <= set(azure.known["called"])
+    secrets = azure.known["secrets"]
+    assert re.fullmatch("[0-9a-f]{64},an-older-key", secrets["cursor-key"]["value"])
+    assert secrets["d365fo-client-secret"]["value"] == "a-new-secret"
+    assert all(secrets[name]["attributes"]["exp"] for name in ("cursor-key", "d365fo-client-secret"))
     with zipfile.ZipFile(azure.folder / "uploaded.zip") as package:
         names = package.namelist()
         bytecode = [name for name in names if name.endswith(".cpython-312.pyc")]

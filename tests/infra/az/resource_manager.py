@@ -221,6 +221,11 @@ def make_identity(azure: Azure, request: Request, group: str, name: str) -> Any:
     return {"id": f"/identities/{name}", "name": name, "properties": {"clientId": ID, "principalId": ID}}
 
 
+def show_identity(azure: Azure, request: Request, group: str, name: str) -> Any:
+    name = azure.need("identities", name)
+    return {"id": f"/identities/{name}", "name": name, "properties": {"clientId": ID, "principalId": ID}}
+
+
 def trust(azure: Azure, request: Request, group: str, identity: str, name: str) -> Any:
     azure.need("identities", identity)
     subject = request.body["properties"]["subject"]
@@ -236,6 +241,13 @@ def set_secret(azure: Azure, request: Request, vault: str, name: str) -> Any:
     return {"id": f"https://{vault}.vault.azure.net/secrets/{name}/1", **request.body}
 
 
+def show_secret(azure: Azure, request: Request, vault: str, name: str) -> Any:
+    if "authorization" not in {each.lower() for each in request.headers}:
+        raise Mistake("The vault wants a token.", 401, "Unauthorized", WWW_Authenticate=CHALLENGE)
+    known = azure.known["secrets"].get(name, {"value": "an-older-key"})
+    return {"id": f"https://{vault}.vault.azure.net/secrets/{name}/1", **known}
+
+
 def upload(azure: Azure, request: Request, account: str, path: str) -> Any:
     """Take the package that Consumption runs; only its own address will do."""
     addresses = [each.get("packageUrl") for each in azure.known["deployments"].values()]
@@ -247,6 +259,8 @@ def upload(azure: Azure, request: Request, account: str, path: str) -> Any:
     return b""
 
 
+GRAPH = r"graph\.microsoft\.com/v1\.0"
+APPLICATION = {"id": ID, "appId": ID, "displayName": "F&O", "passwordCredentials": []}
 GROUP = "/resourcegroups/([^/]+)"
 DEPLOYMENT = rf"management\.azure\.com(?:{GROUP})?/providers/microsoft\.resources/deployments/([^/]+)"
 SITE = rf"management\.azure\.com{GROUP}/providers/microsoft\.web/sites/([^/]+)"
@@ -254,7 +268,10 @@ IDENTITY = rf"management\.azure\.com{GROUP}/providers/microsoft\.managedidentity
 ROUTES: list[tuple[str, str, Callable[..., Any], int]] = [
     ("GET", r"identity\.example/token", token, 200),
     ("GET", r"management\.azure\.com/subscriptions/?", subscriptions, 200),
-    ("GET", r"graph\.microsoft\.com/v1\.0/me", lambda azure, request: {"id": ID}, 200),
+    ("GET", rf"{GRAPH}/me", lambda azure, request: {"id": ID}, 200),
+    ("GET", rf"{GRAPH}/applications", lambda azure, request: {"value": [APPLICATION]}, 200),
+    ("GET", rf"{GRAPH}/applications/{ID}", lambda azure, request: APPLICATION, 200),
+    ("POST", rf"{GRAPH}/applications/{ID}/addpassword", lambda azure, request: {"secretText": "a-new-secret"}, 200),
     ("POST", f"{DEPLOYMENT}/validate", validate, 200),
     ("POST", f"{DEPLOYMENT}/whatif", what_if, 200),
     ("PUT", DEPLOYMENT, deploy, 201),
@@ -268,7 +285,9 @@ ROUTES: list[tuple[str, str, Callable[..., Any], int]] = [
     ("DELETE", f"{SITE}/host/default/functionkeys/([^/]+)", delete_key, 204),
     ("POST", f"{SITE}/restart", restart, 200),
     ("PUT", IDENTITY, make_identity, 201),
+    ("GET", IDENTITY, show_identity, 200),
     ("PUT", f"{IDENTITY}/federatedidentitycredentials/([^/]+)", trust, 201),
+    ("GET", r"([^.]+)\.vault\.azure\.net/secrets/([^/]+)/?", show_secret, 200),
     ("PUT", r"([^.]+)\.vault\.azure\.net/secrets/([^/]+)", set_secret, 200),
     ("PUT", r"([^.]+)\.blob\.core\.windows\.net/(.+)", upload, 201),
 ]

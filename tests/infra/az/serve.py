@@ -11,6 +11,7 @@ import os
 import socketserver
 import sys
 import tempfile
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def send(azure: Azure, request: requests.PreparedRequest) -> requests.Response:
     status, headers, answer = azure.answer(Request(str(request.method), str(request.url), request.headers, content))
     response = requests.Response()
     response.status_code, response.request, response.url = status, request, str(request.url)
+    response.reason = HTTPStatus(status).phrase
     response.headers.update({"Content-Length": str(len(answer)), **headers})
     response.raw = urllib3.HTTPResponse(io.BytesIO(answer), response.headers, status, preload_content=False)
     return response
