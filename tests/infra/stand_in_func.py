@@ -39,7 +39,8 @@ def pack(folder: Path) -> None:
     for path in files:
         if not spec.match_file(path):
             (PUBLISHED / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / path, PUBLISHED / path)
+            take = shutil.copyfile if path.suffix in (".py", ".pyc") else os.link  # the rest is large, and has no time
+            take(folder / path, PUBLISHED / path)
 
 
 def serve() -> None:
