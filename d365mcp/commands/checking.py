@@ -85,8 +85,7 @@ def listed() -> None:
 
     def look() -> None:
         try:
-            application.storage = open_storage(application.settings, retries=0)
-            application.storage.names(STATE, "")
+            open_storage(application.settings, retries=0).names(STATE, "")
             problems.clear()
         except D365McpError as problem:
             problems[:] = [problem]
@@ -122,7 +121,7 @@ class Unreached(Storage):
 def telemetry_check() -> dict[str, Any]:
     """Send what the checks before have left, and say whether it was taken."""
     settings, telemetry = application.settings, application.telemetry
-    if not telemetry.enabled:
+    if not (settings.application_insights and settings.performance_monitoring):
         return health.check("pass", output="telemetry is off")
     if problem := wrong_authentication(settings):
         return health.check("fail", output=problem)

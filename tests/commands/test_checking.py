@@ -14,6 +14,7 @@ import pytest
 from d365mcp.commands.checking import wrong_authentication
 from d365mcp.settings import read_settings
 from d365mcp.simulator.insights import KEY
+from d365mcp.simulator.log_analytics import WORKSPACE
 from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT
 from tests.simulated import Simulator
@@ -72,6 +73,14 @@ def test_a_malformed_connection_string_fails(malformed: str, simulator: Simulato
     found = check(simulator, tmp_path, APPLICATIONINSIGHTS_CONNECTION_STRING=malformed)["telemetry"]
     assert found["status"] == "fail"
     assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in found["output"] and "overview page" in found["output"]
+
+
+def test_a_connection_string_that_is_given_up_meanwhile_fails_as_well(simulator: Simulator, tmp_path: Path) -> None:
+    """The server loads what sends two seconds after the first event, whether anybody checks or not."""
+    simulator.fault("/v1/workspaces", kind="slow", seconds=4)
+    slow = {"MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE, "MCP_LOG_ANALYTICS_URL": simulator.base_url}
+    found = check(simulator, tmp_path, APPLICATIONINSIGHTS_CONNECTION_STRING="garbage", **slow)["telemetry"]
+    assert found["status"] == "fail" and "APPLICATIONINSIGHTS_CONNECTION_STRING" in found["output"]
 
 
 @pytest.mark.parametrize(
