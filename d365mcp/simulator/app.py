@@ -94,9 +94,12 @@ class Simulator:
     async def _as_fo(self, request: Request) -> Response:
         """Answer for F&O: after its latency, and with its headers."""
         started = time.perf_counter()
-        with self.control.at_work():
-            await asyncio.sleep(self.control.numbers["latency_ms"] / 1000)
-            response = await self._answer_as_fo(request)
+        if refusal := self.control.turned_away():
+            response = await self._serving(lambda *_: refusal.reply())(request)
+        else:
+            with self.control.at_work():
+                await asyncio.sleep(self.control.numbers["latency_ms"] / 1000)
+                response = await self._answer_as_fo(request)
         response.headers["ms-dyn-aid"] = str(uuid4())
         response.headers["server-timing"] = f"Server;dur={(time.perf_counter() - started) * 1000:.1f}"
         response.headers["set-cookie"] = "ARRAffinity=simulator; Path=/; HttpOnly"  # clients should not send it back

@@ -14,7 +14,7 @@ once, and how many requests each kind of fault met;
 | `shuffle` | true or false | rows that are asked for without an order come in another order on every page |
 | `refuse_order` | `["SequenceV2Tables"]` | these entity sets answer `$orderby` with 400 |
 | `heed_prefer` | number | 0: a batch stops at its first failure although `Prefer: odata.continue-on-error` asks to go on |
-| `throttle` | `{"requests", "seconds", "retry_after"}` or null | 429 once so many requests were made in so many seconds |
+| `throttle` | `{"requests", "seconds", "at_once", "retry_after"}` or null | 429 once so many requests were made in so many seconds (with `requests`), or are at work at once (with `at_once`) |
 | `client` | `{"id", "company", "user", "language", "allowed", "read_only", "companies", "denied"}` | how F&O maps an application |
 | `default_company` | text | the company of every client not mapped otherwise |
 | `token_seconds` | number | the lifetime of tokens issued from now on |
@@ -66,10 +66,11 @@ LOGGED_HEADERS = (
 
 @dataclass
 class Throttle:
-    """So many requests in so many seconds, then 429."""
+    """So many requests in so many seconds, or at work at once, then 429. Where one of both is 0, it does not count."""
 
     requests: int
     seconds: int
+    at_once: int
     retry_after: int
     times: deque[float] = field(default_factory=deque)
 
@@ -77,13 +78,18 @@ class Throttle:
         now = time.monotonic()
         while self.times and self.times[0] <= now - self.seconds:
             self.times.popleft()
-        if len(self.times) >= self.requests:
-            raise Refusal(BUSY, 429, "", {"Retry-After": str(self.retry_after)})
+        if self.requests and len(self.times) >= self.requests:
+            raise self.refusal()
         self.times.append(now)
+
+    def refusal(self) -> Refusal:
+        return Refusal(BUSY, 429, "", {"Retry-After": str(self.retry_after)})
 
 
 def _throttle(shape: Shape) -> Throttle:
-    return Throttle(shape.number("requests", 1), shape.number("seconds", 60), shape.number("retry_after", 15))
+    at_once = shape.number("at_once", 0)
+    requests = shape.number("requests", 0 if at_once else 1)
+    return Throttle(requests, shape.number("seconds", 60), at_once, shape.number("retry_after", 15))
 
 
 class Control:
@@ -149,6 +155,12 @@ class Control:
         """How the next page is cut."""
         self._pages += 1
         return Paging(self.numbers["page_size"], self._pages if self.shuffle else 0)
+
+    def turned_away(self) -> Refusal | None:
+        """Return the refusal for a request that comes while as many are at work as there may be."""
+        throttle = self.throttle
+        is_full = throttle and throttle.at_once and self._in_flight >= throttle.at_once
+        return throttle.refusal() if throttle and is_full else None
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

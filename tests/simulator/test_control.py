@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -145,6 +146,14 @@ def test_throttling_allows_so_many_requests_in_a_window(simulator: Simulator, fo
     assert "high resource utilization" in refused.json()["error"]["message"]
     simulator.control(throttle=None)
     assert status(fo) == 200
+
+
+def test_throttling_allows_so_many_requests_at_once(simulator: Simulator, fo: httpx.Client) -> None:
+    simulator.control(throttle={"at_once": 2, "retry_after": 1}, latency_ms=1000)
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(lambda _: status(fo), range(3))) == [200, 200, 429]
+    assert (simulator.most_in_flight(), [entry["done"] for entry in simulator.log("/data")].count(True)) == (2, 2)
+    assert status(fo) == 200  # one after another, any number
 
 
 def test_the_log_shows_every_request_as_it_was_sent(simulator: Simulator, fo: httpx.Client) -> None:
