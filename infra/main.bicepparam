@@ -27,7 +27,7 @@ param publicUrl = readEnvironmentVariable('MCP_PUBLIC_URL', '')
 param allowedOrigins = filter(split(readEnvironmentVariable('MCP_ALLOWED_ORIGINS', ''), ','), each => !empty(each))
 
 param readOnly = bool(readEnvironmentVariable('MCP_READ_ONLY', 'true'))
-param settings = {
+param settings = union({
   D365FO_ALLOWED_ACTIONS: readEnvironmentVariable('D365FO_ALLOWED_ACTIONS', '')
   D365FO_ALLOWED_SERVICES: readEnvironmentVariable('D365FO_ALLOWED_SERVICES', '')
   D365FO_COMPANIES: readEnvironmentVariable('D365FO_COMPANIES', '')
@@ -44,7 +44,10 @@ param settings = {
   MCP_REQUEST_TIMEOUT: readEnvironmentVariable('MCP_REQUEST_TIMEOUT', '')
   MCP_RESULT_FORM: readEnvironmentVariable('MCP_RESULT_FORM', '')
   MCP_TOOLSETS: readEnvironmentVariable('MCP_TOOLSETS', '')
-}
+  // Not given, it is true where callers sign in.
+}, empty(readEnvironmentVariable('MCP_REQUIRE_ROLES', '')) ? {} : {
+  MCP_REQUIRE_ROLES: readEnvironmentVariable('MCP_REQUIRE_ROLES', '')
+})
 param cursorKeyFromVault = bool(readEnvironmentVariable('CURSOR_KEY_FROM_VAULT', 'false'))
 param cursorKey = readEnvironmentVariable('MCP_CURSOR_KEY', '')
 

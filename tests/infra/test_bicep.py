@@ -12,6 +12,7 @@ import pytest
 
 from d365mcp.server.challenges import ROLES
 from d365mcp.settings import read_settings
+from tests.conftest import ON_A_LAPTOP
 from tests.dev_host import ROOT
 from tests.infra.bicep.compiler import Compiler, RefusedError
 from tests.infra.bicep.policy import (
@@ -167,6 +168,17 @@ def test_the_parameters_file_takes_settings_from_the_environment(app: Deploy, co
     settings = read_settings(given)
     assert (settings.companies, settings.toolsets) == (("usmf",), ("data", "services"))
     assert given["D365FO_AUTH"] == "managed_identity"
+
+
+def test_the_parameters_file_says_whether_roles_are_required_where_the_environment_does(
+    bicep: str, compiler: Compiler, infra: Path
+) -> None:
+    def given(asked: Compiler) -> dict[str, str]:
+        return dict(asked.compiled(infra / "main.bicepparam")["parameters"]["settings"]["value"])
+
+    assert "MCP_REQUIRE_ROLES" not in given(compiler)  # then it is required where callers sign in
+    with Compiler(bicep, **ON_A_LAPTOP, MCP_REQUIRE_ROLES="false") as other:
+        assert given(other)["MCP_REQUIRE_ROLES"] == "false"
 
 
 def test_resources_can_be_deployed_alone_into_a_group_that_exists(app: Deploy, deployed: Deploy) -> None:
