@@ -118,7 +118,12 @@ class Application:
         from d365mcp.d365.client import D365Client
         from d365mcp.d365.http import D365Http
 
-        return D365Client(D365Http(self.settings, TokenSource(self.settings), self.emit))
+        others = None
+        if self.settings.has_shared_storage:
+            from d365mcp.d365.shared_throttling import SharedThrottling
+
+            others = SharedThrottling(lambda: self.storage, self.settings.base_url)
+        return D365Client(D365Http(self.settings, TokenSource(self.settings), self.emit, others))
 
     @shared_property
     def catalog(self) -> "MetadataCatalog":

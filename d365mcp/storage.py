@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -281,6 +282,12 @@ def open_storage(settings: Settings, retries: int = 3) -> Storage:
         return BlobStorage(BlobServiceClient.from_connection_string(settings.storage_connection, **quick))
     except ValueError:
         raise StorageError("AzureWebJobsStorage is not a connection string.") from None
+
+
+def folder_of(environment_url: str) -> str:
+    """Return an environment's folder: readable, and never the same for two."""
+    readable = re.sub(r"[^a-z0-9]+", "-", environment_url.partition("://")[2]).strip("-")[:60]
+    return f"{readable}-{hashlib.sha256(environment_url.encode()).hexdigest()[:8]}"
 
 
 def shared_key(storage: Storage, name: str) -> bytes:

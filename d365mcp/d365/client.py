@@ -183,7 +183,11 @@ class D365Client:
             max_bytes=MAX_BATCH_BYTES,
             mend="Send fewer operations at once.",
         )
-        return batch_answer(await self.http.send(request), operations, atomic=atomic)
+        answer = batch_answer(await self.http.send(request), operations, atomic=atomic)
+        for error in (answer.error, *(part.error for part in answer.parts)):
+            if error is not None:
+                self.http.throttling.met(error)
+        return answer
 
     def check_sendable(self, number: int, operation: BatchOperation) -> None:
         try:

@@ -23,6 +23,7 @@ from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.decoding import ACCEPTED, Decoder
 from d365mcp.d365.outcomes import Write, failure_of, unknown, within
 from d365mcp.d365.responses import Answer, activity_id, error_of
+from d365mcp.d365.throttling import Others, Throttling
 from d365mcp.errors import (
     NARROWER,
     D365Error,
@@ -114,7 +115,8 @@ class Request:
 class D365Http:
     """The way to one environment: its connections are one set per process, opened when first used."""
 
-    def __init__(self, settings: Settings, tokens: TokenSource, emit: Listener) -> None:
+    def __init__(self, settings: Settings, tokens: TokenSource, emit: Listener, others: Others | None = None) -> None:
+        self.throttling = Throttling(PATIENCE_SECONDS, others)
         self.settings = settings
         self.base_url = settings.base_url
         self.prefix = urlsplit(settings.base_url).path.rstrip("/")
@@ -130,7 +132,8 @@ class D365Http:
         end = time.monotonic() + min(PATIENCE_SECONDS, seconds_left())
         for number in itertools.count(1):
             try:
-                return await self.attempt(request, number)
+                async with self.throttling.turn(end):
+                    return await self.attempt(request, number)
             except D365Error as problem:
                 wait = pause(problem, number)
                 if number == ATTEMPTS or not worth_it(problem) or time.monotonic() + wait >= end:
@@ -162,7 +165,8 @@ class D365Http:
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
         meter = Meter(request, 1)
-        async with self.opened(meter) as incoming:
+        end = time.monotonic() + min(PATIENCE_SECONDS, seconds_left())
+        async with self.throttling.turn(end), self.opened(meter) as incoming:
             if incoming.status >= 300:
                 raise error_of(await read_answer(incoming, meter))
             yield metered(incoming, meter)

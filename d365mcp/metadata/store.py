@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from d365mcp.errors import StorageError
 from d365mcp.metadata.snapshot import FORMAT
-from d365mcp.storage import Blob, ChangedError, Storage
+from d365mcp.storage import Blob, ChangedError, Storage, folder_of
 
 T = TypeVar("T")
 
@@ -211,12 +211,6 @@ class CatalogStore:
 
     def name(self, file: str) -> str:
         return f"{self.folder}/{file}"
-
-
-def folder_of(environment_url: str) -> str:
-    """Return an environment's folder: readable, and never the same for two."""
-    readable = re.sub(r"[^a-z0-9]+", "-", environment_url.partition("://")[2]).strip("-")[:60]
-    return f"{readable}-{hashlib.sha256(environment_url.encode()).hexdigest()[:8]}"
 
 
 def digest_of(path: Path) -> str:

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from d365mcp.metadata import snapshot
-from d365mcp.metadata.store import folder_of
 from d365mcp.settings import read_settings
-from d365mcp.storage import FolderStorage, open_storage
+from d365mcp.storage import FolderStorage, folder_of, open_storage
 from d365mcp.tools import cursors
 from tests.dev_host import ROOT
 from tests.served import Served, serving
