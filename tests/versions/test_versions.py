@@ -92,15 +92,16 @@ def lay(kept: Path, later: int, environment_url: str, folder: Path) -> dict[str,
     folder.mkdir(parents=True)
     database = folder / "kept.sqlite"
     database.write_bytes(gzip.decompress((kept / "catalog.sqlite.gz").read_bytes()))
+    number = snapshot.FORMAT + 1 if later else json.loads((kept / "pointer.json").read_text())["format"]
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE facts SET value = ? WHERE name = 'environment'", (environment_url,))
-        connection.execute(f"PRAGMA user_version = {json.loads((kept / 'pointer.json').read_text())['format'] + later}")
+        connection.execute(f"PRAGMA user_version = {number}")
     connection.close()
     digest = hashlib.sha256(database.read_bytes()).hexdigest()
     database.rename(folder / f"{digest[:20]}.sqlite")
     more = {"of_a_later_version": {"since": "then"}} if later else {}
     pointer = {**json.loads((kept / "pointer.json").read_text()), **more}
-    pointer |= {"file": f"{digest[:20]}.sqlite", "sha256": digest, "format": pointer["format"] + later}
+    pointer |= {"file": f"{digest[:20]}.sqlite", "sha256": digest, "format": number}
     (folder / "pointer.json").write_text(json.dumps(pointer))
     progress = {**json.loads((kept / "progress.json").read_text()), **more}
     (folder / "progress.json").write_text(json.dumps(progress))
