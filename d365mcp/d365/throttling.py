@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from d365mcp.errors import D365Error, Throttled
 
 # F&O is not tried with more at once sooner than this; twice as late each time the first was turned away, up to the longest.
-LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 20.0
+LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 4.0
 # Each step of quiet lets in twice as many more as the one before: after so many of them all is forgotten.
 STEPS = 8
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from d365mcp.d365.shared_throttling import SharedThrottling
-from d365mcp.d365.throttling import Throttling, Wait
+from d365mcp.d365.throttling import LEAST_PAUSE_SECONDS, Throttling, Wait
 from d365mcp.errors import StorageError, Throttled
 from d365mcp.storage import Blob, FolderStorage
 
@@ -206,7 +206,7 @@ def test_a_call_whose_turn_never_comes_gets_throttled_and_was_not_sent(clock: Cl
         await asyncio.sleep(0)
         with pytest.raises(Throttled) as caught:
             await one(instance, 5)
-        assert (caught.value.retryable, caught.value.retry_after) == (True, 2)
+        assert (caught.value.retryable, caught.value.retry_after) == (True, math.ceil(LEAST_PAUSE_SECONDS))
         assert "was not sent" in caught.value.message
         await held
 
