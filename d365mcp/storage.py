@@ -24,7 +24,6 @@ from d365mcp.settings import Settings
 
 # Azurite, and storage accounts of sovereign clouds, lag behind what the SDK would ask for.
 API_VERSION = "2025-11-05"
-DEVELOPMENT = "UseDevelopmentStorage=true"
 STATE = "state"
 # Keys that all instances share, each made once, by whoever comes first.
 CURSOR_KEY = "cursor-key"

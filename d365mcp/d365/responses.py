@@ -67,13 +67,6 @@ def activity_id(headers: Mapping[str, str]) -> str | None:
     return found if ACTIVITY_ID.fullmatch(found) else None
 
 
-def decipher(answer: Answer) -> Any:
-    """Return the JSON of a successful answer, None where it has no body. Raises one of D365Error's children."""
-    if answer.status >= 300:
-        raise error_of(answer)
-    return parsed(answer.body)
-
-
 def parsed(body: bytes) -> Any:
     """Parse a JSON body. Raises InvalidAnswer for anything else, and for one that would fill the memory."""
     if not body.strip():

@@ -73,11 +73,7 @@ async def checked_update(
     *,
     fresh: bool = True,
 ) -> Change:
-    check_writable(context, entity)
-    check_etag(if_match)
-    key, added = await complete_key(context, entity, key, company, fresh=fresh)
-    entity = await with_enumerations(context, entity, {**key, **data})
-    predicate = key_predicate(entity, key)
+    entity, key, predicate, added = await addressed(context, entity, key, data, if_match, company, fresh=fresh)
     body, notes = check_body(data, entity, key=key)
     await check_record_company(context, entity, key, body)
     return Change(
@@ -94,14 +90,27 @@ async def checked_delete(
     *,
     fresh: bool = True,
 ) -> Change:
+    entity, key, predicate, added = await addressed(context, entity, key, {}, if_match, company, fresh=fresh)
+    await check_record_company(context, entity, key, {})
+    return Change("delete", entity, "DELETE", predicate, None, key, entity.has_company, if_match=if_match, notes=added)
+
+
+async def addressed(
+    context: ToolContext,
+    entity: DataEntity,
+    key: Mapping[str, Any],
+    data: Mapping[str, Any],
+    if_match: str | None,
+    company: str | None,
+    *,
+    fresh: bool,
+) -> tuple[DataEntity, Mapping[str, Any], str, tuple[str, ...]]:
+    """Check who may change a record; return its entity with the enumerations used, its whole key, its predicate, notes."""
     check_writable(context, entity)
     check_etag(if_match)
     key, added = await complete_key(context, entity, key, company, fresh=fresh)
-    entity = await with_enumerations(context, entity, key)
-    predicate = key_predicate(entity, key)
-    await check_record_company(context, entity, key, {})
-    cross_company = entity.has_company
-    return Change("delete", entity, "DELETE", predicate, None, key, cross_company, if_match=if_match, notes=added)
+    entity = await with_enumerations(context, entity, {**key, **data})
+    return entity, key, key_predicate(entity, key), tuple(added)
 
 
 def check_etag(if_match: str | None) -> None:
