@@ -1,6 +1,6 @@
 """The clients that were run against this server: the README's matrix is made from this table, and the tests install from it.
 
-What the tests run, they run in these versions, and they check the protocol. What was run by hand says when.
+What the tests run, they run in these versions; those of the agent hosts check the protocol too. What was run by hand says when.
 """
 
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ CLIENTS = (
         "**never**, with `--readonly` neither",
         BY_HAND,
     ),
-    Client("mcporter", "0.12", "2025-11-25", '`{"baseUrl": "URL", "headers": {…}}`', "all", "no model", BY_HAND),
+    Client("mcporter", "0.12.3", "2025-11-25", '`{"baseUrl": "URL", "headers": {…}}`', "all", "no model", EACH_RUN),
     Client(
         "OpenAI Agents",
         "0.24.0",

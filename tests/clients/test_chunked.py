@@ -8,12 +8,10 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from tests.clients.test_sign_in import serving
 from tests.dev_host import ROOT, DevHost
 from tests.entra import Entra
 from tests.functions_runtime import Call, run_app
 from tests.signing import PUBLIC_CLIENT, TENANT
-from tests.simulated import Simulator
 
 PING = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "ping"})
 JSON = {"content-type": "application/json"}
@@ -26,18 +24,6 @@ DOORS: dict[str, tuple[dict[str, str], str, int, str]] = {
     "token": (FORM, RENEWAL, 400, "AADSTS9002313"),
     "register": (JSON, json.dumps({"redirect_uris": [CALLBACK]}), 201, CALLBACK),
 }
-
-
-@pytest.fixture(scope="module")
-def entra() -> Iterator[Entra]:
-    with Entra() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(simulator_process: Simulator, entra: Entra) -> Iterator[DevHost]:
-    with serving(simulator_process, entra) as host:
-        yield host
 
 
 def posted(server: DevHost, door: str, content: Iterator[bytes], headers: dict[str, str]) -> httpx.Response:

@@ -3,11 +3,10 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from tests.cached import node_packages
-from tests.dev_host import ROOT, DevHost
+from tests.clients.signing_in import serving
+from tests.dev_host import DevHost
 from tests.entra import Entra
-from tests.signing import API, PUBLIC_CLIENT, TENANT
+from tests.signing import API, PUBLIC_CLIENT
 from tests.simulated import Simulator
 
 CALLBACK = "http://localhost:49152/callback"
@@ -99,38 +99,10 @@ class Visitor:
         return dict(result.structured_content or {})
 
 
-@contextmanager
-def serving(simulator: Simulator, entra: Entra, **settings: str) -> Iterator[DevHost]:
-    """Start a server that takes this Entra's tokens, under an address known before."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    environ = {
-        "D365FO_BASE_URL": simulator.base_url,
-        "AZURE_AUTHORITY_HOST": entra.base_url,
-        "MCP_AUTH": "jwt",
-        "MCP_OAUTH_FACADE": "true",
-        "MCP_OAUTH_CLIENT_ID": PUBLIC_CLIENT,
-        "MCP_CLIENT_ID": API,
-        "MCP_ALLOWED_TENANTS": TENANT,
-        "MCP_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        **simulator.identity_environment(),
-        **settings,
-    }
-    with DevHost(ROOT, "--port", str(port), "--log-level", "debug", environ=environ) as host:
-        yield host
-
-
 @pytest.fixture(scope="module")
 def entra() -> Iterator[Entra]:
     with Entra(("http://localhost/callback", "http://localhost/oauth/callback")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def server(simulator_process: Simulator, entra: Entra) -> Iterator[DevHost]:
-    with serving(simulator_process, entra) as host:
-        yield host
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 
 from d365mcp.settings import Settings
 from tests.cached import node_packages
-from tests.clients.test_sign_in import browser_in, serving
+from tests.clients.matrix import version
+from tests.clients.test_sign_in import browser_in
 from tests.dev_host import DevHost
 from tests.entra import Entra
-from tests.simulated import Simulator
 
 SECONDS = 90
 
@@ -35,7 +34,7 @@ class Host:
 
 HOSTS = {
     "mcporter": Host(
-        "mcporter@0.12.3",
+        f"mcporter@{version('mcporter')}",
         "mcporter.json",
         '{"mcpServers": {"d365fo": {"baseUrl": "URL", "auth": "oauth"}}}',
         "mcporter --config mcporter.json auth d365fo",
@@ -44,7 +43,7 @@ HOSTS = {
         "http://127.0.0.1:PORT/callback",
     ),
     "codex": Host(
-        "@openai/codex@0.171.0",
+        f"@openai/codex@{version('Codex')}",
         ".codex/config.toml",
         'mcp_oauth_credentials_store = "file"\n[mcp_servers.d365fo]\nurl = "URL"\n',
         "codex mcp login d365fo",
@@ -53,7 +52,7 @@ HOSTS = {
         "http://127.0.0.1:PORT/callback/HASH",
     ),
     "opencode": Host(
-        "opencode-ai@1.18.33",
+        f"opencode-ai@{version('OpenCode')}",
         "opencode.json",
         '{"autoupdate": false, "mcp": {"d365fo": {"type": "remote", "url": "URL"}}}',
         "opencode mcp auth d365fo",
@@ -62,18 +61,6 @@ HOSTS = {
         "http://127.0.0.1:PORT/mcp/oauth/callback",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def entra() -> Iterator[Entra]:
-    with Entra() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(simulator_process: Simulator, entra: Entra) -> Iterator[DevHost]:
-    with serving(simulator_process, entra) as host:
-        yield host
 
 
 def hash_of(url: str) -> str:
