@@ -17,9 +17,9 @@ import d365mcp
 from d365mcp import health
 from d365mcp.errors import D365McpError, NotReady
 from d365mcp.events import Caller, Event, Operation, Trace, working_on
-from d365mcp.server.callers import OPERATOR, Access, Callers
+from d365mcp.lazy import Lazy
+from d365mcp.server.auth.callers import OPERATOR, Access, Callers
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import Late
 from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, dumped, error
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE, Prepared
 from d365mcp.settings import Settings, margin, read_settings
@@ -28,13 +28,13 @@ from d365mcp.telemetry import exporter
 
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
-    from d365mcp.metadata.building import Builder
+    from d365mcp.metadata.build import Builder
     from d365mcp.metadata.catalog import MetadataCatalog
-    from d365mcp.metadata.keeper import SnapshotKeeper
+    from d365mcp.metadata.snapshot_cache import SnapshotCache
     from d365mcp.metadata.store import CatalogStore
-    from d365mcp.server.calls import ToolCalls
-    from d365mcp.server.entra import Entra
-    from d365mcp.server.facade import Facade
+    from d365mcp.server.auth.entra import Entra
+    from d365mcp.server.auth.facade import Facade
+    from d365mcp.server.execution import ToolCalls
     from d365mcp.server.sdk import Engine
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
@@ -73,9 +73,9 @@ class Application:
         self.telemetry = exporter.start(settings, audit_key=self.read_audit_key)
         listener = self.telemetry if self.telemetry.enabled else None
         self.turn = threading.Lock()
-        self.calls = Late(self.load_calls, self.turn)
+        self.calls = Lazy(self.load_calls, self.turn)
         callers = Callers(settings, self.turn)
-        engine = Late(self.load_engine, self.turn)
+        engine = Lazy(self.load_engine, self.turn)
         self.endpoint = Endpoint(settings, engine, listener, Prepared(), self.calls, callers)
         self.process_cursor_key = secrets.token_bytes(32)
         self.shared_cursor_key: SingleFlight[bytes] = SingleFlight(STORAGE_SECONDS, keep=math.inf)
@@ -85,7 +85,7 @@ class Application:
 
     def load_calls(self) -> "ToolCalls":
         """Import the tools and what they use. Runs in a thread: never on the event loop."""
-        from d365mcp.server.calls import ToolCalls, by_name
+        from d365mcp.server.execution import ToolCalls, by_name
         from d365mcp.tools import ALL_TOOLS
 
         calls = ToolCalls(self.settings, by_name(ALL_TOOLS), self.make_context, self.emit)
@@ -129,13 +129,13 @@ class Application:
     def catalog(self) -> "MetadataCatalog":
         from d365mcp.metadata.catalog import MetadataCatalog
 
-        return MetadataCatalog(self.client, self.keeper)
+        return MetadataCatalog(self.client, self.snapshots)
 
     @shared_property
-    def keeper(self) -> "SnapshotKeeper":
-        from d365mcp.metadata.keeper import SnapshotKeeper
+    def snapshots(self) -> "SnapshotCache":
+        from d365mcp.metadata.snapshot_cache import SnapshotCache
 
-        return SnapshotKeeper(self.open_catalog, self.settings.catalog_revalidate)
+        return SnapshotCache(self.open_catalog, self.settings.catalog_revalidate)
 
     @shared_property
     def storage(self) -> "Storage":
@@ -164,8 +164,8 @@ class Application:
 
     @shared_property
     def builder(self) -> "Builder":
-        from d365mcp.metadata.apart import GRACE_SECONDS
-        from d365mcp.metadata.building import Builder
+        from d365mcp.metadata.build import Builder
+        from d365mcp.metadata.own_loop import GRACE_SECONDS
 
         limit = min(self.settings.host.function_timeout or BUILD_SECONDS, BUILD_SECONDS)
         limit -= margin(limit) + GRACE_SECONDS
@@ -268,7 +268,7 @@ class Application:
         d365, performance, callers = await asyncio.gather(
             self.d365_check(caller), self.performance_check(), self.callers_check()
         )
-        await self.keeper.current()
+        await self.snapshots.current()
         facts = self.instance()
         backlog = self.telemetry.backlog()
         checks = {
@@ -336,19 +336,19 @@ class Application:
 
     def well_known(self, path: str) -> tuple[int, Mapping[str, Any]]:
         """Return a discovery document by its path below `/.well-known`."""
-        from d365mcp.server.signin import well_known
+        from d365mcp.server.auth.discovery import well_known
 
         return well_known(self.settings, path)
 
     @shared_property
     def facade(self) -> "Facade":
-        from d365mcp.server.facade import Facade
+        from d365mcp.server.auth.facade import Facade
 
-        return Facade(self.settings, Late(self.load_entra, self.turn))
+        return Facade(self.settings, Lazy(self.load_entra, self.turn))
 
     def load_entra(self) -> "Entra":
-        from d365mcp.server.entra import Entra
-        from d365mcp.server.facade import authority_of
+        from d365mcp.server.auth.entra import Entra
+        from d365mcp.server.auth.facade import authority_of
 
         return Entra(authority_of(self.settings))
 

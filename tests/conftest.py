@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.canaries import leaks, refuse_secrets
 from tests.infra.bicep.compiler import Compiler
 from tests.infra.bicep.finding import NotFoundError, program
+from tests.secret_markers import leaks, refuse_secrets
 from tests.simulated import Simulator
 
 # What answers callers; token endpoints answer with tokens.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.canaries import refuse_secrets
+from tests.secret_markers import refuse_secrets
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "infra" / "local" / "devhost.py"

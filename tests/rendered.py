@@ -15,11 +15,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from d365mcp.app import Application  # noqa: E402 - the checkout is on the path only now
-from d365mcp.server import prepare  # noqa: E402
 from d365mcp.server.ordinary import FRAGMENTS  # noqa: E402
 from d365mcp.settings import declared, read_settings  # noqa: E402
 from d365mcp.tools import ALL_TOOLS  # noqa: E402
 from d365mcp.tools.tool import Tool  # noqa: E402
+from tests import prepared_answers  # noqa: E402
 from tests.clients import matrix  # noqa: E402
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
@@ -108,7 +108,7 @@ def rendered() -> Iterator[tuple[Path, str]]:
         if page.exists():
             yield page, with_tables(page.read_text())
     engine = Application(read_settings({})).load_engine()
-    yield FRAGMENTS, prepare.text(asyncio.run(prepare.prepare(engine)))
+    yield FRAGMENTS, prepared_answers.text(asyncio.run(prepared_answers.prepare(engine)))
     for tool in ALL_TOOLS:
         yield SNAPSHOTS / f"{tool.name}.json", snapshot(tool)
 

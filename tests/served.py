@@ -10,8 +10,8 @@ from typing import Any
 from mcp import Client
 from mcp_types import CallToolResult, Tool
 
-from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT, DevHost
+from tests.secret_markers import refuse_secrets
 from tests.simulated import Simulator
 
 Result = dict[str, Any]

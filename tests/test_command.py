@@ -11,10 +11,10 @@ import pytest
 
 from d365mcp.__main__ import main
 from d365mcp.commands.calling import call
-from d365mcp.server.calls import by_name
+from d365mcp.server.execution import by_name
 from d365mcp.tools import ALL_TOOLS
-from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT
+from tests.secret_markers import refuse_secrets
 from tests.signing import API, TENANT, publish
 from tests.simulated import Simulator
 

@@ -10,9 +10,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "d365mcp"
 
 # What each room may import of ours, beside itself.
-LOWEST = {"errors", "events", "settings", "singleflight", "storage", "wire"}
+LOWEST = {"errors", "events", "lazy", "settings", "singleflight", "storage", "wire"}
 ALLOWED = {
     "errors": set(),
+    "lazy": {"errors", "singleflight"},
     "events": set(),
     "settings": set(),
     "singleflight": set(),

@@ -12,8 +12,8 @@ from d365mcp.app import application
 from d365mcp.commands import close
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names
 from d365mcp.events import Operation, Trace, working_on
-from d365mcp.server.callers import OPERATOR, usual_access
-from d365mcp.server.calls import Called
+from d365mcp.server.auth.callers import OPERATOR, usual_access
+from d365mcp.server.execution import Called
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool

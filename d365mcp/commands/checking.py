@@ -12,7 +12,7 @@ from d365mcp import health
 from d365mcp.app import application
 from d365mcp.commands import close, say
 from d365mcp.errors import D365McpError, StorageError
-from d365mcp.server.callers import OPERATOR
+from d365mcp.server.auth.callers import OPERATOR
 from d365mcp.settings import Settings
 from d365mcp.settings.parsing import is_guid
 from d365mcp.storage import STATE, Storage, open_storage

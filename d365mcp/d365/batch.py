@@ -13,7 +13,7 @@ from email.message import Message
 from email.policy import HTTP
 from typing import Any, Literal
 
-from d365mcp.d365.literals import body_text
+from d365mcp.d365.filters.literals import body_text
 from d365mcp.d365.outcomes import Write, done, failure_of, unknown
 from d365mcp.d365.responses import Answer
 from d365mcp.errors import D365Error, OutcomeUnknown

@@ -8,9 +8,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from d365mcp.d365.literals import body_value, literal
+from d365mcp.d365.filters.literals import body_value, literal
+from d365mcp.d365.filters.names import find_property, property_named, shown, unknown_properties
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
-from d365mcp.d365.names import find_property, property_named, shown, unknown_properties
 from d365mcp.errors import InvalidArgument
 
 MOST_PROBLEMS = 20

@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_body
+from d365mcp.d365.filters.literals import body_text
+from d365mcp.d365.filters.names import identifier, refuse_unwritable
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_BYTES, D365Http, Request
+from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.links import own_link
-from d365mcp.d365.literals import body_text
-from d365mcp.d365.lookups import Lookups
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of, text
 from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
-from d365mcp.d365.names import identifier, refuse_unwritable
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.outcomes import Write, done
 from d365mcp.d365.responses import LONG_BYTES, Answer, count_of, parsed, parsed_object
@@ -83,7 +83,7 @@ class D365Client:
     def __init__(self, http: D365Http) -> None:
         self.http = http
         self.base_url = http.base_url
-        self.sessions: Lookups[Session] = Lookups(http, SESSION_SECONDS, MAX_SESSIONS)
+        self.sessions: KeptAnswers[Session] = KeptAnswers(http, SESSION_SECONDS, MAX_SESSIONS)
 
     # Records
 

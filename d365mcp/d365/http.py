@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
-from d365mcp.d365.decoding import ACCEPTED, Decoder
+from d365mcp.d365.decompression import ACCEPTED, Decoder
 from d365mcp.d365.outcomes import Write, failure_of, unknown, within
 from d365mcp.d365.responses import Answer, activity_id, error_of
 from d365mcp.d365.throttling import Others, Throttling

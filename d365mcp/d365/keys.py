@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from d365mcp.d365.literals import literal
+from d365mcp.d365.filters.literals import literal
+from d365mcp.d365.filters.names import shown
 from d365mcp.d365.models import DataEntity
-from d365mcp.d365.names import shown
 from d365mcp.errors import InvalidArgument
 
 # All else is percent-encoded, a slash too: it would end the path segment.

@@ -8,6 +8,7 @@ https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/oda
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from d365mcp.d365.filters.names import IDENTIFIER
 from d365mcp.d365.models import (
     Action,
     ActionParameter,
@@ -18,7 +19,6 @@ from d365mcp.d365.models import (
     EnumerationMember,
     NavigationProperty,
 )
-from d365mcp.d365.names import IDENTIFIER
 
 Json = Mapping[str, Any]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from d365mcp.d365.dialect import Checker
-from d365mcp.d365.filters import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
-from d365mcp.d365.grammar import parse_filter
-from d365mcp.d365.literals import kind_of, typed
+from d365mcp.d365.filters.literals import kind_of, typed
+from d365mcp.d365.filters.names import identifier, navigation_named, properties_named, property_named, shown
+from d365mcp.d365.filters.parse import parse_filter
+from d365mcp.d365.filters.translate import Checker
+from d365mcp.d365.filters.tree import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
+from d365mcp.d365.filters.write import encoded, fo_text, has_null, has_wildcard, split
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
-from d365mcp.d365.names import identifier, navigation_named, properties_named, property_named, shown
-from d365mcp.d365.rendering import encoded, fo_text, has_null, has_wildcard, split
 from d365mcp.errors import InvalidArgument
 
 COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)

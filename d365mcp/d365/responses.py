@@ -13,7 +13,7 @@ from typing import Any
 
 from d365mcp.d365.gateways import page_meaning
 from d365mcp.d365.infolog import messages_of
-from d365mcp.d365.pieces import decoded
+from d365mcp.d365.long_json import decoded
 from d365mcp.errors import (
     BadRequest,
     Conflict,

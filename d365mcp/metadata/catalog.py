@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from d365mcp.d365.client import D365Client
-from d365mcp.d365.lookups import Lookups
+from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
-from d365mcp.metadata.keeper import SnapshotKeeper
-from d365mcp.metadata.ranking import EntityFinder
-from d365mcp.metadata.search import Document, Found, Hit, Search, entity_documents, write_index
+from d365mcp.metadata.search.entities import EntityFinder
+from d365mcp.metadata.search.index import Document, Found, Hit, Search, entity_documents, write_index
 from d365mcp.metadata.snapshot import Snapshot
+from d365mcp.metadata.snapshot_cache import SnapshotCache
 from d365mcp.metadata.store import Progress
 
 T = TypeVar("T")
@@ -67,16 +67,16 @@ class MetadataCatalog:
     """The metadata of one environment."""
 
     client: D365Client
-    keeper: SnapshotKeeper
+    snapshots: SnapshotCache
 
     def __post_init__(self) -> None:
         http = self.client.http
-        self.entities: Lookups[DataEntity] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
-        self.enumerations: Lookups[Enumeration] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
-        self.labels_kept: Lookups[str | None] = Lookups(http, KEPT_SECONDS, MAX_KEPT)
-        self.summaries_kept: Lookups[list[EntitySummary]] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
-        self.finder_kept: Lookups[EntityFinder] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
-        self.enumeration_search: Lookups[Search] = Lookups(http, KEPT_SECONDS, MAX_LISTS)
+        self.entities: KeptAnswers[DataEntity] = KeptAnswers(http, KEPT_SECONDS, MAX_KEPT)
+        self.enumerations: KeptAnswers[Enumeration] = KeptAnswers(http, KEPT_SECONDS, MAX_KEPT)
+        self.labels_kept: KeptAnswers[str | None] = KeptAnswers(http, KEPT_SECONDS, MAX_KEPT)
+        self.summaries_kept: KeptAnswers[list[EntitySummary]] = KeptAnswers(http, KEPT_SECONDS, MAX_LISTS)
+        self.finder_kept: KeptAnswers[EntityFinder] = KeptAnswers(http, KEPT_SECONDS, MAX_LISTS)
+        self.enumeration_search: KeptAnswers[Search] = KeptAnswers(http, KEPT_SECONDS, MAX_LISTS)
 
     async def entity(self, name: str) -> DataEntity:
         """Return an entity by entity set, public or AOT name, in any case. Raises UnknownName with the close ones."""
@@ -86,7 +86,7 @@ class MetadataCatalog:
 
     async def kept_entity(self, name: str) -> DataEntity | None:
         """Return an entity as the snapshot has it. A wide one takes 10 ms to unpack: off the event loop."""
-        if (snapshot := await self.keeper.current()) is None:
+        if (snapshot := await self.snapshots.current()) is None:
             return None
         return snapshot.entity(name) if snapshot.has_read(name) else await asyncio.to_thread(snapshot.entity, name)
 
@@ -130,7 +130,7 @@ class MetadataCatalog:
 
     async def enumeration(self, name: str) -> Enumeration:
         """Return an enumeration by its name in any case. Raises UnknownName with the close ones."""
-        snapshot = await self.keeper.current()
+        snapshot = await self.snapshots.current()
         if snapshot is not None and (found := snapshot.enumeration(name.strip())) is not None:
             return found
         return await self.enumerations.get(name.strip().casefold(), lambda: self.find_enumeration(name.strip()))
@@ -167,7 +167,7 @@ class MetadataCatalog:
                 and (read_only is None or row.is_read_only == read_only)
             )
 
-        snapshot = await self.keeper.current()
+        snapshot = await self.snapshots.current()
         if snapshot is not None:
             return await asyncio.to_thread(found_in, snapshot, words, keep, limit)
         finder = await self.finder_kept.get("", self.finder_by_names)
@@ -183,7 +183,7 @@ class MetadataCatalog:
 
     async def search_others(self, words: str, kind: str, limit: int) -> list[Found]:
         """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
-        snapshot = await self.keeper.current()
+        snapshot = await self.snapshots.current()
         if snapshot is not None:
             return await asyncio.to_thread(lambda: snapshot.search.find(words, kind)[:limit])
         if kind != "enumeration":
@@ -200,7 +200,7 @@ class MetadataCatalog:
         """Return texts and failures by label id; calls run a few at a time."""
         gate = asyncio.Semaphore(LABELS_IN_FLIGHT)
         asked = list(dict.fromkeys(ids))
-        snapshot = await self.keeper.current()
+        snapshot = await self.snapshots.current()
         kept: dict[str, str] = snapshot.labels(asked, language) if snapshot is not None else {}
         wanted = [label_id for label_id in asked if label_id not in kept]
 
@@ -220,7 +220,7 @@ class MetadataCatalog:
 
     async def kept_labels(self, ids: Iterable[str], languages: Iterable[str]) -> dict[str, str]:
         """Return by label id its texts in all of these languages, as far as the snapshot knows of them."""
-        if (snapshot := await self.keeper.current()) is None:
+        if (snapshot := await self.snapshots.current()) is None:
             return {}
         asked = list(ids)
         kept = [snapshot.labels(asked, language) for language in dict.fromkeys(languages)]
@@ -229,20 +229,20 @@ class MetadataCatalog:
 
     async def ask_for_build(self, by: str) -> None:
         """Leave the request for a new snapshot, for whoever's timer comes next. Raises StorageError."""
-        await asyncio.to_thread(lambda: self.keeper.open_store().ask(by))
+        await asyncio.to_thread(lambda: self.snapshots.open_store().ask(by))
 
     async def build_progress(self) -> tuple[Progress | None, float]:
         """Return how the last build went, and when (seconds since 1970) one was asked for. Raises StorageError."""
 
         def read() -> tuple[Progress | None, float]:
-            store = self.keeper.open_store()
+            store = self.snapshots.open_store()
             return store.progress(), store.asked_at()
 
         return await asyncio.to_thread(read)
 
     def source(self) -> CatalogSource:
         """Return where metadata comes from."""
-        pointer = self.keeper.pointer
+        pointer = self.snapshots.pointer
         if pointer is None:
             return CatalogSource("metadata service")
         age = round(time.time() - pointer.built_at)
@@ -250,7 +250,7 @@ class MetadataCatalog:
 
     def note(self) -> str | None:
         """Return what a caller should know of the catalog, or None."""
-        if self.keeper.snapshot is not None:
+        if self.snapshots.snapshot is not None:
             return None
         return "no catalog snapshot yet: read live from F&O, searched by names only"
 

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d365mcp.d365.client import NOT_METADATA, D365Client, key_text, of_known_shape
+from d365mcp.d365.filters.names import UNWRITABLE
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.metadata_service import name as name_of
-from d365mcp.d365.names import UNWRITABLE
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
-from d365mcp.metadata.asking import ask_each
-from d365mcp.metadata.documents import documents
-from d365mcp.metadata.reporting import Report
-from d365mcp.metadata.search import write_index
+from d365mcp.metadata.build_progress import Report
+from d365mcp.metadata.fan_out import ask_each
+from d365mcp.metadata.search.documents import documents
+from d365mcp.metadata.search.index import write_index
 from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
 from d365mcp.metadata.streaming import rows
 

@@ -14,8 +14,8 @@ from typing import Any
 from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
-from d365mcp.metadata.ranking import EntityFinder
-from d365mcp.metadata.search import Search
+from d365mcp.metadata.search.entities import EntityFinder
+from d365mcp.metadata.search.index import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
 FORMAT = 6

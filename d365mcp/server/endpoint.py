@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from d365mcp.errors import Busy, D365McpError, InvalidArgument, NotReady
 from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Refusal, Trace, working_on
-from d365mcp.server.callers import Access, Callers, narrowed, usual_access
-from d365mcp.server.challenges import NotAdmitted, forbidden
-from d365mcp.server.late import Arming, Late
+from d365mcp.lazy import Arming, Lazy
+from d365mcp.server.auth.callers import Access, Callers, narrowed, usual_access
+from d365mcp.server.auth.challenges import NotAdmitted, forbidden
 from d365mcp.server.messages import (
     INVALID_REQUEST,
     JSON_HEADERS,
@@ -36,7 +36,7 @@ from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call, refu
 from d365mcp.settings import LOOPBACK, Settings
 
 if TYPE_CHECKING:
-    from d365mcp.server.calls import ToolCalls
+    from d365mcp.server.execution import ToolCalls
     from d365mcp.server.sdk import Engine, Served
     from d365mcp.tools.tool import Tool
 
@@ -61,10 +61,10 @@ class Endpoint:
     def __init__(
         self,
         settings: Settings,
-        engine: "Late[Engine]",
+        engine: "Lazy[Engine]",
         emit: Listener | None,
         prepared: Prepared | None = None,
-        calls: "Late[ToolCalls] | None" = None,
+        calls: "Lazy[ToolCalls] | None" = None,
         callers: Callers | None = None,
     ) -> None:
         self.settings = settings

@@ -1,7 +1,7 @@
 """The requests that clients ordinarily send, answered without the SDK: importing it is most of a cold start.
 
 A request is ordinary when the SDK would certainly take it and nothing that it says changes the answer. Which that are,
-the shapes below say. All else is the SDK's to judge. Lists are made of fragments that the SDK prepared (`prepare.py`),
+the shapes below say. All else is the SDK's to judge. Lists are made of fragments that the SDK prepared (`tests/prepared_answers.py`),
 calls need the tools alone. Tests compare the two ways of answering.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import d365mcp
 from d365mcp.errors import D365McpError
-from d365mcp.server.callers import Access
+from d365mcp.server.auth.callers import Access
 from d365mcp.server.messages import (
     BUSY,
     FORBIDDEN,
@@ -34,7 +34,7 @@ from d365mcp.server.prompts import PROMPTS
 from d365mcp.wire import parsed
 
 if TYPE_CHECKING:
-    from d365mcp.server.calls import Called, ToolCalls
+    from d365mcp.server.execution import Called, ToolCalls
     from d365mcp.tools.tool import Attachment
 
 HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})

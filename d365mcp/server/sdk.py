@@ -29,8 +29,8 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
 from d365mcp.events import Outcome
-from d365mcp.server.callers import Access
-from d365mcp.server.calls import Called, ToolCalls, failed
+from d365mcp.server.auth.callers import Access
+from d365mcp.server.execution import Called, ToolCalls, failed
 from d365mcp.server.messages import (
     INVALID_PARAMS,
     JSON_HEADERS,

@@ -16,7 +16,7 @@ from d365mcp.errors import DeadlineExceeded, InvalidArgument
 from d365mcp.sql import loading
 from d365mcp.sql.calendar import EMPTY_DAY
 from d365mcp.sql.loading import Column, Loaded
-from d365mcp.sql.mistakes import OTHER_DIALECTS
+from d365mcp.sql.refusals import OTHER_DIALECTS
 
 MEMORY_LIMIT = "384MB"
 MAX_RESULT_ROWS = 10_000

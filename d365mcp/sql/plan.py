@@ -22,8 +22,8 @@ from d365mcp.sql.calendar import in_utc
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
 from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, STEADY, constants
 from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
-from d365mcp.sql.mistakes import refuse_mistakes
 from d365mcp.sql.pushdown import pushed
+from d365mcp.sql.refusals import refuse_mistakes
 from d365mcp.sql.relevance import relevance
 from d365mcp.sql.statement import DIALECT, entity_tables, first_line
 from d365mcp.sql.types import NUMBERS, column_type

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from d365mcp.d365.client import D365Client, page_of
 from d365mcp.d365.models import COMPANY, EntityProperty
 from d365mcp.d365.odata import QueryOptions, and_filters
-from d365mcp.d365.paging import difference, in_key_order, may_be_about_order, with_keys
+from d365mcp.d365.page_set import difference, in_key_order, may_be_about_order, with_keys
 from d365mcp.d365.responses import Answer as Answered
 from d365mcp.errors import BadRequest, D365Error, DeadlineExceeded, InvalidAnswer, InvalidArgument, Unreachable, or_list
 from d365mcp.events import current_operation

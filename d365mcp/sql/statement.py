@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.sql.mistakes import OTHER_DIALECTS, refuse_foreign
+from d365mcp.sql.refusals import OTHER_DIALECTS, refuse_foreign
 
 DIALECT = "duckdb"
 MAX_SQL_CHARS = 20_000

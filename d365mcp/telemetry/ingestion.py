@@ -38,7 +38,7 @@ from d365mcp.events import Audit
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
 from d365mcp.telemetry.exporter import Noted, Pace
-from d365mcp.telemetry.keyed import KeyedHash
+from d365mcp.telemetry.key_hash import KeyedHash
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp.d365.filters.names import MOST_SUGGESTIONS, identifier
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import NAMESPACE, Action, DataEntity
-from d365mcp.d365.names import MOST_SUGGESTIONS, identifier
 from d365mcp.errors import InvalidArgument, NotFound, OutcomeUnknown, UnknownName, close_names, or_list
 from d365mcp.tools.keys import complete_key
 from d365mcp.tools.parameters import EntityName, Key

@@ -12,10 +12,10 @@ from typing_extensions import TypedDict
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, PartResult
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
 from d365mcp.tools.changes import Data, DryRun
+from d365mcp.tools.dry_runs import NOT_CHECKED, REHEARSED, Rehearsal, rehearse
 from d365mcp.tools.keys import key_company
 from d365mcp.tools.parameters import Key
 from d365mcp.tools.policy import DONE, audited, check_writes_allowed
-from d365mcp.tools.rehearsals import NOT_CHECKED, REHEARSED, Rehearsal, rehearse
 from d365mcp.tools.tool import ToolContext
 from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explain, record_key
 

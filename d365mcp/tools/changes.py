@@ -9,10 +9,10 @@ from typing_extensions import TypedDict
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument
+from d365mcp.tools.dry_runs import NOT_CHECKED, REHEARSED, rehearse
 from d365mcp.tools.keys import record_by_key
 from d365mcp.tools.parameters import Company, EntityName, Key
 from d365mcp.tools.policy import audited, bound_of
-from d365mcp.tools.rehearsals import NOT_CHECKED, REHEARSED, rehearse
 from d365mcp.tools.results import ETAG, chars, tidy
 from d365mcp.tools.tool import ToolContext
 from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explained, record_key

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from d365mcp.d365.names import identifier, shown
+from d365mcp.d365.filters.names import identifier, shown
 from d365mcp.errors import InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.tools.policy import audited, bound_of, check_action
 from d365mcp.tools.tool import Attached, Attachment, ToolContext

@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.d365.models import DataEntity, EntityProperty, Enumeration
-from d365mcp.metadata.search import Hit
+from d365mcp.metadata.search.index import Hit
 from d365mcp.tools.columns import words_match
 from d365mcp.tools.enumerations import NOTHING_FITS
 from d365mcp.tools.parameters import EntityName, Language

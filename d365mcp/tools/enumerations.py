@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.metadata.search import Found
+from d365mcp.metadata.search.index import Found
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.literals import literal
+from d365mcp.d365.filters.literals import literal
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions, and_filters
 from d365mcp.errors import InvalidArgument, NotFound

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.names import refuse_unwritable
+from d365mcp.d365.filters.names import refuse_unwritable
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d365mcp.d365.companies import CompanyScope, scope_read
-from d365mcp.d365.dialect import WILDCARD_ADVICE
-from d365mcp.d365.grammar import parse_filter
+from d365mcp.d365.filters.parse import parse_filter
+from d365mcp.d365.filters.translate import WILDCARD_ADVICE
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import (
     Translation,
@@ -17,7 +17,7 @@ from d365mcp.d365.odata import (
     check_select,
     translate_filter,
 )
-from d365mcp.d365.reading import Query
+from d365mcp.d365.paging import Query
 from d365mcp.errors import D365McpError
 from d365mcp.tools.columns import default_columns
 from d365mcp.tools.policy import bound_of

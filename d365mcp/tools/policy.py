@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from d365mcp.d365.companies import CompanyBound, company_columns
+from d365mcp.d365.filters.names import IDENTIFIER
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.names import IDENTIFIER
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, OutcomeUnknown
 from d365mcp.events import Audit, Caller, Listener, Trace, current_operation

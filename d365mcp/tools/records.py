@@ -8,16 +8,16 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.filters import Expression
+from d365mcp.d365.filters.tree import Expression
+from d365mcp.d365.filters.write import has_null, is_pattern_search
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions, check_expand, check_select
-from d365mcp.d365.paging import difference
-from d365mcp.d365.reading import Place, Position, Reader, position_of, position_state
-from d365mcp.d365.rendering import has_null, is_pattern_search
+from d365mcp.d365.page_set import difference
+from d365mcp.d365.paging import Place, Position, Reader, position_of, position_state
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
-from d365mcp.tools.emptiness import why_empty
+from d365mcp.tools.empty_results import why_empty
 from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
 from d365mcp.tools.planning import Asked, Plan, expanded_names, planned, related_entities, with_enumerations

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from d365mcp.app import Application
-from d365mcp.metadata.building import Builder
+from d365mcp.metadata.build import Builder
 from d365mcp.metadata.store import CatalogStore
 from d365mcp.settings import read_settings
 from d365mcp.storage import FolderStorage

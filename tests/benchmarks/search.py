@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.ranking import EntityFinder
-from d365mcp.metadata.search import Document, write_index
+from d365mcp.metadata.search.entities import EntityFinder
+from d365mcp.metadata.search.index import Document, write_index
 
 QUESTIONS = Path(__file__).parent.parent / "search" / "questions.json"
 SHAPING = ("tuned", "tasks")

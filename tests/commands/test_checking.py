@@ -15,8 +15,8 @@ from d365mcp.commands.checking import wrong_authentication
 from d365mcp.settings import read_settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
-from tests.canaries import refuse_secrets
 from tests.dev_host import ROOT
+from tests.secret_markers import refuse_secrets
 from tests.simulated import Simulator
 
 pytestmark = pytest.mark.once

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from d365mcp.d365 import reading
+from d365mcp.d365 import paging
 from d365mcp.d365.auth import TokenSource, scope_of
 from d365mcp.d365.client import D365Client, Page
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.d365.paging import Pages
-from d365mcp.d365.reading import Position, Query, Reader
+from d365mcp.d365.page_set import PageSet
+from d365mcp.d365.paging import Position, Query, Reader
 from d365mcp.errors import (
     D365Error,
     DeadlineExceeded,
@@ -81,7 +81,7 @@ def run(simulator: Simulator) -> Runner:
 GROUP_ENTITY = DataEntity("CustomerGroup", "CustomerGroups", {})
 
 
-async def every(pages: Pages) -> AsyncIterator[Page]:
+async def every(pages: PageSet) -> AsyncIterator[Page]:
     while page := await pages.next():
         yield page
 
@@ -306,7 +306,7 @@ def test_a_relative_link_is_followed_where_it_was_given(run: Runner, simulator: 
         simulator.fault(f"/data/{entity_set}", status=200, body=first)
 
         async def read(client: D365Client) -> int:
-            pages = Pages(client, GROUP_ENTITY, GROUPS)
+            pages = PageSet(client, GROUP_ENTITY, GROUPS)
             return len([page async for page in every(pages)])
 
         assert run(read) == 2
@@ -394,7 +394,7 @@ def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch:
         return len([record async for record, _ in Reader(client, query).records(Position(), 100)])
 
     assert (found := run(read)) > 10
-    monkeypatch.setattr(reading, "MAX_SORTED", found - 1)
+    monkeypatch.setattr(paging, "MAX_SORTED", found - 1)
     with pytest.raises(InvalidArgument, match="too many to be sorted"):
         run(read)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from d365mcp.d365.filters import matches, restricted_to
+from d365mcp.d365.filters.tree import matches, restricted_to
 from d365mcp.d365.odata import translate_filter
 from tests.d365.entities import CUSTOMERS
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from d365mcp.d365.filters import matches
+from d365mcp.d365.filters.tree import matches
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.metadata_service import entity_of, enumeration_of
 from d365mcp.d365.models import DataEntity

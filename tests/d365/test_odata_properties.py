@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d365mcp.d365.filters import matches
+from d365mcp.d365.filters.tree import matches
 from d365mcp.d365.odata import (
     QueryOptions,
     and_filters,

@@ -14,8 +14,8 @@ import time
 import atheris
 
 with atheris.instrument_imports():
-    from d365mcp.d365.filters import Expression, filter_text
-    from d365mcp.d365.grammar import parse_filter
+    from d365mcp.d365.filters.parse import parse_filter
+    from d365mcp.d365.filters.tree import Expression, filter_text
 
 from d365mcp.errors import InvalidArgument
 

@@ -10,10 +10,10 @@ from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.http import D365Http
 from d365mcp.events import Event
-from d365mcp.metadata.building import Builder
+from d365mcp.metadata.build import Builder
 from d365mcp.metadata.catalog import MetadataCatalog
-from d365mcp.metadata.keeper import SnapshotKeeper
 from d365mcp.metadata.snapshot import Snapshot
+from d365mcp.metadata.snapshot_cache import SnapshotCache
 from d365mcp.metadata.store import CatalogStore, Pointer, Progress
 from d365mcp.settings import read_settings
 from d365mcp.storage import FolderStorage, Storage
@@ -36,11 +36,11 @@ class Place:
         async def run() -> Any:
             settings = read_settings({"D365FO_BASE_URL": self.base_url})
             client = D365Client(D365Http(settings, TokenSource(settings), lambda event: None))
-            keeper = SnapshotKeeper(self.store, revalidate=0.0)
-            keeper.folder = self.folder / "local"
+            snapshots = SnapshotCache(self.store, revalidate=0.0)
+            snapshots.folder = self.folder / "local"
             builder = Builder(self.store(), client, self.languages, self.events.append, seconds)
             try:
-                return await work(builder, MetadataCatalog(client, keeper))
+                return await work(builder, MetadataCatalog(client, snapshots))
             finally:
                 await client.aclose()
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from d365mcp.metadata import asking
+from d365mcp.metadata import fan_out
 from d365mcp.metadata.catalog import MetadataCatalog
 from d365mcp.metadata.loader import Loader
 from tests.dev_host import ROOT
@@ -55,7 +55,7 @@ HAS_NONE = ("not there", "half a character")
 def test_a_label_that_fails_is_left_out_and_counted(
     place: Place, small: Simulator, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
-    monkeypatch.setattr(asking, "EACH_SECONDS", 3.0)
+    monkeypatch.setattr(fan_out, "EACH_SECONDS", 3.0)
     small.fault(CREDIT_LIMIT, times=0, **FAILURES[failure])
     assert place.build() == "built"
     found = place.snapshot().labels(["@CAT4", "@CAT1"], "en-US")
@@ -126,7 +126,7 @@ def test_labels_that_never_come_do_not_keep_the_others_waiting(
     slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's time is used up by those that take their time; the next one begins with others."""
-    monkeypatch.setattr(asking, "EACH_SECONDS", 1.0)
+    monkeypatch.setattr(fan_out, "EACH_SECONDS", 1.0)
     fo.set(hanging_labels=40)
     outcomes = [slow_place.build(seconds=2.5)]
     while outcomes[-1] == "waiting" and len(outcomes) < 5:
@@ -175,7 +175,7 @@ def test_what_is_looked_for_most_is_asked_for_first(
     place: Place, small: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entities, keys and mandatory properties, before other properties and enumerations."""
-    monkeypatch.setattr(asking, "IN_FLIGHT", 1)
+    monkeypatch.setattr(fan_out, "IN_FLIGHT", 1)
     assert place.build() == "built"
     asked = [re.findall(r"@CAT\d+", unquote(entry["path"]))[0] for entry in small.log("/metadata/labels")]
     assert set(asked[:6]) == {"@CAT1", "@CAT2", "@CAT3", "@CAT5", "@CAT6", "@CAT7"}
@@ -203,9 +203,9 @@ def test_search_serves_before_the_labels_are_in_and_no_label_is_asked_for_twice(
 KILLED = """
 import asyncio, sys
 from pathlib import Path
-from d365mcp.metadata import reporting
+from d365mcp.metadata import build_progress
 from tests.metadata.place import Place
-reporting.WRITE_SECONDS = reporting.SAVE_SECONDS = 0.1
+build_progress.WRITE_SECONDS = build_progress.SAVE_SECONDS = 0.1
 print(Place(sys.argv[1], Path(sys.argv[2])).build())
 """
 

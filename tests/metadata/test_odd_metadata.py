@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from d365mcp.metadata import loader, streaming
-from d365mcp.metadata.building import Builder
+from d365mcp.metadata.build import Builder
 from d365mcp.metadata.catalog import MetadataCatalog
 from tests.large_fo import Running
 from tests.metadata.conftest import ENTITIES

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from d365mcp.app import Application
-from d365mcp.metadata import apart
-from d365mcp.metadata.building import Builder, is_due
+from d365mcp.metadata import own_loop
+from d365mcp.metadata.build import Builder, is_due
 from d365mcp.metadata.catalog import MetadataCatalog
 from d365mcp.metadata.store import CONTAINER, CatalogStore, Pointer, Progress
 from d365mcp.settings import read_settings
@@ -94,7 +94,7 @@ def test_a_pointer_to_another_place_is_not_followed(place: Place, name: str) -> 
         shutil.copyfile(outside, place.folder / "shared" / CONTAINER / store.name(name))
 
     async def served(_: Builder, catalog: MetadataCatalog) -> None:
-        assert await catalog.keeper.current() is None
+        assert await catalog.snapshots.current() is None
 
     place.work(served)
     assert store.pointer() is None
@@ -147,7 +147,7 @@ class Hanging(FolderStorage):
 
 @pytest.mark.once
 def test_the_timers_call_ends_although_the_storage_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(own_loop, "GRACE_SECONDS", 0.5)
 
     async def run(builder: Builder, _: object) -> str:
         builder.store = CatalogStore(Hanging(place.folder / "shared"), place.base_url)
@@ -188,7 +188,7 @@ def test_the_server_answers_while_the_catalog_is_built_and_first_searched(
         ticking = asyncio.create_task(tick())
         own, all_threads = time.thread_time(), time.process_time()
         assert await builder.run_due("02:30") == "built"
-        await catalog.keeper.check()
+        await catalog.snapshots.check()
         await asyncio.gather(*(catalog.search_entities("barket corlin", limit=100) for _ in range(8)))
         own, all_threads = time.thread_time() - own, time.process_time() - all_threads
         ticking.cancel()

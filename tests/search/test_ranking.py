@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.ranking import EntityFinder
-from d365mcp.metadata.search import Document, Search, write_index
+from d365mcp.metadata.search.entities import EntityFinder
+from d365mcp.metadata.search.index import Document, Search, write_index
 
 QUESTIONS = Path(__file__).parent / "questions.json"
 

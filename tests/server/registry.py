@@ -12,10 +12,10 @@ from typing_extensions import TypedDict
 from d365mcp import __version__
 from d365mcp.errors import NotFound
 from d365mcp.events import Event, Listener, McpRequest
-from d365mcp.server.callers import Access
-from d365mcp.server.calls import ToolCalls, by_name
+from d365mcp.lazy import Lazy
+from d365mcp.server.auth.callers import Access
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import Late
+from d365mcp.server.execution import ToolCalls, by_name
 from d365mcp.server.messages import Reply
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE
 from d365mcp.server.sdk import Engine, build_engine
@@ -141,8 +141,8 @@ def tried(*, direct: bool = True, **settings: Any) -> Tried:
     events: list[Event] = []
     WORK.__init__()  # type: ignore[misc]
     calls = calls_for(given, events.append)
-    late = Late(lambda: engine_for(calls))
-    return Tried(Endpoint(given, late, events.append, calls=Late(lambda: calls) if direct else None), events)
+    late = Lazy(lambda: engine_for(calls))
+    return Tried(Endpoint(given, late, events.append, calls=Lazy(lambda: calls) if direct else None), events)
 
 
 def request(method: str, /, **params: Any) -> dict[str, Any]:

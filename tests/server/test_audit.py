@@ -20,7 +20,7 @@ from d365mcp.settings import read_settings
 from d365mcp.simulator.insights import KEY as COMPONENT
 from d365mcp.simulator.log_analytics import WORKSPACE
 from d365mcp.storage import FolderStorage
-from d365mcp.telemetry import keyed
+from d365mcp.telemetry import key_hash
 from d365mcp.telemetry.exporter import Pace
 from tests.azurite import Azurite
 from tests.signing import API, TENANT, USER, publish, token
@@ -447,7 +447,7 @@ def test_while_the_storage_fails_the_hash_is_left_out_and_the_rest_is_told(
         raise problem
 
     trail = start()
-    monkeypatch.setattr(keyed, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(key_hash, "PAUSE_SECONDS", 0.0)
     with monkeypatch.context() as broken:
         broken.setattr(FolderStorage, "get", refusing)
         assert hash_of(trail) is None

@@ -21,11 +21,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Tool
 
 from d365mcp.errors import NotReady
-from d365mcp.server import tokens
-from d365mcp.server.callers import Callers
-from d365mcp.server.challenges import InvalidToken
+from d365mcp.server.auth import tokens
+from d365mcp.server.auth.callers import Callers
+from d365mcp.server.auth.challenges import InvalidToken
+from d365mcp.server.auth.tokens import TokenCheck
 from d365mcp.server.messages import Refused
-from d365mcp.server.tokens import TokenCheck
 from d365mcp.settings import Settings
 from d365mcp.tools import ALL_TOOLS
 from tests.served import Served, serving

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d365mcp.server import entra as entra_module
-from d365mcp.server.entra import CONNECTIONS, Entra
-from d365mcp.server.facade import GRANTS, MAX_BYTES, Declined, Facade, authority_of
-from d365mcp.server.late import Late
+from d365mcp.lazy import Lazy
+from d365mcp.server.auth import entra as entra_module
+from d365mcp.server.auth.entra import CONNECTIONS, Entra
+from d365mcp.server.auth.facade import GRANTS, MAX_BYTES, Declined, Facade, authority_of
 from d365mcp.server.messages import Reply
 from d365mcp.settings import Settings, read_settings
 from tests import entra as stand_in
@@ -62,7 +62,7 @@ def facade(settings: Settings = SETTINGS) -> Facade:
     def load() -> Entra:
         raise AssertionError("Entra must not be asked.")
 
-    return Facade(settings, Late(load))
+    return Facade(settings, Lazy(load))
 
 
 def authorize(fields: Any, settings: Settings = SETTINGS) -> Reply:
@@ -81,7 +81,7 @@ def asked(fields: dict[str, str], server: stand_in.Entra, headers: dict[str, str
 
     async def ask() -> Reply:
         entra = Entra(authority_of(settings))
-        reply = await Facade(settings, Late(lambda: entra)).token(headers, urlencode(fields).encode())
+        reply = await Facade(settings, Lazy(lambda: entra)).token(headers, urlencode(fields).encode())
         await entra.http.aclose()
         return reply
 
@@ -366,7 +366,7 @@ def test_where_httpx_cannot_be_loaded_the_client_is_told_so() -> None:
     def load() -> Entra:
         raise ModuleNotFoundError(name="httpx")
 
-    reply = asyncio.run(Facade(SETTINGS, Late(load)).token(FORM, urlencode(REFRESH).encode()))
+    reply = asyncio.run(Facade(SETTINGS, Lazy(load)).token(FORM, urlencode(REFRESH).encode()))
     assert (reply.status, json.loads(reply.body)["error"]) == (503, "temporarily_unavailable")
 
 
@@ -512,7 +512,7 @@ READY = {
 LIGHT = """
 import sys, json
 import function_app
-early = [name for name in sys.modules if name.startswith("d365mcp.server.facade")]
+early = [name for name in sys.modules if name.startswith("d365mcp.server.auth.facade")]
 from d365mcp.app import application
 assert application.well_known("oauth-authorization-server")[0] == 200
 assert application.facade.register({}, b'{"redirect_uris": ["http://localhost/callback"]}').status == 201

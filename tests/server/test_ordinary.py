@@ -12,9 +12,9 @@ import pytest
 
 from d365mcp.app import Application
 from d365mcp.events import McpRequest
-from d365mcp.server.callers import ANYONE, Access
+from d365mcp.lazy import Lazy
+from d365mcp.server.auth.callers import ANYONE, Access
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import Late
 from d365mcp.server.messages import Reply
 from d365mcp.server.ordinary import MOST_LISTS, Prepared
 from d365mcp.settings import TOOLSETS, read_settings
@@ -41,7 +41,7 @@ class Counting(Prepared):
 
 def endpoint(prepared: Prepared | None) -> Endpoint:
     engine = Application(SETTINGS).load_engine()
-    return Endpoint(SETTINGS, Late(lambda: engine), lambda event: None, prepared)
+    return Endpoint(SETTINGS, Lazy(lambda: engine), lambda event: None, prepared)
 
 
 async def answered(there: Endpoint, case: Case) -> Reply:
@@ -73,7 +73,7 @@ def test_ordinary_requests_are_answered_without_the_sdk() -> None:
         raise ModuleNotFoundError("no such package", name="mcp")
 
     async def ask() -> list[Reply]:
-        there = Endpoint(SETTINGS, Late(unloadable), lambda event: None, Prepared())
+        there = Endpoint(SETTINGS, Lazy(unloadable), lambda event: None, Prepared())
         version = {"mcp-protocol-version": "2025-11-25"}
         ordinary = [
             {
@@ -103,7 +103,7 @@ def test_one_loading_serves_all_who_wait() -> None:
         return engine
 
     async def ask() -> list[Reply]:
-        there = Endpoint(SETTINGS, Late(load), lambda event: None, None)
+        there = Endpoint(SETTINGS, Lazy(load), lambda event: None, None)
         case = (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode(), {})
         return list(await asyncio.gather(*(answered(there, case) for _ in range(30))))
 
@@ -193,7 +193,7 @@ def test_a_client_of_a_version_to_come_is_offered_the_latest_without_the_sdk() -
         raise ModuleNotFoundError("no such package", name="mcp")
 
     message, headers = replace(DIALECTS["mcporter 0.12"], version="2027-01-01").first()
-    there = Endpoint(SETTINGS, Late(unloadable), None, Prepared())
+    there = Endpoint(SETTINGS, Lazy(unloadable), None, Prepared())
     reply = asyncio.run(answered(there, (json.dumps(message).encode(), headers)))
     assert json.loads(reply.body)["result"]["protocolVersion"] == "2025-11-25"
 
@@ -211,7 +211,7 @@ def test_events_tell_prepared_answers_too() -> None:
 
     async def ask() -> None:
         app = Application(SETTINGS)
-        there = Endpoint(SETTINGS, Late(app.load_engine), events.append, Prepared())  # type: ignore[arg-type]
+        there = Endpoint(SETTINGS, Lazy(app.load_engine), events.append, Prepared())  # type: ignore[arg-type]
         there.arm = lambda: None  # type: ignore[assignment]
         await answered(there, (json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode(), {}))
 

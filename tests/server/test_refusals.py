@@ -13,9 +13,9 @@ import pytest
 
 from d365mcp.errors import NotReady
 from d365mcp.events import Caller, Refusal
-from d365mcp.server.callers import Callers
+from d365mcp.lazy import Lazy
+from d365mcp.server.auth.callers import Callers
 from d365mcp.server.endpoint import REACHING_D365
-from d365mcp.server.late import Late
 from d365mcp.server.messages import METHODS, Reply
 from tests.clients.dialects import DIALECTS, MODERN, PLAIN, Case
 from tests.server.registry import WORK, Tried, body_of, tried
@@ -70,8 +70,8 @@ def unloadable() -> Any:
 
 async def without_package(case: Case) -> tuple[Tried, Reply]:
     there = tried()
-    there.endpoint.engine = Late(unloadable)
-    there.endpoint.calls = Late(unloadable)
+    there.endpoint.engine = Lazy(unloadable)
+    there.endpoint.calls = Lazy(unloadable)
     return there, await posted(there, case)
 
 
@@ -164,7 +164,7 @@ def test_a_package_that_cannot_be_loaded_is_named_and_tried_again() -> None:
             tries.append(1)
             return unloadable() if len(tries) == 1 else load()
 
-        there.endpoint.engine = Late(second_time)
+        there.endpoint.engine = Lazy(second_time)
         return await posted(there, OTHERS["2025-11-25", "tools/list"]), await posted(
             there, OTHERS["2025-11-25", "tools/list"]
         )

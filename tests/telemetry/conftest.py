@@ -18,7 +18,7 @@ from d365mcp.settings import Settings, read_settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
 from d365mcp.telemetry.exporter import Pace, Telemetry, start
-from tests.canaries import refuse_secrets
+from tests.secret_markers import refuse_secrets
 from tests.simulated import IDENTITY_HEADER, Simulator
 
 QUICK = Pace(interval=0.05, timeout=5.0, first_pause=0.05, longest_pause=0.2)

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from d365mcp.server.callers import ANYONE, Access
+from d365mcp.server.auth.callers import ANYONE, Access
 from d365mcp.server.ordinary import Prepared
 from d365mcp.settings import TOOLSETS
 from tests.served import serving

@@ -19,8 +19,8 @@ import pytest
 from d365mcp.settings import declared, read_settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import TABLES, WORKSPACE
-from tests.canaries import canary, leaks, refuse_secrets
 from tests.dev_host import ROOT, DevHost
+from tests.secret_markers import canary, leaks, refuse_secrets
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace
 

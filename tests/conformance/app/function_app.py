@@ -2,14 +2,14 @@
 
 import azure.functions as func
 
+from d365mcp.lazy import Lazy
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.late import Late
 from d365mcp.server.sdk import Engine
 from d365mcp.settings import Settings
 from tests.conformance.fixtures import server
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-endpoint = Endpoint(Settings(mcp_auth="none"), Late(lambda: Engine(server)), emit=lambda event: None)
+endpoint = Endpoint(Settings(mcp_auth="none"), Lazy(lambda: Engine(server)), emit=lambda event: None)
 
 
 @app.route(route="mcp", methods=["GET", "POST", "DELETE"])

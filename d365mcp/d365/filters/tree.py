@@ -1,0 +1,283 @@
+"""What a filter says, as a small frozen tree: how it is written, and what it means for a record. Performs no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
+from uuid import UUID
+
+from d365mcp.d365.filters.literals import EMPTY_DAY, MIDNIGHT, Member, Value, in_utc, moment, written
+
+EMPTY = datetime.combine(EMPTY_DAY, MIDNIGHT)
+ORDERS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A filter, or a part of one."""
+
+    @property
+    def parts(self) -> tuple["Expression", ...]:
+        return ()
+
+    def columns(self) -> frozenset[str]:
+        """Return the properties it reads, paths over navigation properties as `Navigation/Property`."""
+        return frozenset().union(*(part.columns() for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Property(Expression):
+    path: str
+
+    def columns(self) -> frozenset[str]:
+        return frozenset({self.path})
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Expression):
+    """A value; `text` is how the caller wrote it, where that says more than the value (`007`, `2026-07-14`)."""
+
+    value: Value
+    text: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Expression):
+    """`operator` is eq, ne, gt, ge, lt, le or has."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership(Expression):
+    """`item in (values)`."""
+
+    item: Expression
+    values: tuple[Expression, ...]
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.item, *self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Expression):
+    """`operator` is add, sub, mul, div, divby or mod."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expression):
+    """A function's name, in lower case, and its arguments."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Expression):
+    operand: Expression
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True, slots=True)
+class And(Expression):
+    operands: tuple[Expression, ...]
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.operands
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Expression):
+    operands: tuple[Expression, ...]
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return self.operands
+
+
+# How tightly each part binds, for the parentheses.
+OR, AND, NOT, COMPARISON, SUM, PRODUCT, PRIMARY = range(7)
+
+
+def filter_text(expression: Expression, outside: int = OR) -> str:
+    """Write a filter; `outside` is how tightly what stands around it binds."""
+    binding, text = bound_text(expression)
+    return text if binding >= outside else f"({text})"
+
+
+def bound_text(expression: Expression) -> tuple[int, str]:
+    match expression:
+        case Or():
+            return OR, " or ".join(filter_text(operand, AND) for operand in expression.operands)
+        case And():
+            return AND, " and ".join(filter_text(operand, NOT) for operand in expression.operands)
+        case Not():
+            return NOT, f"not {filter_text(expression.operand, PRIMARY)}"
+        case Comparison():
+            left, right = filter_text(expression.left, SUM), filter_text(expression.right, SUM)
+            return COMPARISON, f"{left} {expression.operator} {right}"
+        case Membership():
+            values = ",".join(filter_text(value, SUM) for value in expression.values)
+            return COMPARISON, f"{filter_text(expression.item, SUM)} in ({values})"
+        case Arithmetic():
+            binding = SUM if expression.operator in ("add", "sub") else PRODUCT
+            left, right = filter_text(expression.left, binding), filter_text(expression.right, binding + 1)
+            return binding, f"{left} {expression.operator} {right}"
+        case Call():
+            return PRIMARY, f"{expression.name}({','.join(map(filter_text, expression.arguments))})"
+        case Literal():
+            return PRIMARY, expression.text or written(expression.value)
+        case Property():
+            return PRIMARY, expression.path
+    raise TypeError(expression)
+
+
+def restricted_to(expression: Expression, column: str) -> frozenset[str] | None:
+    """Return the values, in lower case, that a checked filter provably restricts a text column to, or None."""
+    match expression:
+        case Comparison("eq", Property(path), Literal(str(value))) if path == column and "*" not in value:
+            return frozenset({value.lower()})
+        case Membership(item, values):
+            return restricted_to(Or(tuple(Comparison("eq", item, value) for value in values)), column)
+        case And(operands):
+            bounds = [bound for operand in operands if (bound := restricted_to(operand, column)) is not None]
+            return frozenset.intersection(*bounds) if bounds else None
+        case Or(operands):
+            bounds = [bound for operand in operands if (bound := restricted_to(operand, column)) is not None]
+            return frozenset.union(*bounds) if len(bounds) == len(operands) else None
+    return None
+
+
+def never_holds(expression: Expression, known: Mapping[str, Any]) -> bool:
+    """Return whether a checked filter finds no record that has these values, whatever its others are."""
+    return truth(expression, known) is False
+
+
+def truth(expression: Expression, known: Mapping[str, Any]) -> bool | None:
+    """Return whether a checked filter holds, None where that depends on values that are not known."""
+    match expression:
+        case Not(operand):
+            value = truth(operand, known)
+            return None if value is None else not value
+        case And(operands) | Or(operands):
+            deciding = isinstance(expression, Or)
+            values = {truth(operand, known) for operand in operands}
+            return deciding if deciding in values else None if None in values else not deciding
+    return matches(expression, known) if expression.columns() <= known.keys() else None
+
+
+def matches(expression: Expression, record: Mapping[str, Any]) -> bool:
+    """Return whether a record is what a checked filter asks for, by F&O's rules: text without case, no nulls."""
+    match expression:
+        case And():
+            return all(matches(operand, record) for operand in expression.operands)
+        case Or():
+            return any(matches(operand, record) for operand in expression.operands)
+        case Not():
+            return not matches(expression.operand, record)
+        case Comparison():
+            left, right = value_in(expression.left, record), value_in(expression.right, record)
+            return compares(expression.operator, left, right)
+        case Membership():
+            item = value_in(expression.item, record)
+            return any(compares("eq", item, value_in(value, record)) for value in expression.values)
+        case Call():
+            return found_in(expression, record)
+    raise TypeError(expression)
+
+
+def found_in(call: Call, record: Mapping[str, Any]) -> bool:
+    text, part = (str(value_in(argument, record) or "").casefold() for argument in call.arguments)
+    tests = {"contains": text.__contains__, "startswith": text.startswith, "endswith": text.endswith}
+    return tests[call.name](part)
+
+
+def value_in(expression: Expression, record: Mapping[str, Any]) -> Any:
+    match expression:
+        case Property():
+            return record.get(expression.path)
+        case Literal():
+            return expression.value
+        case Arithmetic():
+            return computed(expression, record)
+    raise TypeError(expression)
+
+
+def computed(expression: Arithmetic, record: Mapping[str, Any]) -> Decimal | None:
+    left, right = (Decimal(str(value_in(part, record) or 0)) for part in expression.parts)
+    try:
+        match expression.operator:
+            case "add":
+                return left + right
+            case "sub":
+                return left - right
+            case "mul":
+                return left * right
+            case "mod":
+                return left % right
+            case "div":  # of whole numbers
+                return (left / right).to_integral_value(ROUND_DOWN)
+        return left / right
+    except ArithmeticError:
+        return None
+
+
+def compares(operator: str, left: Any, right: Any) -> bool:
+    try:
+        return bool(ORDERS[operator](comparable(left, right), comparable(right, left)))
+    except TypeError:  # a value and nothing, or two types: neither before nor after
+        return False
+
+
+def comparable(value: Any, other: Any) -> Any:
+    """Return a value in the form in which F&O compares it with `other`."""
+    if isinstance(value, datetime) or isinstance(other, datetime):
+        return instant(value)
+    match value:
+        case Member(name=name):
+            return name.casefold()
+        case None if isinstance(other, str):
+            return ""
+        case str():
+            return value.casefold().rstrip(" ")
+        case UUID():
+            return str(value)
+        case float():
+            return Decimal(str(value))
+    return value
+
+
+def instant(value: Any) -> datetime | None:
+    """Return a moment, from F&O's text too; everything empty is the same moment."""
+    try:
+        when = moment(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if when is None or (isinstance(when, datetime) and when.year <= EMPTY_DAY.year):
+        return EMPTY
+    return in_utc(when) if isinstance(when, datetime) else None

@@ -1,0 +1,48 @@
+"""What F&O answers for a while in the same way: asked once by many, and kept. Knows no MCP.
+
+What one caller may see is not shown to another: with on-behalf-of each user asks F&O themselves, what it answers is kept
+for that user alone, and so is a refusal for the one it was meant for. Where we sign in as the app, all share one answer.
+(The catalog's snapshot is read by the app for itself, and serves everyone who may call this server.)
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+from d365mcp.d365.http import D365Http, out_of_time, seconds_left
+from d365mcp.events import Operation, Trace, current_operation
+from d365mcp.singleflight import SingleFlight
+
+T = TypeVar("T")
+
+
+class KeptAnswers(Generic[T]):
+    """Answers by identity and key. A look-up has the time of a whole request, however little its first caller has left."""
+
+    # What F&O is asked must not end by itself before the flight does, whose end tells those who joined to go on.
+    LONGER, LONGER_SECONDS = 1.1, 1.0
+
+    def __init__(self, http: D365Http, keep: float, most: int) -> None:
+        self.http = http
+        self.seconds = http.settings.deadline_seconds
+        self.flights: SingleFlight[T] = SingleFlight(self.seconds, keep=keep, most=most)
+
+    async def get(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, T]], *, fresh: bool = False) -> T:
+        """Return what is kept, unless it is to be `fresh`, or ask, as the one who asks now. A failure is not kept."""
+        operation = current_operation() or Operation(
+            Trace.continued(None), time.monotonic() + self.seconds, on_own_behalf=True
+        )
+        place = (self.http.tokens.identity_of(operation), key)
+        if fresh:
+            self.flights.forget(place)
+
+        async def asking() -> T:
+            with operation.apart(self.seconds * self.LONGER + self.LONGER_SECONDS):
+                return await ask()
+
+        try:
+            async with asyncio.timeout(seconds_left()):
+                return await self.flights.get(place, asking)
+        except TimeoutError:
+            raise out_of_time("F&O did not answer") from None

@@ -1,0 +1,96 @@
+"""What calls need, imported after the first answer: it is three quarters of a cold start and more.
+
+Off the event loop and one after the other: entry points of the SDK imported from several threads at once
+deadlock, and an import on the event loop blocks every other request.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from d365mcp.errors import NotReady
+from d365mcp.singleflight import SingleFlight
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+# Started at once, the imports would cost the first answer 20 to 40 ms.
+ARM_SECONDS = 0.02
+# No caller waits longer.
+LOAD_SECONDS = 230.0
+
+
+class Lazy(Generic[T]):
+    """Something that is loaded once, off the event loop, when it is first needed or shortly before.
+
+    `turn` is shared by all that load in one process: one after the other.
+    """
+
+    def __init__(self, load: Callable[[], T], turn: "threading.Lock | None" = None) -> None:
+        self.load = load
+        self.turn = turn or threading.Lock()
+        self.value: T | None = None
+        self.flights: SingleFlight[T] = SingleFlight(LOAD_SECONDS)
+
+    async def get(self) -> T:
+        """Return it. Raises NotReady when it cannot be loaded."""
+        return self.value if self.value is not None else await self.flights.get("", self.loaded)
+
+    def start(self) -> None:
+        """Begin loading, where nobody has."""
+        if self.value is None:
+            self.flights.begin("", self.loaded)
+
+    async def loaded(self) -> T:
+        try:
+            self.value = await in_daemon(self.load_in_turn)
+        except Exception as problem:  # whatever it is has to reach those who wait
+            log.exception("The server's packages could not be loaded.")
+            raise not_loaded(getattr(problem, "name", None) or type(problem).__name__) from problem
+        return self.value
+
+    def load_in_turn(self) -> T:
+        with self.turn:
+            return self.load()
+
+
+class Arming:
+    """Begins loading what comes late, one after the other, shortly after the first answer."""
+
+    def __init__(self, *parts: Lazy[Any]) -> None:
+        self.parts = parts
+        self.armed = False
+
+    def __call__(self) -> None:
+        if not self.armed:
+            self.armed = True
+            asyncio.get_running_loop().call_later(ARM_SECONDS, self.start)
+
+    def start(self) -> None:
+        for part in self.parts:
+            part.start()
+
+
+def not_loaded(package: str) -> NotReady:
+    """Return that what calls need could not be imported; the next request tries again."""
+    message = f"This server's package {package} could not be loaded: its deployment is incomplete."
+    return NotReady(message, retry_after=5)
+
+
+def in_daemon(work: Callable[[], T]) -> "asyncio.Future[T]":
+    """Do work in a thread of its own, which a process that ends does not wait for, as it would for asyncio's."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # from now on, who waits cannot end it
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as problem:
+            done.set_exception(problem)
+
+    threading.Thread(target=run, name="late imports", daemon=True).start()
+    return asyncio.wrap_future(done)
