@@ -27,12 +27,12 @@ LOAD_SECONDS = 230.0
 class Lazy(Generic[T]):
     """Something that is loaded once, off the event loop, when it is first needed or shortly before.
 
-    `turn` is shared by all that load in one process: one after the other.
+    `lock` is shared by all that load in one process: one after the other.
     """
 
-    def __init__(self, load: Callable[[], T], turn: "threading.Lock | None" = None) -> None:
+    def __init__(self, load: Callable[[], T], lock: "threading.Lock | None" = None) -> None:
         self.load = load
-        self.turn = turn or threading.Lock()
+        self.lock = lock or threading.Lock()
         self.value: T | None = None
         self.flights: SingleFlight[T] = SingleFlight(LOAD_SECONDS)
 
@@ -47,14 +47,14 @@ class Lazy(Generic[T]):
 
     async def loaded(self) -> T:
         try:
-            self.value = await in_daemon(self.load_in_turn)
+            self.value = await in_daemon(self._load_locked)
         except Exception as problem:  # whatever it is has to reach those who wait
             log.exception("The server's packages could not be loaded.")
             raise not_loaded(getattr(problem, "name", None) or type(problem).__name__) from problem
         return self.value
 
-    def load_in_turn(self) -> T:
-        with self.turn:
+    def _load_locked(self) -> T:
+        with self.lock:
             return self.load()
 
 

@@ -25,6 +25,6 @@ def need_settings() -> None:
 
 async def close() -> None:
     """Let go of F&O's connections, and send the telemetry that waits."""
-    await application.client.aclose()
+    await application.environment.client.aclose()
     await application.endpoint.callers.aclose()
     application.telemetry.close()

@@ -12,8 +12,9 @@ from d365mcp.app import application
 from d365mcp.commands import close
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names
 from d365mcp.events import Operation, Trace, working_on
-from d365mcp.server.auth.callers import OPERATOR, usual_access
-from d365mcp.server.execution import Called
+from d365mcp.server.auth.access import usual_access
+from d365mcp.server.auth.callers import OPERATOR
+from d365mcp.server.execution import CallOutcome
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
@@ -72,7 +73,7 @@ def call(tool: str, arguments: str) -> None:
         given = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
         called = asyncio.run(call_now(tool, given))
     except D365McpError as problem:
-        called = Called(compact(problem.describe()), outcome="tool_error")
+        called = CallOutcome(compact(problem.describe()), outcome="tool_error")
     click.echo(json.dumps(json.loads(called.text), indent=1, ensure_ascii=False))
     if called.files:
         click.echo("The files that come with the answer are not shown here.", err=True)
@@ -90,14 +91,14 @@ def read_arguments(text: str) -> dict[str, Any]:
     return given
 
 
-async def call_now(name: str, arguments: dict[str, Any]) -> Called:
+async def call_now(name: str, arguments: dict[str, Any]) -> CallOutcome:
     """Call a tool within a request's time. Raises UnknownName."""
-    calls = application.load_calls()
-    if name not in calls.tools:
-        raise UnknownName("tool", name, close_names(name, calls.tools), hint="`python -m d365mcp tools` lists them.")
+    executor = application.load_executor()
+    if name not in executor.tools:
+        raise UnknownName("tool", name, close_names(name, executor.tools), hint="`python -m d365mcp tools` lists them.")
     deadline = time.monotonic() + application.settings.limit_seconds
     try:
         with working_on(Operation(Trace.continued(None), deadline, OPERATOR.name, on_own_behalf=True)):
-            return await calls.call(name, arguments, usual_access(application.settings, OPERATOR), {})
+            return await executor.execute(name, arguments, usual_access(application.settings, OPERATOR), {})
     finally:
         await close()

@@ -39,7 +39,7 @@ def build_and_show() -> None:
     outcome = asyncio.run(build_now())
     if outcome == "busy":
         raise click.ClickException("Another build is under way: see `catalog status`.")
-    progress = application.builder.store.progress()
+    progress = application.environment.builder.store.progress()
     if outcome == "waiting":
         left_out = (progress.left_out if progress else None) or "entities or enumerations"
         raise click.ClickException(f"F&O is busy or away; not read yet: {left_out}. Run this again later: it goes on.")
@@ -67,7 +67,7 @@ def failing_plainly() -> Iterator[None]:
 
 
 async def build_now() -> str:
-    builder = dataclasses.replace(application.builder, seconds=24 * 3600.0)
+    builder = dataclasses.replace(application.environment.builder, seconds=24 * 3600.0)
     bars = Bars()
     try:
         return await builder.run(fresh=True, forced=True, watch=bars)
@@ -104,7 +104,7 @@ class Bars:
 
 
 def show_status(*, as_json: bool) -> None:
-    store = application.builder.store
+    store = application.environment.builder.store
     found, progress = store.pointer(), store.progress()
     facts = {
         "environment": application.settings.base_url,

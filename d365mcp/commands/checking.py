@@ -52,10 +52,10 @@ def check(*, as_json: bool) -> None:
 async def check_now() -> dict[str, dict[str, Any]]:
     """Return the checks by name. Without valid settings there is nothing more to check."""
     if problems := application.settings.problems:
-        return {"settings": health.check("fail", output=" ".join(problems))}
+        return {"settings": health.check_result("fail", output=" ".join(problems))}
     try:
         storage = storage_check()  # before the catalog, which is looked for there
-        _, body = await application.deep_health(OPERATOR)
+        _, body = await application.deep_health.check(OPERATOR)
         checks = {name: found[0] for name, found in body["checks"].items()}
         checks |= {"storage": storage, "telemetry:backlog": await asyncio.to_thread(telemetry_check)}
     finally:
@@ -63,20 +63,20 @@ async def check_now() -> dict[str, dict[str, Any]]:
     shown = {title: checks[name] for name, title in SHOWN.items() if name in checks}
     notices = application.settings.notices
     detail = " ".join((application.settings.base_url, *notices))
-    return {"settings": health.check("warn" if notices else "pass", output=detail), **shown}
+    return {"settings": health.check_result("warn" if notices else "pass", output=detail), **shown}
 
 
 def storage_check() -> dict[str, Any]:
     """Look into the shared storage, where there is one; what is not reached is not asked again."""
     if not application.settings.has_shared_storage:
         detail = "No shared storage: set AzureWebJobsStorage__blobServiceUri before more than one instance runs."
-        return health.check("warn", output=detail)
+        return health.check_result("warn", output=detail)
     try:
         listed()
     except D365McpError as problem:
         application.storage = Unreached(problem)
-        return health.failed(problem if problem.hint else StorageError(problem.message, hint=storage_hint()))
-    return health.check("pass", output="the blobs can be listed")
+        return health.failed_check(problem if problem.hint else StorageError(problem.message, hint=storage_hint()))
+    return health.check_result("pass", output="the blobs can be listed")
 
 
 def listed() -> None:
@@ -122,15 +122,15 @@ def telemetry_check() -> dict[str, Any]:
     """Send what the checks before have left, and say whether it was taken."""
     settings, telemetry = application.settings, application.telemetry
     if not (settings.application_insights and settings.performance_monitoring):
-        return health.check("pass", output="telemetry is off")
+        return health.check_result("pass", output="telemetry is off")
     if problem := wrong_authentication(settings):
-        return health.check("fail", output=problem)
+        return health.check_result("fail", output=problem)
     answered = telemetry.flush(TELEMETRY_SECONDS)
     problem = telemetry.backlog().problem or ("" if answered else f"No answer within {TELEMETRY_SECONDS:g} s.")
     if problem:
         detail = f"Application Insights takes nothing: {problem.rstrip('.')}. {telemetry_hint(problem)}"
-        return health.check("fail", output=detail)
-    return health.check("pass", output="Application Insights takes what is sent")
+        return health.check_result("fail", output=detail)
+    return health.check_result("pass", output="Application Insights takes what is sent")
 
 
 def wrong_authentication(settings: Settings) -> str:

@@ -124,8 +124,8 @@ def read_body(headers: Mapping[str, str], body: bytes) -> Any:
     try:
         found = parsed(body)
     except ValueError as problem:
-        told = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
-        raise Refused(error(400, PARSE_ERROR, told)) from None
+        message = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
+        raise Refused(error(400, PARSE_ERROR, message)) from None
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(found):
         raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import d365mcp
 from d365mcp.errors import D365McpError
-from d365mcp.server.auth.callers import Access
+from d365mcp.server.auth.access import Access
 from d365mcp.server.messages import (
     BUSY,
     FORBIDDEN,
@@ -34,7 +34,7 @@ from d365mcp.server.prompts import PROMPTS
 from d365mcp.wire import parsed
 
 if TYPE_CHECKING:
-    from d365mcp.server.execution import Called, ToolCalls
+    from d365mcp.server.execution import CallOutcome, ToolExecutor
     from d365mcp.tools.tool import Attachment
 
 HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
@@ -52,19 +52,19 @@ VERSION_HEADER = "mcp-protocol-version"
 Shape = Callable[[Any], bool]
 
 
-def of(*types: type) -> Shape:
+def _of(*types: type) -> Shape:
     return lambda value: type(value) in types  # true is no whole number
 
 
-def words(*known: str) -> Shape:
+def _words(*known: str) -> Shape:
     return lambda value: value in known
 
 
-def list_of(shape: Shape) -> Shape:
+def _list_of(shape: Shape) -> Shape:
     return lambda value: type(value) is list and all(map(shape, value))
 
 
-def members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, closed: bool = False) -> Shape:
+def _members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, closed: bool = False) -> Shape:
     """Return the shape of an object. Members of other names say nothing; one that is closed has none."""
     known, names = {**needed, **optional}, frozenset(needed)
 
@@ -80,65 +80,65 @@ def members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, close
     return fits
 
 
-def options(**shapes: Shape) -> Shape:
-    return members({}, shapes)
+def _options(**shapes: Shape) -> Shape:
+    return _members({}, shapes)
 
 
-def is_settings(value: Any) -> bool:
+def _is_settings(value: Any) -> bool:
     return type(value) is dict and all(type(each) is dict for each in value.values())
 
 
 META = "io.modelcontextprotocol/"
-TEXT, OBJECT, TOKEN = of(str), of(dict), of(str, int)
-LEVEL = words("alert", "critical", "debug", "emergency", "error", "info", "notice", "warning")
-ICON = members({"src": TEXT}, {"mimeType": TEXT, "sizes": list_of(TEXT), "theme": words("dark", "light")})
-CLIENT = members(
+TEXT, OBJECT, TOKEN = _of(str), _of(dict), _of(str, int)
+LEVEL = _words("alert", "critical", "debug", "emergency", "error", "info", "notice", "warning")
+ICON = _members({"src": TEXT}, {"mimeType": TEXT, "sizes": _list_of(TEXT), "theme": _words("dark", "light")})
+CLIENT = _members(
     {"name": TEXT, "version": TEXT},
-    {"title": TEXT, "description": TEXT, "websiteUrl": TEXT, "icons": list_of(ICON)},
+    {"title": TEXT, "description": TEXT, "websiteUrl": TEXT, "icons": _list_of(ICON)},
 )
-CAPABILITIES = options(
-    elicitation=options(form=OBJECT, url=OBJECT),
-    experimental=is_settings,
-    extensions=is_settings,
-    roots=options(listChanged=of(bool)),
-    sampling=options(context=OBJECT, tools=OBJECT),
-    tasks=options(
+CAPABILITIES = _options(
+    elicitation=_options(form=OBJECT, url=OBJECT),
+    experimental=_is_settings,
+    extensions=_is_settings,
+    roots=_options(listChanged=_of(bool)),
+    sampling=_options(context=OBJECT, tools=OBJECT),
+    tasks=_options(
         list=OBJECT,
         cancel=OBJECT,
-        requests=options(elicitation=options(create=OBJECT), sampling=options(createMessage=OBJECT)),
+        requests=_options(elicitation=_options(create=OBJECT), sampling=_options(createMessage=OBJECT)),
     ),
 )
-HANDSHAKE_META = options(progressToken=TOKEN)
-MODERN_META = members(
-    {f"{META}protocolVersion": words(MODERN_VERSION), f"{META}clientCapabilities": CAPABILITIES},
+HANDSHAKE_META = _options(progressToken=TOKEN)
+MODERN_META = _members(
+    {f"{META}protocolVersion": _words(MODERN_VERSION), f"{META}clientCapabilities": CAPABILITIES},
     {f"{META}clientInfo": CLIENT, f"{META}logLevel": LEVEL, "progressToken": TOKEN},
 )
 INITIALIZE = {"protocolVersion": TEXT, "capabilities": CAPABILITIES, "clientInfo": CLIENT}
 LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 # The parameters of each method that is answered here.
 HANDSHAKE = {
-    "initialize": members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
-    "tools/call": members({"name": TEXT}, {"arguments": OBJECT, "_meta": HANDSHAKE_META}, closed=True),
-    **dict.fromkeys(("ping", *LISTS), members({}, {"_meta": HANDSHAKE_META}, closed=True)),
+    "initialize": _members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
+    "tools/call": _members({"name": TEXT}, {"arguments": OBJECT, "_meta": HANDSHAKE_META}, closed=True),
+    **dict.fromkeys(("ping", *LISTS), _members({}, {"_meta": HANDSHAKE_META}, closed=True)),
 }
 MODERN = {
-    "tools/call": members({"name": TEXT, "_meta": MODERN_META}, {"arguments": OBJECT}, closed=True),
-    **dict.fromkeys(("server/discover", *LISTS), members({"_meta": MODERN_META}, {}, closed=True)),
+    "tools/call": _members({"name": TEXT, "_meta": MODERN_META}, {"arguments": OBJECT}, closed=True),
+    **dict.fromkeys(("server/discover", *LISTS), _members({"_meta": MODERN_META}, {}, closed=True)),
 }
 
 
 def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
     """Return the protocol version of the answer to an ordinary request, or None where the SDK has to look."""
-    if len(message) != 3 + ("params" in message) or not is_plain_id(message["id"]):  # jsonrpc, id and method it has
+    if len(message) != 3 + ("params" in message) or not _is_plain_id(message["id"]):  # jsonrpc, id and method it has
         return None
     method, params = message["method"], message.get("params", {})
     version = headers.get(VERSION_HEADER)
     if version == MODERN_VERSION:
         routed = headers.get("mcp-method") == method and headers.get("mcp-name") == params.get("name")
-        return version if routed and has_shape(params, MODERN.get(method)) else None
+        return version if routed and _has_shape(params, MODERN.get(method)) else None
     if version not in HANDSHAKE_VERSIONS and version is not None:
         return None
-    if not has_shape(params, HANDSHAKE.get(method)):
+    if not _has_shape(params, HANDSHAKE.get(method)):
         return None
     if method == "initialize":
         asked: str = params["protocolVersion"]
@@ -146,11 +146,11 @@ def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None
     return version or DEFAULT_VERSION
 
 
-def is_plain_id(id: Id) -> bool:
+def _is_plain_id(id: Id) -> bool:
     return isinstance(id, str) or (isinstance(id, int) and abs(id) < 2**53)
 
 
-def has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
+def _has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
     return shape is not None and shape(params)
 
 
@@ -252,19 +252,19 @@ SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo
 
 
 async def answer_call(
-    calls: "ToolCalls", message: Message, headers: Mapping[str, str], access: Access
-) -> "tuple[Reply, Called] | None":
+    executor: "ToolExecutor", message: Message, headers: Mapping[str, str], access: Access
+) -> "tuple[Reply, CallOutcome] | None":
     """Answer an ordinary call of a tool that is there, or return None where the SDK has to look."""
-    if ordinary_version(message, headers) is None or message["params"]["name"] not in calls.tools:
+    if ordinary_version(message, headers) is None or message["params"]["name"] not in executor.tools:
         return None
     params = message["params"]
     capabilities = capabilities_of(message, headers)
-    called = await calls.call(params["name"], params.get("arguments", {}), access, capabilities)
-    body = result_of(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
+    called = await executor.execute(params["name"], params.get("arguments", {}), access, capabilities)
+    body = call_result(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
     return call_reply(message["id"], headers, body), called
 
 
-def result_of(
+def call_result(
     text: str, files: "Sequence[Attachment]" = (), *, succeeded: bool = False, structured: bool = False
 ) -> bytes:
     """Return a call's result, still open at its end; the structured content is the text itself, made once."""
@@ -307,7 +307,7 @@ def refused(message: Message, headers: Mapping[str, str], problem: D365McpError)
     """
     facts = problem.describe()
     if message["method"] == "tools/call":
-        return call_reply(message["id"], headers, result_of(dumped(facts).decode()))
+        return call_reply(message["id"], headers, call_result(dumped(facts).decode()))
     return error(200, code_of(facts), problem.message, message["id"], facts)
 
 

@@ -29,8 +29,8 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
 from d365mcp.events import Outcome
-from d365mcp.server.auth.callers import Access
-from d365mcp.server.execution import Called, ToolCalls, failed
+from d365mcp.server.auth.access import Access
+from d365mcp.server.execution import CallOutcome, ToolExecutor, failed_call
 from d365mcp.server.messages import (
     INVALID_PARAMS,
     JSON_HEADERS,
@@ -87,8 +87,10 @@ class Exchange:
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         if self.progress_token is None:
             return
-        told = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
-        await self.notify("notifications/progress", {name: value for name, value in told.items() if value is not None})
+        fields = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
+        await self.notify(
+            "notifications/progress", {name: value for name, value in fields.items() if value is not None}
+        )
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Served:
 
 
 @dataclass
-class Call:
+class CurrentCall:
     """The request under way, as the handlers see it."""
 
     access: Access
@@ -110,7 +112,7 @@ class Call:
     error_code: str | None = None
 
 
-current_call: ContextVar[Call] = ContextVar("call")
+current_call: ContextVar[CurrentCall] = ContextVar("call")
 
 
 class Engine:
@@ -132,7 +134,7 @@ class Engine:
                 return Served(route, "protocol_error")
             modern, connection = True, route
         exchange = exchange_of(id, params, headers)
-        call = Call(access, capabilities_of(message, headers))
+        call = CurrentCall(access, capabilities_of(message, headers))
         token = current_call.set(call)
         try:
             meant = as_meant(method, params)
@@ -163,10 +165,10 @@ class Engine:
         return Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
 
     def failure(self, problem: Exception, id: Id, *, modern: bool) -> Reply:
-        told = modern_error_data(problem)
-        code = told.code or INVALID_PARAMS
+        error_data = modern_error_data(problem)
+        code = error_data.code or INVALID_PARAMS
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if modern else 200
-        return error(status, code, told.message, id, told.data)
+        return error(status, code, error_data.message, id, error_data.data)
 
 
 def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
@@ -202,10 +204,10 @@ def success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
     return Reply(200, STREAM_HEADERS, body)
 
 
-def build_engine(calls: ToolCalls, *, name: str, version: str, title: str, instructions: str) -> Engine:
+def build_engine(executor: ToolExecutor, *, name: str, version: str, title: str, instructions: str) -> Engine:
     """Return the engine for our tools, with the prompts and resources that go along."""
-    handlers = ToolHandlers(calls)
-    texts = TextHandlers(calls)
+    handlers = ToolHandlers(executor)
+    texts = TextHandlers(executor)
     lasting = CacheHint(LIST_SECONDS * 1000, "public")
     server: Server[Any] = Server(
         name,
@@ -235,19 +237,19 @@ def build_engine(calls: ToolCalls, *, name: str, version: str, title: str, instr
 class ToolHandlers:
     """Lists and calls tools for the SDK."""
 
-    def __init__(self, calls: ToolCalls) -> None:
-        self.calls = calls
-        self.shown = {name: shown_tool(tool) for name, tool in calls.tools.items()}
+    def __init__(self, executor: ToolExecutor) -> None:
+        self.executor = executor
+        self.listed = {name: sdk_tool(tool) for name, tool in executor.tools.items()}
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        tool = self.calls.tools.get(name)
+        tool = self.executor.tools.get(name)
         return tool.input_schema if tool else None
 
     async def list_tools(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """List all tools this request may use, on one page."""
         refuse_cursor(params)
         access = current_call.get().access
-        offered = [self.shown[name] for name in self.calls.offered(access)]
+        offered = [self.listed[name] for name in self.executor.offered(access)]
         if not access.structured:
             offered = [tool.model_copy(update={"output_schema": None}) for tool in offered]
         if access.private:
@@ -255,28 +257,28 @@ class ToolHandlers:
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        """Call a tool."""
+        """CurrentCall a tool."""
         call = current_call.get()
-        if params.name not in self.calls.tools:
-            close = close_names(params.name, self.calls.offered(call.access))
+        if params.name not in self.executor.tools:
+            close = close_names(params.name, self.executor.offered(call.access))
             unknown = UnknownName("tool", params.name, close)
             raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
-        called = await self.calls.call(params.name, params.arguments or {}, call.access, call.capabilities)
+        called = await self.executor.execute(params.name, params.arguments or {}, call.access, call.capabilities)
         call.outcome, call.error_code = called.outcome, called.error_code
-        return shown_result(called)
+        return sdk_result(called)
 
 
 class TextHandlers:
     """Prompts, resources and completion for the SDK."""
 
-    def __init__(self, calls: ToolCalls) -> None:
-        self.calls = calls
+    def __init__(self, executor: ToolExecutor) -> None:
+        self.executor = executor
 
     async def list_prompts(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         refuse_cursor(params)
         access = current_call.get().access
-        prompts = [shown_prompt(prompt) for prompt in offered(access)]
-        return types.ListPromptsResult(prompts=prompts, **scope_of(access, whole=len(prompts) == len(PROMPTS)))
+        prompts = [sdk_prompt(prompt) for prompt in offered(access)]
+        return types.ListPromptsResult(prompts=prompts, **cache_scope(access, whole=len(prompts) == len(PROMPTS)))
 
     async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         with refused_as_parameters():
@@ -290,8 +292,8 @@ class TextHandlers:
         refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        resources = [shown_resource(each) for each in listed(metadata=whole)]
-        return types.ListResourcesResult(resources=resources, **scope_of(access, whole=whole))
+        resources = [sdk_resource(each) for each in listed(metadata=whole)]
+        return types.ListResourcesResult(resources=resources, **cache_scope(access, whole=whole))
 
     async def list_templates(
         self, ctx: Any, params: types.PaginatedRequestParams | None
@@ -299,20 +301,20 @@ class TextHandlers:
         refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        templates = [shown_template(each) for each in TEMPLATES] if whole else []
-        return types.ListResourceTemplatesResult(resource_templates=templates, **scope_of(access, whole=whole))
+        templates = [sdk_template(each) for each in TEMPLATES] if whole else []
+        return types.ListResourceTemplatesResult(resource_templates=templates, **cache_scope(access, whole=whole))
 
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         call, uri = current_call.get(), str(params.uri)
         if uri == GUIDE.uri:
-            text = guide(self.calls.hidden(call.access))
+            text = guide(self.executor.hidden(call.access))
             contents = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=text)
             return types.ReadResourceResult(contents=[contents])
         with refused_as_parameters():
             tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
-        called = await self.calls.call(tool, arguments, call.access, call.capabilities)
+        called = await self.executor.execute(tool, arguments, call.access, call.capabilities)
         if not called.succeeded:
-            raise refusal(called, call)
+            raise protocol_error(called, call)
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
         return types.ReadResourceResult(contents=[contents])
 
@@ -324,18 +326,18 @@ class TextHandlers:
 
     async def completed(self, template: Template, typed: str) -> list[str]:
         call = current_call.get()
-        tool = self.calls.tools[template.tool]
+        tool = self.executor.tools[template.tool]
         try:
-            return await self.calls.within(
+            return await self.executor.within(
                 tool, call.access, call.capabilities, lambda context: complete(template, typed, context)
             )
         except D365McpError as problem:
             if isinstance(problem, NotAllowed):
-                self.calls.note_refused(tool.name, {}, call.access.caller, problem.code)
-            raise refusal(failed(problem), call) from None
+                self.executor.audit_refusal(tool.name, {}, call.access.caller, problem.code)
+            raise protocol_error(failed_call(problem), call) from None
 
 
-def refusal(called: Called, call: Call) -> MCPError:
+def protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
     call.outcome, call.error_code = called.outcome, called.error_code
     facts = json.loads(called.text)
@@ -350,18 +352,18 @@ def refused_as_parameters() -> Iterator[None]:
         raise MCPError(types.INVALID_PARAMS, problem.message) from None
 
 
-def shown_prompt(prompt: Prompt) -> types.Prompt:
+def sdk_prompt(prompt: Prompt) -> types.Prompt:
     arguments = [
         types.PromptArgument(name=name, description=text, required=False) for name, text in prompt.arguments.items()
     ]
     return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
 
 
-def shown_resource(resource: Resource) -> types.Resource:
+def sdk_resource(resource: Resource) -> types.Resource:
     return types.Resource(uri=resource.uri, name=resource.name, title=resource.title, mime_type=resource.mime_type)
 
 
-def shown_template(template: Template) -> types.ResourceTemplate:
+def sdk_template(template: Template) -> types.ResourceTemplate:
     return types.ResourceTemplate(
         uri_template=template.uri,
         name=template.name,
@@ -370,7 +372,7 @@ def shown_template(template: Template) -> types.ResourceTemplate:
     )
 
 
-def scope_of(access: Access, *, whole: bool) -> dict[str, Any]:
+def cache_scope(access: Access, *, whole: bool) -> dict[str, Any]:
     """Return how a list may be cached: one that is narrowed to its caller, by that caller alone."""
     return {} if whole or not access.private else {"cache_scope": "private"}
 
@@ -380,7 +382,7 @@ def refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
         raise MCPError(types.INVALID_PARAMS, "There is no such page: this list has one page and gives no cursor.")
 
 
-def shown_tool(tool: Tool) -> types.Tool:
+def sdk_tool(tool: Tool) -> types.Tool:
     hints = types.ToolAnnotations(
         read_only_hint=tool.read_only,
         destructive_hint=tool.destructive,
@@ -397,7 +399,7 @@ def shown_tool(tool: Tool) -> types.Tool:
     )
 
 
-def shown_result(called: Called) -> types.CallToolResult:
+def sdk_result(called: CallOutcome) -> types.CallToolResult:
     """Return the result as text, and as the structure it is where that is wanted."""
     content: list[Any] = [types.TextContent(type="text", text=called.text)]
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]

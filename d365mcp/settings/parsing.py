@@ -15,7 +15,7 @@ TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def text(value: str) -> str:
+def plain_text(value: str) -> str:
     return value
 
 
@@ -27,17 +27,17 @@ def flag(value: str) -> bool:
     return known[value.lower()]
 
 
-def names(value: str) -> tuple[str, ...]:
+def words(value: str) -> tuple[str, ...]:
     """Read a comma-separated list."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def companies(value: str) -> tuple[str, ...]:
+def company_ids(value: str) -> tuple[str, ...]:
     """Read a list of companies; F&O writes them in lower case."""
-    return tuple(name.lower() for name in names(value))
+    return tuple(name.lower() for name in words(value))
 
 
-def number(minimum: float, maximum: float) -> Callable[[str], float]:
+def number_between(minimum: float, maximum: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
         try:
             found = float(value)
@@ -50,7 +50,7 @@ def number(minimum: float, maximum: float) -> Callable[[str], float]:
     return parse
 
 
-def whole(minimum: int, maximum: int) -> Callable[[str], int]:
+def whole_between(minimum: int, maximum: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         try:
             found = int(value)
@@ -63,7 +63,7 @@ def whole(minimum: int, maximum: int) -> Callable[[str], int]:
     return parse
 
 
-def one_of(*allowed: str) -> Callable[[str], str]:
+def one_word_of(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.lower() not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
@@ -72,9 +72,9 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+def words_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     def parse(value: str) -> tuple[str, ...]:
-        found = tuple(name.lower() for name in names(value))
+        found = tuple(name.lower() for name in words(value))
         if unknown := [name for name in found if name not in (*allowed, "all")]:
             raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
         return allowed if "all" in found else found
@@ -84,7 +84,7 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 
 def web_address(value: str) -> str:
     """Read an https address without trailing slash; http only on loopback, where simulators and tests live."""
-    parts = address_parts(value)
+    parts = _address_parts(value)
     if parts is None:
         raise ValueError("must be an address like https://contoso.operations.dynamics.com")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
@@ -94,7 +94,7 @@ def web_address(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-def address_parts(value: str) -> SplitResult | None:
+def _address_parts(value: str) -> SplitResult | None:
     """Return an address' parts; None where it is none."""
     try:
         parts = urlsplit(value)
@@ -123,22 +123,22 @@ def public_address(value: str) -> str:
 
 def redirect_uris(value: str) -> tuple[str, ...]:
     """Read where sign-ins may return to; one that leads anywhere else would hand over what they bring."""
-    found = names(value)
-    if not all(is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
+    found = words(value)
+    if not all(_is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
         raise ValueError(
             "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
         )
     return found
 
 
-def is_redirect_uri(parts: SplitResult) -> bool:
+def _is_redirect_uri(parts: SplitResult) -> bool:
     local = parts.scheme != "http" or parts.hostname in LOOPBACK
     return bool(parts.hostname) and not parts.username and local and parts.scheme != "javascript"
 
 
 def tenant_ids(value: str) -> tuple[str, ...]:
     """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
-    found = tuple(name.lower() for name in names(value))
+    found = tuple(name.lower() for name in words(value))
     if not all(is_guid(name) for name in found):
         raise ValueError("takes tenant ids (GUIDs), not domain names")
     return found
@@ -167,7 +167,7 @@ def certificate(value: str) -> bytes:
 
 
 def cursor_keys(value: str) -> tuple[bytes, ...]:
-    keys = tuple(key.encode() for key in names(value))
+    keys = tuple(key.encode() for key in words(value))
     if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
         raise ValueError(f"holds a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
     return keys

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from d365mcp.settings import Settings
+    from d365mcp.settings.model import Settings
 
 SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 
@@ -41,11 +41,11 @@ def contradictions(settings: "Settings") -> list[str]:
             "D365FO_TENANT_ID is no tenant id (a GUID), so callers cannot be held to it: set MCP_ALLOWED_TENANTS to the ids of theirs."
         )
     if settings.d365_auth == "on_behalf_of":
-        found += on_behalf_contradictions(settings)
+        found += _on_behalf_contradictions(settings)
     return found
 
 
-def on_behalf_contradictions(settings: "Settings") -> list[str]:
+def _on_behalf_contradictions(settings: "Settings") -> list[str]:
     """Say why callers' tokens could not be exchanged: Entra does it for the app registration they are meant for."""
     if settings.mcp_auth not in SIGNING_IN:
         return [f"D365FO_AUTH is on_behalf_of, but with MCP_AUTH={settings.mcp_auth} callers bring no token: set jwt."]

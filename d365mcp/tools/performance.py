@@ -60,7 +60,7 @@ async def get_server_performance(
     elif tool and report.tools:
         # Calls of no tool of ours stand under the method's name.
         called = ", ".join(name for name in report.tools if name.isidentifier())
-        result["note"] = f"No call of {tool} in this window. Called were {called}."
+        result["note"] = f"No call of {tool} in this window. CallOutcome were {called}."
     result["tools"] = [{"tool": name, **numbers(each)} for name, each in report.tools.items()]
     result["slowest_tools"] = slowest(report.tools)
     if series:

@@ -3,11 +3,10 @@
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization
 """
 
+from d365mcp.server.auth.roles import READ, ROLES
 from d365mcp.server.messages import FORBIDDEN, UNAUTHORIZED, Id, Refused, Reply
 from d365mcp.server.messages import error as problem
 from d365mcp.settings import Settings
-
-READ, WRITE, ADMIN = ROLES = ("D365.Read", "D365.Write", "D365.Admin")
 
 
 class InvalidToken(Exception):
@@ -26,13 +25,6 @@ class NotAdmitted(Refused):
         super().__init__(reply)
         self.reason = reason
         self.caller = caller
-
-
-def role_for(toolset: str, *, read_only: bool) -> str:
-    """Return the role a tool needs; what every instance and user feels is for administrators."""
-    if toolset == "admin" or (toolset == "performance" and not read_only):
-        return ADMIN
-    return READ if read_only else WRITE
 
 
 def scopes(settings: Settings, role: str) -> list[str]:
@@ -57,11 +49,11 @@ def challenge(settings: Settings, role: str, error: str, message: str) -> dict[s
 
     Without an error nothing was wrong: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
     """
-    told = {
+    fields = {
         "error": error,
         "error_description": message if error else "",
         "scope": " ".join(scopes(settings, role)),
         "resource_metadata": settings.metadata_url if settings.public_url else "",
     }
-    shown = ", ".join(f'{name}="{value}"' for name, value in told.items() if value)
-    return {"www-authenticate": f"Bearer {shown}".rstrip()}
+    parameters = ", ".join(f'{name}="{value}"' for name, value in fields.items() if value)
+    return {"www-authenticate": f"Bearer {parameters}".rstrip()}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from d365mcp.server.auth.challenges import ADMIN, scopes
+from d365mcp.server.auth.challenges import scopes
+from d365mcp.server.auth.roles import ADMIN
 from d365mcp.settings import METADATA_PATH, SIGNING_IN, Settings
 
 Document = Mapping[str, Any]

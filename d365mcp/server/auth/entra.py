@@ -44,8 +44,8 @@ class Entra:
             # very turn in which it gets one.
             return await self.exchanges.get(object(), lambda: self.exchange(form))
         except (httpx.HTTPError, TimeoutError, ValueError):
-            told = "Entra gave no answer that could be handed on: try again later."
-            body = dumped({"error": "temporarily_unavailable", "error_description": told})
+            description = "Entra gave no answer that could be handed on: try again later."
+            body = dumped({"error": "temporarily_unavailable", "error_description": description})
             return Reply(503, {**JSON_HEADERS, "cache-control": "no-store", "retry-after": "5"}, body)
 
     async def exchange(self, form: Mapping[str, str]) -> Reply:

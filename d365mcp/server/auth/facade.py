@@ -42,11 +42,11 @@ class Declined(Exception):
         self.message = message
         self.status = status
 
-    def told(self) -> dict[str, str]:
+    def description(self) -> dict[str, str]:
         return {"error": self.code, "error_description": self.message}
 
     def reply(self) -> Reply:
-        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, dumped(self.told()))
+        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, dumped(self.description()))
 
 
 class Facade:
@@ -73,7 +73,7 @@ class Facade:
         try:
             return redirect(self.address, {**self.authorization(fields), "redirect_uri": redirect_uri, **returned})
         except Declined as problem:
-            return redirect(redirect_uri, {**problem.told(), **returned})
+            return redirect(redirect_uri, {**problem.description(), **returned})
 
     def authorization(self, fields: Fields) -> dict[str, str]:
         if required(fields, "response_type") != "code":
@@ -222,8 +222,8 @@ def required(fields: Fields, name: str) -> str:
 
 
 def unknown_redirect(uri: str) -> str:
-    shown = quote(uri[:200], safe="%:/?&=.~,- []", errors="replace")
-    return f"No sign-in returns to {shown} here: the operator of this server can add it to MCP_OAUTH_REDIRECT_URIS."
+    address = quote(uri[:200], safe="%:/?&=.~,- []", errors="replace")
+    return f"No sign-in returns to {address} here: the operator of this server can add it to MCP_OAUTH_REDIRECT_URIS."
 
 
 def redirect(address: str, fields: Mapping[str, str]) -> Reply:

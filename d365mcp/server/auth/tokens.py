@@ -129,8 +129,8 @@ class TokenCheck:
                 options={"require": REQUIRED},
             )
         except jwt.InvalidAudienceError:
-            told = f"The token is meant for somebody else: ask for a scope of {self.settings.application_id_uri}."
-            raise InvalidToken("wrong_audience", told) from None
+            message = f"The token is meant for somebody else: ask for a scope of {self.settings.application_id_uri}."
+            raise InvalidToken("wrong_audience", message) from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError) as problem:
             raise InvalidToken(*TELLING.get(type(problem), MALFORMED)) from None
 
@@ -140,8 +140,8 @@ def outline(token: str) -> tuple[str, str]:
     if len(token) > LONGEST_TOKEN:
         raise InvalidToken("malformed", f"The token is longer than {LONGEST_TOKEN} characters.")
     try:
-        shown = jwt.decode_complete(token, options={"verify_signature": False})
-        return str(shown["payload"]["tid"]), str(shown["header"]["kid"])
+        outlined = jwt.decode_complete(token, options={"verify_signature": False})
+        return str(outlined["payload"]["tid"]), str(outlined["header"]["kid"])
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
         raise InvalidToken(*MALFORMED) from None
 

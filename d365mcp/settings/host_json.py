@@ -40,16 +40,16 @@ def read_host_limits(folded: Mapping[str, str], host_json: Path | None, problems
 
     try:
         return HostLimits(
-            function_timeout=seconds(value("functionTimeout")),
-            max_concurrent_requests=limit(value("extensions", "http", "maxConcurrentRequests")),
-            max_outstanding_requests=limit(value("extensions", "http", "maxOutstandingRequests")),
+            function_timeout=_time_span(value("functionTimeout")),
+            max_concurrent_requests=_request_limit(value("extensions", "http", "maxConcurrentRequests")),
+            max_outstanding_requests=_request_limit(value("extensions", "http", "maxOutstandingRequests")),
         )
     except ValueError as problem:
         problems.append(f"{path.name}: {problem}.")
         return HostLimits()
 
 
-def seconds(value: Any) -> float | None:
+def _time_span(value: Any) -> float | None:
     """Read a .NET time span, `[d.]hh:mm:ss`; -1 means no limit, nothing means the plan's default of five minutes."""
     if value is None:
         return 300.0
@@ -66,7 +66,7 @@ def seconds(value: Any) -> float | None:
     return total
 
 
-def limit(value: Any) -> int | None:
+def _request_limit(value: Any) -> int | None:
     """Read a count of requests; -1 means no limit."""
     if value is None or int(value) == -1:
         return None
