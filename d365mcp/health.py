@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/health+json"
 DESCRIPTION = "MCP server for Dynamics 365 Finance & Operations"
 # A token lasts an hour, a catalog is built every night: older than this, something is stuck.
 CATALOG_SECONDS = 3 * 86_400
-# A caller of deep health waits no longer for F&O, and no longer for a permit to ask it: that all are taken says enough.
+# How long deep health waits for F&O, and for a permit to ask it: that all are taken says enough.
 DEEP_SECONDS = 20.0
 PERMIT_SECONDS = 5.0
 
@@ -44,7 +44,7 @@ def alive(settings: Settings, uptime: float) -> tuple[int, dict[str, Any]]:
     }
 
 
-def report(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+def _report(settings: Settings, checks: Mapping[str, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     """Return the checks, and 503 where one of them fails, 429 where nothing is the matter but F&O's throttling."""
     found = {check["status"] for check in checks.values()} | ({"fail"} if settings.problems else set())
     status: Status = "fail" if "fail" in found else "warn" if "warn" in found else "pass"
@@ -130,7 +130,7 @@ class DeepHealth:
     async def check(self, caller: Caller) -> tuple[int, dict[str, Any]]:
         """Return how F&O, the token, the catalog, telemetry, the last hour and this process fare."""
         if self.settings.problems:
-            return report(self.settings, {})
+            return _report(self.settings, {})
         await self.ready()
         session, performance, callers = await asyncio.gather(
             self._session(caller), self._performance(), self._callers()
@@ -148,7 +148,7 @@ class DeepHealth:
             **performance,
             **callers,
         }
-        return report(self.settings, checks)
+        return _report(self.settings, checks)
 
     async def _session(self, caller: Caller) -> dict[str, Any]:
         """Ask F&O who we are, with a permit as every request that reaches it."""

@@ -8,7 +8,6 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -45,9 +44,9 @@ log = logging.getLogger("d365mcp.request")
 
 UNKNOWN = "unknown"  # a method that is none of ours
 ACCEPTED = ("application/json", "application/*", "*/*")
-# What reaches F&O, and so takes a permit.
+# These methods reach F&O, so they take a permit.
 REACHING_D365 = frozenset({"tools/call", "resources/read", "completion/complete"})
-# A call that would have to wait until less than this is left of its time is not begun.
+# A call with less time left than this, after waiting, is not begun.
 LEAST_SECONDS = 0.25
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:,@/\s]+))(?::[0-9]{1,5})?")
 
@@ -132,10 +131,6 @@ class Endpoint:
             self.arm()
             return refused(message, headers, access)
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
-        if prepared is not None and not self.is_observed:
-            self.arm()
-            self.answered += 1
-            return prepared
         job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
         return await job.run(prepared)
 
@@ -151,11 +146,6 @@ class Endpoint:
             return Reply(202)
         asked = any(isinstance(each, dict) and "method" in each and "id" in each for each in messages)
         return Reply(200 if asked else 400, JSON_HEADERS, b"[" + b",".join(bodies) + b"]")
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anybody wants to know what became of a request."""
-        return self.emit is not None or log.isEnabledFor(logging.INFO)
 
     async def access(self, headers: Mapping[str, str], traceparent: str | None) -> Access | D365McpError:
         """Return what a request may use, or what each of its messages is refused with. Raises Refused."""
@@ -173,7 +163,7 @@ class Endpoint:
         try:
             return await self.callers.identify(headers)
         except Refused as refusal:
-            self.arm()  # who signs in comes back soon
+            self.arm()  # a caller who signs in comes back soon
             if isinstance(refusal, NotAdmitted):
                 trace = Trace.continued(traceparent)
                 known = refusal.caller and Audit(refusal.caller, None, None, None, refusal.reason, trace)
@@ -182,14 +172,11 @@ class Endpoint:
 
     async def take_permit(self, seconds: float) -> bool:
         """Take one of the permits, in order of asking; False where none becomes free in time. Who has one releases it."""
-        if not self.permits.locked():  # free at once, as mostly: needs no clock
-            await self.permits.acquire()
-        else:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.permits.acquire()
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(seconds):
+                await self.permits.acquire()
+        except TimeoutError:
+            return False
         self.in_flight += 1
         return True
 
@@ -330,16 +317,15 @@ class Job:
 
     def record(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
-        if self.endpoint.is_observed:
-            event = self.event(reply)
-            self.endpoint.record(event)
-            if log.isEnabledFor(logging.INFO):
-                log.info("%s", _line_of(event))
+        event = self.event(reply)
+        self.endpoint.record(event)
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s", _line_of(event))
         self.endpoint.answered += 1
 
     def event(self, reply: Reply) -> McpRequest:
         operation, tool = self.operation, self.tool()
-        # Names of the caller's own choosing stay out of telemetry's tables, which anybody could fill with them.
+        # Names that callers invent stay out of telemetry's tables: anybody could fill them.
         method = self.message["method"] if self.message["method"] in METHODS else UNKNOWN
         return McpRequest(
             name=tool.name if tool else method,
@@ -366,7 +352,6 @@ class Job:
         )
 
 
-@lru_cache(maxsize=100)
 def _takes_json(accept: str) -> bool:
     return any(kind in accept.lower() for kind in ACCEPTED)
 

@@ -29,10 +29,10 @@ from d365mcp.tools.tool import Attached, Attachment, Tool, ToolContext
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Of who calls, and of what their client can do.
+# From the caller's access and the client's capabilities.
 MakeContext = Callable[[Access, Mapping[str, Any]], ToolContext]
 
-# Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
+# Tools keep to MCP_MAX_RESULT_CHARS. This bound is for an answer that none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
 
 
@@ -67,7 +67,7 @@ class ToolExecutor:
     async def execute(
         self, name: str, arguments: Mapping[str, Any], access: Access, capabilities: Mapping[str, Any]
     ) -> CallOutcome:
-        """Call a tool; what the caller can mend comes back as a result that says so."""
+        """Call a tool; a mistake of the caller's comes back as a result that explains it."""
         tool = self.tools[name]
         hidden_tools.set(self.hidden(access))
         try:

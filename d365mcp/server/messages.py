@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ ARRAY_VERSION = "2025-03-26"
 MAX_MESSAGES = 100
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
-# Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
+# Outside the ranges that JSON-RPC and MCP reserve.
 UNAUTHORIZED, FORBIDDEN, THROTTLED, UNAVAILABLE, BUSY = -31401, -31403, -31429, -31500, -31503
 
 JSON_HEADERS = {"content-type": "application/json"}
@@ -23,7 +22,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 # json.dumps would make an encoder for every value, which takes longer than writing a small one.
 COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
-# What may be asked here.
+# The methods of this server.
 METHODS = frozenset(
     {
         "initialize",
@@ -52,8 +51,6 @@ class Reply(NamedTuple):
     body: bytes = b""
 
 
-# Clients send the same few headers over and over.
-@lru_cache(maxsize=100)
 def media_type(content_type: str) -> str:
     """Return what a Content-Type names, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
@@ -146,7 +143,7 @@ def check_message(message: Any) -> Message:
         id = message["id"] = int(id)
     if isinstance(id, bool) or not isinstance(id, (str, int)):
         raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
-    if message.get("params", {}) is None:  # how some libraries write what is left out
+    if message.get("params", {}) is None:  # some libraries write null for a member that is left out
         del message["params"]
     if not isinstance(message.get("params", {}), dict):
         raise Refused(error(400, INVALID_PARAMS, "params must be an object.", message.get("id")))

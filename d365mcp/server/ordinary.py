@@ -1,8 +1,8 @@
 """The requests that clients ordinarily send, answered without the SDK: importing it is most of a cold start.
 
-A request is ordinary when the SDK would certainly take it and nothing that it says changes the answer. Which that are,
-the shapes below say. All else is the SDK's to judge. Lists are made of fragments that the SDK prepared (`tests/prepared_answers.py`),
-calls need the tools alone. Tests compare the two ways of answering.
+A request is ordinary when the SDK would certainly accept it and nothing in it changes the answer. The shapes below say
+which requests are. The SDK answers all others. Lists are joined from fragments that the SDK made once
+(`tests/prepared_answers.py`). Calls need the tools alone. Tests compare both ways of answering.
 """
 
 import base64
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from d365mcp.tools.tool import Attachment
 
 HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
-# What a client is offered whose initialize asks for another.
+# Offered to a client whose initialize asks for an unknown version.
 LATEST_HANDSHAKE_VERSION = "2025-11-25"
-# What a handshake-era request without the header is taken for.
+# Assumed for a handshake-era request without the header.
 DEFAULT_VERSION = "2025-03-26"
 MODERN_VERSION = "2026-07-28"
 VERSION_HEADER = "mcp-protocol-version"
@@ -48,12 +48,12 @@ VERSION_HEADER = "mcp-protocol-version"
 
 # --- Which requests are ordinary -----------------------------------------------------------------------------------------
 
-# A shape tells whether a value is certainly what the protocol takes there; what is odd it leaves to the SDK.
+# A shape accepts a value that the protocol certainly takes there. Odd values are left to the SDK.
 Shape = Callable[[Any], bool]
 
 
 def _of(*types: type) -> Shape:
-    return lambda value: type(value) in types  # true is no whole number
+    return lambda value: type(value) in types  # not isinstance: True is no whole number
 
 
 def _words(*known: str) -> Shape:
@@ -127,9 +127,11 @@ MODERN = {
 }
 
 
-def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
+def _ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
     """Return the protocol version of the answer to an ordinary request, or None where the SDK has to look."""
-    if len(message) != 3 + ("params" in message) or not _is_plain_id(message["id"]):  # jsonrpc, id and method it has
+    if len(message) != 3 + ("params" in message) or not _is_plain_id(
+        message["id"]
+    ):  # jsonrpc, id and method are there already
         return None
     method, params = message["method"], message.get("params", {})
     version = headers.get(VERSION_HEADER)
@@ -155,7 +157,7 @@ def _has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
 
 
 def capabilities_of(message: Message, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return what the client says that it can do: in the stateless era each request does.
+    """Return the client's capabilities: in the stateless era each request carries them.
 
     Before it initialize alone did, and nobody remembers that.
     """
@@ -168,7 +170,7 @@ def capabilities_of(message: Message, headers: Mapping[str, str]) -> Mapping[str
 # --- Answers prepared ahead ----------------------------------------------------------------------------------------------
 
 FRAGMENTS = Path(__file__).with_name("prepared.json")
-# Callers ask for a few sets of toolsets; one who asks for all there are must not fill the memory.
+# Callers ask for a few sets of toolsets. A caller who asks for every possible set must not fill the memory.
 MOST_LISTS = 100
 
 
@@ -198,7 +200,7 @@ class Prepared:
         method = message["method"]
         if method == "tools/call" or (method in NARROWED and not NARROWED[method](access)):
             return None
-        version = ordinary_version(message, headers)
+        version = _ordinary_version(message, headers)
         if version is None:
             return None
         found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
@@ -229,14 +231,14 @@ def may_read_templates(access: Access) -> bool:
     return access.allows("metadata", read_only=True)
 
 
-def may_use_prompts(access: Access) -> bool:
+def _may_use_prompts(access: Access) -> bool:
     """Return whether a request is offered all prompts."""
     return all(prompt.is_offered(access) for prompt in PROMPTS)
 
 
-# Lists that are prepared for whoever is offered all of them.
+# Lists that are prepared for callers who see all entries.
 NARROWED = {
-    "prompts/list": may_use_prompts,
+    "prompts/list": _may_use_prompts,
     "resources/list": may_read_templates,
     "resources/templates/list": may_read_templates,
 }
@@ -255,16 +257,16 @@ async def answer_call(
     executor: "ToolExecutor", message: Message, headers: Mapping[str, str], access: Access
 ) -> "tuple[Reply, CallOutcome] | None":
     """Answer an ordinary call of a tool that is there, or return None where the SDK has to look."""
-    if ordinary_version(message, headers) is None or message["params"]["name"] not in executor.tools:
+    if _ordinary_version(message, headers) is None or message["params"]["name"] not in executor.tools:
         return None
     params = message["params"]
     capabilities = capabilities_of(message, headers)
     called = await executor.execute(params["name"], params.get("arguments", {}), access, capabilities)
-    body = call_result(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
-    return call_reply(message["id"], headers, body), called
+    body = _call_result(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
+    return _call_reply(message["id"], headers, body), called
 
 
-def call_result(
+def _call_result(
     text: str, files: "Sequence[Attachment]" = (), *, succeeded: bool = False, structured: bool = False
 ) -> bytes:
     """Return a call's result, still open at its end; the structured content is the text itself, made once."""
@@ -276,7 +278,7 @@ def call_result(
     return b"".join(parts)
 
 
-def call_reply(id: Id, headers: Mapping[str, str], result: bytes) -> Reply:
+def _call_reply(id: Id, headers: Mapping[str, str], result: bytes) -> Reply:
     """Return the answer to a call, with what its protocol version adds."""
     stamp = SERVER_STAMP if headers.get(VERSION_HEADER) == MODERN_VERSION else b""
     return Reply(200, JSON_HEADERS, b"".join([head(id), result, stamp, b"}}"]))
@@ -289,7 +291,7 @@ def embedded(file: "Attachment") -> dict[str, Any]:
 
 # --- Refusals ------------------------------------------------------------------------------------------------------------
 
-# What a failure is as a protocol error; all else is no fault of the request's.
+# A failure's code as a protocol error. Any other failure is not the request's fault.
 CODES = {
     "invalid_argument": INVALID_PARAMS,
     "unknown_name": INVALID_PARAMS,
@@ -301,13 +303,13 @@ CODES = {
 
 
 def refused(message: Message, headers: Mapping[str, str], problem: D365McpError) -> Reply:
-    """Return that a request is not looked at now: a tool's result where one is called, else a protocol error.
+    """Return the reply to a request that is refused unread: a tool's result for a call, else a protocol error.
 
     With HTTP 200: another status ends clients on the Python SDK 1.30, and takes from a model the words that would help.
     """
     facts = problem.describe()
     if message["method"] == "tools/call":
-        return call_reply(message["id"], headers, call_result(dumped(facts).decode()))
+        return _call_reply(message["id"], headers, _call_result(dumped(facts).decode()))
     return error(200, code_of(facts), problem.message, message["id"], facts)
 
 

@@ -120,7 +120,7 @@ class Engine:
 
     def __init__(self, server: Server[Any]) -> None:
         self.server = server
-        self.server.middleware.clear()  # the SDK's tracing: ours is events
+        self.server.middleware.clear()  # the SDK's tracing; this server emits events instead
 
     async def serve(self, message: Message, headers: Mapping[str, str], access: Access) -> Served:
         """Answer a request: its JSON-RPC reply, with an HTTP status as the protocol's era wants it."""
@@ -133,18 +133,18 @@ class Engine:
             if isinstance(route, Reply):
                 return Served(route, "protocol_error")
             modern, connection = True, route
-        exchange = exchange_of(id, params, headers)
+        exchange = _exchange_of(id, params, headers)
         call = CurrentCall(access, capabilities_of(message, headers))
         token = current_call.set(call)
         try:
-            meant = as_meant(method, params)
+            meant = _as_meant(method, params)
             result = await serve_one(self.server, exchange, method, meant, connection=connection, lifespan_state={})
         except Exception as problem:  # the SDK maps whatever a handler raised to a JSON-RPC error
             outcome = call.outcome if call.error_code else "protocol_error"
             return Served(self.failure(problem, id, modern=modern), outcome, call.error_code)
         finally:
             current_call.reset(token)
-        return Served(success(id, result, exchange), call.outcome, call.error_code)
+        return Served(_success(id, result, exchange), call.outcome, call.error_code)
 
     def modern_route(self, message: Message, headers: Mapping[str, str]) -> Connection | Reply:
         """Check the envelope of a request of the stateless era."""
@@ -171,7 +171,7 @@ class Engine:
         return error(status, code, error_data.message, id, error_data.data)
 
 
-def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
+def _exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
     meta = (params or {}).get("_meta")
     progress_token = meta.get("progressToken") if isinstance(meta, dict) else None
     accept = headers.get("accept", "")
@@ -180,7 +180,7 @@ def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, 
     return Exchange(id, transport, progress_token, listening)
 
 
-def as_meant(method: str, params: Any) -> Any:
+def _as_meant(method: str, params: Any) -> Any:
     """Return the parameters with arguments of the type the protocol has: an object for tools, texts for prompts.
 
     Hosts send a prompt null for what was left out, and numbers; some a tool the object as JSON text.
@@ -195,7 +195,7 @@ def as_meant(method: str, params: Any) -> Any:
     return params
 
 
-def success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
+def _success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
     """Return the result; behind the notifications, as a stream in one piece, where there were any."""
     final = {"jsonrpc": "2.0", "id": id, "result": result}
     if not exchange.notes:
@@ -239,7 +239,7 @@ class ToolHandlers:
 
     def __init__(self, executor: ToolExecutor) -> None:
         self.executor = executor
-        self.listed = {name: sdk_tool(tool) for name, tool in executor.tools.items()}
+        self.listed = {name: _sdk_tool(tool) for name, tool in executor.tools.items()}
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         tool = self.executor.tools.get(name)
@@ -247,7 +247,7 @@ class ToolHandlers:
 
     async def list_tools(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """List all tools this request may use, on one page."""
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
         offered = [self.listed[name] for name in self.executor.offered(access)]
         if not access.structured:
@@ -265,7 +265,7 @@ class ToolHandlers:
             raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
         called = await self.executor.execute(params.name, params.arguments or {}, call.access, call.capabilities)
         call.outcome, call.error_code = called.outcome, called.error_code
-        return sdk_result(called)
+        return _sdk_result(called)
 
 
 class TextHandlers:
@@ -275,13 +275,13 @@ class TextHandlers:
         self.executor = executor
 
     async def list_prompts(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
-        prompts = [sdk_prompt(prompt) for prompt in offered(access)]
+        prompts = [_sdk_prompt(prompt) for prompt in offered(access)]
         return types.ListPromptsResult(prompts=prompts, **cache_scope(access, whole=len(prompts) == len(PROMPTS)))
 
     async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-        with refused_as_parameters():
+        with _refused_as_parameters():
             prompt = prompt_named(params.name, current_call.get().access)
             parameters = {"properties": dict.fromkeys(prompt.arguments, {"type": "string"})}
             text = prompt.filled(read(params.arguments or {}, parameters, writes=False))
@@ -289,19 +289,19 @@ class TextHandlers:
         return types.GetPromptResult(description=prompt.description, messages=[message])
 
     async def list_resources(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        resources = [sdk_resource(each) for each in listed(metadata=whole)]
+        resources = [_sdk_resource(each) for each in listed(metadata=whole)]
         return types.ListResourcesResult(resources=resources, **cache_scope(access, whole=whole))
 
     async def list_templates(
         self, ctx: Any, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        templates = [sdk_template(each) for each in TEMPLATES] if whole else []
+        templates = [_sdk_template(each) for each in TEMPLATES] if whole else []
         return types.ListResourceTemplatesResult(resource_templates=templates, **cache_scope(access, whole=whole))
 
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
@@ -310,11 +310,11 @@ class TextHandlers:
             text = guide(self.executor.hidden(call.access))
             contents = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=text)
             return types.ReadResourceResult(contents=[contents])
-        with refused_as_parameters():
+        with _refused_as_parameters():
             tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
         called = await self.executor.execute(tool, arguments, call.access, call.capabilities)
         if not called.succeeded:
-            raise protocol_error(called, call)
+            raise _protocol_error(called, call)
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
         return types.ReadResourceResult(contents=[contents])
 
@@ -334,10 +334,10 @@ class TextHandlers:
         except D365McpError as problem:
             if isinstance(problem, NotAllowed):
                 self.executor.audit_refusal(tool.name, {}, call.access.caller, problem.code)
-            raise protocol_error(failed_call(problem), call) from None
+            raise _protocol_error(failed_call(problem), call) from None
 
 
-def protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
+def _protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
     call.outcome, call.error_code = called.outcome, called.error_code
     facts = json.loads(called.text)
@@ -345,25 +345,25 @@ def protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
 
 
 @contextmanager
-def refused_as_parameters() -> Iterator[None]:
+def _refused_as_parameters() -> Iterator[None]:
     try:
         yield
     except InvalidArgument as problem:
         raise MCPError(types.INVALID_PARAMS, problem.message) from None
 
 
-def sdk_prompt(prompt: Prompt) -> types.Prompt:
+def _sdk_prompt(prompt: Prompt) -> types.Prompt:
     arguments = [
         types.PromptArgument(name=name, description=text, required=False) for name, text in prompt.arguments.items()
     ]
     return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
 
 
-def sdk_resource(resource: Resource) -> types.Resource:
+def _sdk_resource(resource: Resource) -> types.Resource:
     return types.Resource(uri=resource.uri, name=resource.name, title=resource.title, mime_type=resource.mime_type)
 
 
-def sdk_template(template: Template) -> types.ResourceTemplate:
+def _sdk_template(template: Template) -> types.ResourceTemplate:
     return types.ResourceTemplate(
         uri_template=template.uri,
         name=template.name,
@@ -377,12 +377,12 @@ def cache_scope(access: Access, *, whole: bool) -> dict[str, Any]:
     return {} if whole or not access.private else {"cache_scope": "private"}
 
 
-def refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
+def _refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
     if params is not None and params.cursor is not None:
         raise MCPError(types.INVALID_PARAMS, "There is no such page: this list has one page and gives no cursor.")
 
 
-def sdk_tool(tool: Tool) -> types.Tool:
+def _sdk_tool(tool: Tool) -> types.Tool:
     hints = types.ToolAnnotations(
         read_only_hint=tool.read_only,
         destructive_hint=tool.destructive,
@@ -399,7 +399,7 @@ def sdk_tool(tool: Tool) -> types.Tool:
     )
 
 
-def sdk_result(called: CallOutcome) -> types.CallToolResult:
+def _sdk_result(called: CallOutcome) -> types.CallToolResult:
     """Return the result as text, and as the structure it is where that is wanted."""
     content: list[Any] = [types.TextContent(type="text", text=called.text)]
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]

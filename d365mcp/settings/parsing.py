@@ -1,4 +1,4 @@
-"""How the value of a setting is read; what does not do is a ValueError that says what would. Performs no I/O."""
+"""How the value of a setting is read. A wrong value raises ValueError, which says what is right. Performs no I/O."""
 
 import base64
 import re
@@ -159,7 +159,7 @@ def time_of_day(value: str) -> str:
 def certificate(value: str) -> bytes:
     """Read a certificate with its private key: PEM, or the base64 of a PFX, as a Key Vault reference gives it."""
     if value.startswith("-----BEGIN "):
-        return value.replace("\\n", "\n").encode()  # app settings keep no line ends everywhere
+        return value.replace("\\n", "\n").encode()  # app settings lose line ends on some platforms
     try:
         return base64.b64decode(value, validate=True)
     except ValueError:
@@ -181,7 +181,7 @@ def account_name(value: str) -> str:
 
 
 def followed(value: str) -> str:
-    """Refuse a Key Vault reference as it stands: what the platform hands on when it cannot follow one.
+    """Refuse a Key Vault reference: the platform passes the reference itself on when it cannot resolve it.
 
     https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
     """

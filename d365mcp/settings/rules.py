@@ -1,4 +1,4 @@
-"""What settings ask of each other: which are required, and which cannot stand together. Performs no I/O."""
+"""The rules between settings: which are required, and which contradict each other. Performs no I/O."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def contradictions(settings: "Settings") -> list[str]:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
     if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
         found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
-    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication tells clients of Entra itself
+    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication publishes Entra itself
         found.append(f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={settings.mcp_auth}: set jwt.")
     if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
         found.append(
@@ -55,7 +55,7 @@ def _on_behalf_contradictions(settings: "Settings") -> list[str]:
 
 
 def without_effect(settings: "Settings") -> list[str]:
-    """Say what is asked for and never done."""
+    """Name the settings that have no effect here."""
     found = []
     if not settings.stateless:
         found.append("MCP_HTTP_STATELESS=false has no effect: this server is always stateless.")

@@ -22,12 +22,12 @@ SLIP = 2
 
 
 def misspelt(variables: Mapping[str, str], known: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what must be one of our settings misspelt, and what may be: a sentence each, without values."""
+    """Return a sentence for each name that is certainly a misspelt setting, and for each that may be. Without values."""
     folded = {_fold(name): name for name in known}
     written = [name for name in folded if name.startswith(WRITTEN)]
     wrong, odd = [], []
     for name in sorted(set(variables).difference(known)):
-        if name[:1] not in "MDAmda" or not variables[name].strip():  # most of the platform's names end here
+        if name[:1] not in "MDAmda" or not variables[name].strip():  # skips most of the platform's names
             continue
         plain = _fold(name)
         if _read_by_the_host(name, folded.get(plain, "")) or SERVICE_LINK.fullmatch(plain):

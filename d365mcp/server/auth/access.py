@@ -81,7 +81,7 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
             f"{TOOLSETS_HEADER} does not know {', '.join(unknown)[:100]}: there are {', '.join(TOOLSETS)}."
         )
     narrowing = bool(wanted) and "all" not in wanted
-    only_reading = wants_only_reading(headers.get(READ_ONLY_HEADER, ""))
+    only_reading = _wants_only_reading(headers.get(READ_ONLY_HEADER, ""))
     return Access(
         caller=access.caller,
         toolsets=access.toolsets & frozenset(wanted) if narrowing else access.toolsets,
@@ -89,7 +89,7 @@ def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
         private=access.private or narrowing or only_reading,
         asked_to_read=only_reading,
         result_chars=result_chars(headers.get(RESULT_CHARS_HEADER, "")) or access.result_chars,
-        structured=result_form(headers.get(RESULT_FORM_HEADER, ""), access.structured),
+        structured=_result_form(headers.get(RESULT_FORM_HEADER, ""), access.structured),
         seconds=seconds(headers.get(TIMEOUT_HEADER, "")) or access.seconds,
     )
 
@@ -110,7 +110,7 @@ def result_chars(value: str) -> int | None:
     return min(max(int(said[:9]), LEAST_RESULT_CHARS), MOST_RESULT_CHARS) if said else None
 
 
-def result_form(value: str, usual: bool) -> bool:
+def _result_form(value: str, usual: bool) -> bool:
     """Return whether results come as structure, too."""
     said = value.strip().lower()
     if said and said not in RESULT_FORMS:
@@ -118,7 +118,7 @@ def result_form(value: str, usual: bool) -> bool:
     return said == "both" if said else usual
 
 
-def wants_only_reading(value: str) -> bool:
+def _wants_only_reading(value: str) -> bool:
     """Return what the header says. Raises InvalidArgument for what is neither yes nor no: it is to keep from writing."""
     try:
         return bool(value.strip()) and flag(value.strip())

@@ -33,9 +33,9 @@ KEY_HOLDER = Caller("function key", EVERYTHING)
 OPERATOR = Caller("operator", EVERYTHING)
 ANYONE = Caller("anonymous", EVERYTHING)
 
-# What App Service Authentication calls Entra, beside whatever else it lets in: Google, GitHub, any OpenID Connect provider.
+# App Service Authentication's name for Entra. It may let in others too: Google, GitHub, any OpenID Connect provider.
 ENTRA = "aad"
-# And the claims of Entra's tokens.
+# The claims of Entra's tokens, under the platform's names.
 CLAIM_NAMES = {
     "http://schemas.microsoft.com/identity/claims/objectidentifier": "oid",
     "http://schemas.microsoft.com/identity/claims/tenantid": "tid",
@@ -50,7 +50,7 @@ class Callers:
     def __init__(self, settings: Settings, lock: "threading.Lock | None" = None) -> None:
         self.settings = settings
         known = {"function_key": KEY_HOLDER, "none": ANYONE}.get(settings.mcp_auth)
-        # What every caller may use, where nobody has to be asked who they are.
+        # The access of every caller, where nobody has to sign in.
         self.usual = usual_access(settings, known) if known else None
         self.tokens = Lazy(self.load, lock)
 
@@ -86,37 +86,37 @@ class Callers:
         return caller
 
     async def signed_in(self, headers: Mapping[str, str]) -> Caller:
-        token = bearer(headers)
+        token = _bearer(headers)
         if self.settings.mcp_auth == "easy_auth":
-            claims = platform_claims(headers, self.settings)
+            claims = _platform_claims(headers, self.settings)
             token = headers.get("x-ms-token-aad-access-token", token)
         else:
             claims = await (await self.tokens.get()).claims(token) if token else None
         if claims is None:
             raise Refused(unauthorized(self.settings, "Sign in first: no access token came with the request."))
         roles = roles_of(claims, required=self.settings.require_roles)
-        return Caller(name_of(claims), roles, self.assertion(token, claims))
+        return Caller(_name_of(claims), roles, self.assertion(token, claims))
 
     def assertion(self, token: str | None, claims: Mapping[str, Any]) -> str | None:
-        """Return the caller's token where it is to be exchanged. Raises InvalidToken for that of somebody else.
+        """Return the caller's token where it will be exchanged. Raises InvalidToken for another user's token.
 
         The platform may let a user in by a cookie, and passes on whatever token comes beside it.
         """
         if self.settings.d365_auth != "on_behalf_of" or token is None:
             return None
         user = claims.get("oid")
-        if self.settings.mcp_auth == "easy_auth" and (not user or user_of(token) != user):
+        if self.settings.mcp_auth == "easy_auth" and (not user or _user_of(token) != user):
             raise InvalidToken("somebody_elses", "The token is not that of the user who is signed in.")
         return token
 
 
-def bearer(headers: Mapping[str, str]) -> str | None:
+def _bearer(headers: Mapping[str, str]) -> str | None:
     """Return the token of the Authorization header; never that of a URL, which ends up in logs."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def user_of(token: str) -> Any:
+def _user_of(token: str) -> Any:
     """Return whom a token names, unchecked: Entra checks it before it exchanges it."""
     payload = f"{token}..".split(".")[1]
     try:
@@ -125,8 +125,8 @@ def user_of(token: str) -> Any:
         return None
 
 
-def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[str, Any] | None:
-    """Return the claims of whom App Service Authentication let in, None where it let anybody in. Raises InvalidToken.
+def _platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[str, Any] | None:
+    """Return the claims of the user whom the platform signed in, None where it lets anybody in. Raises InvalidToken.
 
     Only where it is on does it keep others from setting the header:
     https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
@@ -137,7 +137,7 @@ def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[s
     if not encoded:
         return None
     try:
-        found = read_principal(base64.b64decode(encoded, validate=True))
+        found = _read_principal(base64.b64decode(encoded, validate=True))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidToken("malformed", "The header X-MS-CLIENT-PRINCIPAL is not what the platform writes.") from None
     if found["auth_typ"] != ENTRA:
@@ -148,7 +148,7 @@ def platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[s
     return found
 
 
-def read_principal(document: bytes) -> dict[str, Any]:
+def _read_principal(document: bytes) -> dict[str, Any]:
     """Return the platform's claims under the names they have in a token; roles come one by one."""
     principal = json.loads(document)
     pairs = [(CLAIM_NAMES.get(claim["typ"], claim["typ"]), str(claim["val"])) for claim in principal["claims"]]
@@ -157,6 +157,6 @@ def read_principal(document: bytes) -> dict[str, Any]:
     return {**dict(pairs), "roles": roles, "auth_typ": principal.get("auth_typ")}
 
 
-def name_of(claims: Mapping[str, Any]) -> str:
+def _name_of(claims: Mapping[str, Any]) -> str:
     """Return a caller's object id in Entra: it never changes, and tells strangers nothing."""
     return next((str(claims[name])[:100] for name in ("oid", "sub", "azp", "appid") if claims.get(name)), "unknown")

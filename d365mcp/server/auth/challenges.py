@@ -1,4 +1,4 @@
-"""How callers are turned away so that their client knows what to do: 401, 403 and `WWW-Authenticate`. Performs no I/O.
+"""401 and 403 with `WWW-Authenticate`, so that the client knows what to do next. Performs no I/O.
 
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization
 """
@@ -35,19 +35,19 @@ def scopes(settings: Settings, role: str) -> list[str]:
 
 def unauthorized(settings: Settings, message: str, *, error: str = "") -> Reply:
     """Return the 401 that makes a client sign in, or, with an `error`, get a new token."""
-    return problem(401, UNAUTHORIZED, message, headers=challenge(settings, READ, error, message))
+    return problem(401, UNAUTHORIZED, message, headers=_challenge(settings, READ, error, message))
 
 
 def forbidden(settings: Settings, role: str, message: str, id: Id = None) -> Reply:
     """Return the 403 that makes a client ask for more: names all scopes the operation needs at once."""
     data = {"code": "insufficient_scope", "required": role}
-    return problem(403, FORBIDDEN, message, id, data, challenge(settings, role, "insufficient_scope", message))
+    return problem(403, FORBIDDEN, message, id, data, _challenge(settings, role, "insufficient_scope", message))
 
 
-def challenge(settings: Settings, role: str, error: str, message: str) -> dict[str, str]:
-    """Return the header that says what is wrong, what to ask Entra for, and where that is written.
+def _challenge(settings: Settings, role: str, error: str, message: str) -> dict[str, str]:
+    """Return the header that says what is wrong, which scopes to ask for, and where the metadata is.
 
-    Without an error nothing was wrong: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+    Without an error the request had no token: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
     """
     fields = {
         "error": error,

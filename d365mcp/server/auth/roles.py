@@ -11,14 +11,14 @@ READ, WRITE, ADMIN = ROLES = ("D365.Read", "D365.Write", "D365.Admin")
 
 
 def role_for(toolset: str, *, read_only: bool) -> str:
-    """Return the role a tool needs; what every instance and user feels is for administrators."""
+    """Return the role a tool needs. What affects all instances and users is for administrators."""
     if toolset == "admin" or (toolset == "performance" and not read_only):
         return ADMIN
     return READ if read_only else WRITE
 
 
 def leaves_d365_alone(toolset: str) -> bool:
-    """Return whether the tools of a toolset write nothing to F&O, if they write: to statistics and catalog, then."""
+    """Return whether a toolset never writes to F&O: its tools write to statistics and the catalog at most."""
     return toolset in ("performance", "admin")
 
 
