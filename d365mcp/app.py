@@ -20,11 +20,12 @@ from d365mcp.lazy import Lazy
 from d365mcp.server.auth.access import Access
 from d365mcp.server.auth.callers import OPERATOR, Callers
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, dumped, error
+from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, error
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE, Prepared
 from d365mcp.settings import Settings, read_settings
 from d365mcp.singleflight import shared_property
 from d365mcp.telemetry import exporter
+from d365mcp.wire import write_json
 
 if TYPE_CHECKING:
     from d365mcp.server.auth.entra import Entra
@@ -186,7 +187,7 @@ class Application:
         except NotReady as problem:
             return error(503, UNAVAILABLE, problem.message, headers={"retry-after": f"{problem.retry_after:g}"})
         status, body = await self.deep_health.check(caller)
-        return Reply(status, health.headers_of(body), dumped(body))
+        return Reply(status, health.headers_of(body), write_json(body))
 
     @shared_property
     def deep_health(self) -> health.DeepHealth:

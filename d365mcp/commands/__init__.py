@@ -1,17 +1,17 @@
 """The operator's command, one file per subject; each runs the server's own parts, set up by the environment."""
 
-import json
 import sys
 
 import click
 
 from d365mcp.app import application
 from d365mcp.tools.results import compact
+from d365mcp.wire import read_json
 
 
 def say(line: str) -> None:
     """Print a line, what would steer the terminal as `\\u{1b}`: F&O's own texts may be in it."""
-    click.echo(json.loads(compact(line)))
+    click.echo(read_json(compact(line)))
 
 
 def need_settings() -> None:

@@ -18,7 +18,7 @@ from d365mcp.server.execution import CallOutcome
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
-from d365mcp.wire import parsed
+from d365mcp.wire import read_caller_json, read_json
 
 # Bytes of compact JSON to a token, about: what lists of tools come to.
 BYTES_PER_TOKEN = 4.0
@@ -74,7 +74,7 @@ def call(tool: str, arguments: str) -> None:
         called = asyncio.run(call_now(tool, given))
     except D365McpError as problem:
         called = CallOutcome(compact(problem.describe()), outcome="tool_error")
-    click.echo(json.dumps(json.loads(called.text), indent=1, ensure_ascii=False))
+    click.echo(json.dumps(read_json(called.text), indent=1, ensure_ascii=False))
     if called.files:
         click.echo("The files that come with the answer are not shown here.", err=True)
     sys.exit(0 if called.succeeded else 1)
@@ -83,7 +83,7 @@ def call(tool: str, arguments: str) -> None:
 def read_arguments(text: str) -> dict[str, Any]:
     """Return a call's arguments. Raises InvalidArgument for what is not a JSON object."""
     try:
-        given = parsed(text.encode())
+        given = read_caller_json(text)
     except ValueError as problem:
         raise InvalidArgument(f"The arguments are not JSON: {problem}.") from None
     if not isinstance(given, dict):

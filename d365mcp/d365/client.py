@@ -23,8 +23,9 @@ from d365mcp.d365.metadata_service import name as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.outcomes import Write, done
-from d365mcp.d365.responses import LONG_BYTES, Answer, count_of, parsed, parsed_object
+from d365mcp.d365.responses import Answer, answer_json, answer_object, count_of
 from d365mcp.errors import D365Error, InvalidAnswer, InvalidArgument, NotFound
+from d365mcp.wire import LONG_BYTES
 
 Record = dict[str, Any]
 
@@ -124,7 +125,7 @@ class D365Client:
     async def get_record(self, entity_set: str, key_predicate: str, options: QueryOptions) -> Record:
         """Read one record. Raises NotFound."""
         path = f"/data/{identifier(entity_set, 'entity set')}{key_predicate}"
-        return parsed_object((await self.http.send(Request("GET", path, options.query_string()))).body)
+        return answer_object((await self.http.send(Request("GET", path, options.query_string()))).body)
 
     async def create(self, entity_set: str, body: Mapping[str, Any], *, key: Sequence[str] = ()) -> Record:
         """Create a record and return it as F&O stored it. Raises OutcomeUnknown where no record with this key came."""
@@ -135,7 +136,7 @@ class D365Client:
     async def posted(self, request: Request) -> Any:
         """Return the JSON of an answer. Raises OutcomeUnknown where it does not show that a write was done."""
         answer = await self.http.send(request)
-        return done(answer, request.write) if request.write else parsed(answer.body)
+        return done(answer, request.write) if request.write else answer_json(answer.body)
 
     async def update(
         self,
@@ -228,7 +229,7 @@ class D365Client:
 
     async def services(self, *path: str) -> list[str]:
         """Return the names one level below: groups, a group's services, a service's operations."""
-        found = parsed_object((await self.http.send(Request("GET", service_path(*path)))).body)
+        found = answer_object((await self.http.send(Request("GET", service_path(*path)))).body)
         rows = next((value for value in found.values() if isinstance(value, list)), [])
         return [name for row in rows if isinstance(row, dict) and (name := name_of(row, "Name"))]
 
@@ -306,7 +307,7 @@ class D365Client:
 
     async def metadata(self, resource: str, query: str = "", max_bytes: int = MAX_SCHEMA_BYTES) -> dict[str, Any]:
         request = Request("GET", f"/metadata/{resource}", query, max_bytes=max_bytes, mend=NOT_METADATA)
-        return parsed_object((await self.http.send(request)).body)
+        return answer_object((await self.http.send(request)).body)
 
     async def metadata_rows(self, resource: str, query: str) -> list[dict[str, Any]]:
         """Return all rows of a metadata resource, following links where F&O pages them."""
@@ -339,7 +340,7 @@ class D365Client:
 
 def page_of(answer: Answer, path: str) -> Page:
     """Read a collection's answer."""
-    found = parsed_object(answer.body)
+    found = answer_object(answer.body)
     records, link, count = found.get("value"), found.get("@odata.nextLink"), found.get("@odata.count")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise InvalidAnswer("F&O answered a query with something else than records.")

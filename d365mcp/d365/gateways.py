@@ -5,12 +5,12 @@ F&O's data service speaks JSON. A page of any status below 500 is not its word a
 
 import codecs
 import html
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from d365mcp.errors import D365Error, InvalidAnswer, Unavailable
+from d365mcp.wire import read_json
 
 Meaning = tuple[type[D365Error], str, str | None]
 
@@ -79,8 +79,8 @@ def said(body: bytes) -> dict[str, Any]:
         return {"error": {"message": html.unescape(found[1])}} if found else {}
     for _ in range(2):
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = read_json(text)
+        except ValueError:
             return {}
         if not isinstance(value, str):
             return value if isinstance(value, dict) else {}

@@ -4,7 +4,6 @@ Reads are tried up to three times; a write only where F&O cannot have begun with
 """
 
 import asyncio
-import io
 import itertools
 import math
 import random
@@ -40,6 +39,7 @@ from d365mcp.errors import (
 from d365mcp.events import D365Exchange, Listener, Operation, Trace, current_operation
 from d365mcp.settings import Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded
 
 if TYPE_CHECKING:
     from d365mcp.d365.transport import Connections, Incoming
@@ -311,10 +311,8 @@ class Meter:
 
 async def read_answer(incoming: "Incoming", meter: Meter) -> Answer:
     """Read an answer to its end, if it has one in reason."""
-    body = io.BytesIO()
-    async for piece in metered(incoming, meter):
-        body.write(piece)
-    return Answer(incoming.status, incoming.headers, body.getvalue())
+    body = await read_bounded(metered(incoming, meter), meter.request.max_bytes)
+    return Answer(incoming.status, incoming.headers, body)
 
 
 async def metered(incoming: "Incoming", meter: Meter) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from d365mcp.d365.gateways import page_meaning
 from d365mcp.d365.infolog import has_infolog, messages_of, thrown
-from d365mcp.d365.responses import Answer, error_of, parsed
+from d365mcp.d365.responses import Answer, answer_json, error_of
 from d365mcp.errors import D365Error, InvalidAnswer, OutcomeUnknown
 
 Kind = Literal["create", "update", "delete", "action", "service", "batch", "change set"]
@@ -64,7 +64,7 @@ def json_of(answer: Answer) -> Any:
     if "json" not in media_type.lower():
         raise unproven(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
     try:
-        return parsed(answer.body)
+        return answer_json(answer.body)
     except InvalidAnswer as unread:
         raise unknown(f"its answer cannot be used ({within(unread.message)})", answer) from None
 

@@ -4,7 +4,6 @@ A thread of its own reads and writes it, so no call waits for the storage, fails
 end. Without storage, or while it does not answer, each instance goes by what it meets itself.
 """
 
-import json
 import math
 import threading
 import time
@@ -14,6 +13,7 @@ from queue import Empty, SimpleQueue
 
 from d365mcp.d365.throttling import Wait
 from d365mcp.storage import STATE, Storage, folder_of
+from d365mcp.wire import read_json, write_json
 
 # A read costs money: one in so many seconds, and only while calls go out.
 CALM_SECONDS = 5.0
@@ -105,7 +105,7 @@ class SharedThrottling:
 
     def record(self, own: Wait) -> bytes:
         at = time.time() - (time.monotonic() - own.at)
-        return json.dumps({"environment": self.environment_url, "at": round(at, 3), "wait": own.seconds}).encode()
+        return write_json({"environment": self.environment_url, "at": round(at, 3), "wait": own.seconds})
 
     def wait_in(self, data: bytes, *, newest_at: float, oldest_at: float) -> Wait | None:
         """Return the wait a record has, None where it makes no sense.
@@ -113,7 +113,7 @@ class SharedThrottling:
         The writer's clock says when it began. Ours may differ: it began after we looked last, since it was not there then.
         """
         try:
-            found = json.loads(data[:MAX_BYTES])
+            found = read_json(data[:MAX_BYTES])
             age, seconds = time.time() - found["at"], float(found["wait"])
             is_ours = found["environment"] == self.environment_url
         except (ValueError, TypeError, KeyError, IndexError):

@@ -5,7 +5,6 @@ Names and fields have to be had; an entity, an enumeration or a label that fails
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 import time
 import zlib
@@ -28,6 +27,7 @@ from d365mcp.metadata.search.documents import documents
 from d365mcp.metadata.search.index import write_index
 from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
 from d365mcp.metadata.streaming import rows
+from d365mcp.wire import write_json
 
 MAX_LABELS = 500_000
 MAX_LABEL_ID = 200
@@ -115,7 +115,7 @@ class Loader:
                 continue
             names.append(f"{name}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
             kept = {member: row.get(member) for member in SUMMARY_MEMBERS}
-            self.connection.execute("INSERT OR REPLACE INTO entities VALUES (?, ?)", (name, json.dumps(kept)))
+            self.connection.execute("INSERT OR REPLACE INTO entities VALUES (?, ?)", (name, write_json(kept).decode()))
             self.report("entities", len(names), None)
         if not names:
             raise InvalidAnswer("F&O's metadata names no entity.", hint=NOT_METADATA)
@@ -226,7 +226,7 @@ class Loader:
             except InvalidAnswer:
                 odd += 1
                 continue
-            values = (name.casefold(), name, json.dumps(row))
+            values = (name.casefold(), name, write_json(row).decode())
             self.connection.execute("INSERT OR REPLACE INTO enumerations VALUES (?, ?, ?)", values)
             count += 1
             self.report("enumerations", count, None)
@@ -250,14 +250,14 @@ class Loader:
         What had no text is asked for again once F&O has another version.
         """
         with attached(self.connection, older):
-            wanted = json.dumps([label_id for tier in self.label_ids for label_id in tier])
+            wanted = write_json([label_id for tier in self.label_ids for label_id in tier]).decode()
             self.connection.execute(
                 """INSERT OR IGNORE INTO labels SELECT id, language, text FROM older.labels
                 WHERE id IN (SELECT value FROM json_each(:wanted)) AND language IN (SELECT value FROM json_each(:languages))
                 AND (text <> '' OR :version = (SELECT value FROM older.facts WHERE name = 'application_version'))""",
                 {
                     "wanted": wanted,
-                    "languages": json.dumps([language.casefold() for language in self.languages]),
+                    "languages": write_json([language.casefold() for language in self.languages]).decode(),
                     "version": read_fact(self.connection, "application_version"),
                 },
             )

@@ -1,6 +1,5 @@
 """A snapshot: one environment's metadata in one SQLite file, read-only once it is made. Knows no F&O and no storage."""
 
-import json
 import sqlite3
 import threading
 import weakref
@@ -16,6 +15,7 @@ from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
 from d365mcp.metadata.search.entities import EntityFinder
 from d365mcp.metadata.search.index import Search
+from d365mcp.wire import read_json, write_json
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
 FORMAT = 6
@@ -69,19 +69,19 @@ def read_fact(connection: sqlite3.Connection, name: str) -> str | None:
 
 
 def packed(row: Mapping[str, Any]) -> bytes:
-    """Return a row for storing: half a surrogate pair can be escaped, but not encoded."""
-    return zlib.compress(json.dumps(row, separators=(",", ":")).encode(), 1)
+    """Return a row for storing."""
+    return zlib.compress(write_json(row), 1)
 
 
 def unpacked(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(zlib.decompress(body))
+    found: dict[str, Any] = read_json(zlib.decompress(body))
     return found
 
 
 STORED: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
-    "entities": ("SELECT row FROM entities", json.loads),
+    "entities": ("SELECT row FROM entities", read_json),
     "schemas": ("SELECT body FROM schemas", unpacked),
-    "enumerations": ("SELECT row FROM enumerations", json.loads),
+    "enumerations": ("SELECT row FROM enumerations", read_json),
 }
 
 
@@ -178,11 +178,11 @@ class Snapshot:
 
     def category(self, aot_name: str | None) -> str | None:
         found = self.connection.execute("SELECT row FROM entities WHERE aot_name = ?", (aot_name,)).fetchone()
-        return summary_of(json.loads(found[0])).category if found else None
+        return summary_of(read_json(found[0])).category if found else None
 
     def enumeration(self, name: str) -> Enumeration | None:
         found = self.connection.execute("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),)).fetchone()
-        return enumeration_of(json.loads(found[0])) if found else None
+        return enumeration_of(read_json(found[0])) if found else None
 
     def enumerations(self, names: Iterable[str]) -> Iterator[Enumeration]:
         for name in names:
@@ -195,4 +195,4 @@ class Snapshot:
     def labels(self, ids: Iterable[str], language: str) -> dict[str, str]:
         """Return the texts that are kept in a language, an empty one where F&O has none."""
         query = "SELECT id, text FROM labels WHERE language = ? AND id IN (SELECT value FROM json_each(?))"
-        return dict(self.connection.execute(query, (language.casefold(), json.dumps(list(ids)))))
+        return dict(self.connection.execute(query, (language.casefold(), write_json(list(ids)).decode())))

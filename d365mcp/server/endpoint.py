@@ -27,13 +27,13 @@ from d365mcp.server.messages import (
     Reply,
     check_array,
     check_message,
-    dumped,
     error,
     media_type,
     read_body,
 )
 from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call, refused
 from d365mcp.settings import LOOPBACK, Settings
+from d365mcp.wire import write_json
 
 if TYPE_CHECKING:
     from d365mcp.server.execution import ToolExecutor
@@ -391,4 +391,4 @@ def _line_of(event: McpRequest) -> str:
         "invocation_id": event.invocation_id,
         "trace_id": event.trace.trace_id,
     }
-    return dumped({name: value for name, value in fields.items() if value is not None}).decode()
+    return write_json({name: value for name, value in fields.items() if value is not None}).decode()

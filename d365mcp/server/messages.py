@@ -1,11 +1,10 @@
 """JSON-RPC as it goes over HTTP: replies, errors, and reading messages safely. Knows no SDK."""
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from d365mcp.wire import MAX_DEPTH, is_crowded, parsed, too_deep
+from d365mcp.wire import MAX_DEPTH, TooDeep, TooManyValues, read_caller_json, write_json
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # The one version whose clients may send several messages at once:
@@ -18,9 +17,6 @@ PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR =
 UNAUTHORIZED, FORBIDDEN, THROTTLED, UNAVAILABLE, BUSY = -31401, -31403, -31429, -31500, -31503
 
 JSON_HEADERS = {"content-type": "application/json"}
-
-# json.dumps would make an encoder for every value, which takes longer than writing a small one.
-COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 # The methods of this server.
 METHODS = frozenset(
@@ -64,14 +60,6 @@ class Refused(Exception):
         self.reply = reply
 
 
-def dumped(value: Any) -> bytes:
-    """Return compact JSON; half of a surrogate pair, which UTF-8 cannot carry, as an escape."""
-    try:
-        return COMPACT.encode(value).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 def error(
     status: int, code: int, message: str, id: Id = None, data: Any = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
@@ -79,7 +67,7 @@ def error(
     found: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         found["data"] = data
-    body = dumped({"jsonrpc": "2.0", "id": id, "error": found})
+    body = write_json({"jsonrpc": "2.0", "id": id, "error": found})
     return Reply(status, {**JSON_HEADERS, **(headers or {})}, body)
 
 
@@ -92,7 +80,7 @@ def head(id: Id) -> bytes:
     """Return how an answer begins, up to its result."""
     if isinstance(id, int):
         return b'{"jsonrpc":"2.0","id":%d,"result":' % id
-    return b'{"jsonrpc":"2.0","id":%b,"result":' % dumped(id)
+    return b'{"jsonrpc":"2.0","id":%b,"result":' % write_json(id)
 
 
 # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
@@ -116,16 +104,16 @@ def read_body(headers: Mapping[str, str], body: bytes) -> Any:
         raise Refused(error(413, INVALID_REQUEST, f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."))
     if not body or body.isspace():
         raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
-    if is_crowded(body):
-        raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))
     try:
-        found = parsed(body)
+        return read_caller_json(body)
+    except TooManyValues:
+        message = "The JSON has too many values for one call: send less at once."
+        raise Refused(error(413, INVALID_REQUEST, message)) from None
+    except TooDeep:
+        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep.")) from None
     except ValueError as problem:
         message = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
         raise Refused(error(400, PARSE_ERROR, message)) from None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(found):
-        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
-    return found
 
 
 def check_message(message: Any) -> Message:

@@ -25,13 +25,12 @@ from d365mcp.server.messages import (
     Id,
     Message,
     Reply,
-    dumped,
     error,
     head,
     result,
 )
 from d365mcp.server.prompts import PROMPTS
-from d365mcp.wire import parsed
+from d365mcp.wire import read_json, write_json
 
 if TYPE_CHECKING:
     from d365mcp.server.execution import CallOutcome, ToolExecutor
@@ -184,13 +183,13 @@ class Prepared:
     @cached_property
     def fragments(self) -> dict[str, Any]:
         """Return {"answers": {version: {method: result}}, "tools": {version: [{toolset, read_only, tool}]}}."""
-        found: dict[str, Any] = parsed(self.path.read_bytes())
+        found: dict[str, Any] = read_json(self.path.read_bytes())
         return found
 
     @cached_property
     def answers(self) -> dict[tuple[str, str], bytes]:
         return {
-            (version, method): dumped(answer)
+            (version, method): write_json(answer)
             for version, answers in self.fragments["answers"].items()
             for method, answer in answers.items()
         }
@@ -213,7 +212,7 @@ class Prepared:
         if found is None:
             if len(self.lists) >= MOST_LISTS:
                 self.lists.clear()
-            found = self.lists[key] = dumped(self.joined(version, access))
+            found = self.lists[key] = write_json(self.joined(version, access))
         return found
 
     def joined(self, version: str, access: Access) -> dict[str, Any]:
@@ -250,7 +249,7 @@ SERVER_NAME = "d365mcp"
 SERVER_TITLE = "Dynamics 365 Finance & Operations"
 SERVER_INFO = {"name": SERVER_NAME, "title": SERVER_TITLE, "version": d365mcp.__version__}
 # What the stateless era adds to every result.
-SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo": SERVER_INFO})
+SERVER_STAMP = b',"resultType":"complete","_meta":' + write_json({f"{META}serverInfo": SERVER_INFO})
 
 
 async def answer_call(
@@ -270,8 +269,8 @@ def _call_result(
     text: str, files: "Sequence[Attachment]" = (), *, succeeded: bool = False, structured: bool = False
 ) -> bytes:
     """Return a call's result, still open at its end; the structured content is the text itself, made once."""
-    attached = [b"," + dumped(embedded(file)) for file in files]
-    parts = [b'{"content":[{"type":"text","text":', dumped(text), b"}", *attached, b"]"]
+    attached = [b"," + write_json(embedded(file)) for file in files]
+    parts = [b'{"content":[{"type":"text","text":', write_json(text), b"}", *attached, b"]"]
     if structured:
         parts += [b',"structuredContent":', text.encode()]
     parts += [b',"isError":', b"false" if succeeded else b"true"]
@@ -309,7 +308,7 @@ def refused(message: Message, headers: Mapping[str, str], problem: D365McpError)
     """
     facts = problem.describe()
     if message["method"] == "tools/call":
-        return _call_reply(message["id"], headers, _call_result(dumped(facts).decode()))
+        return _call_reply(message["id"], headers, _call_result(write_json(facts).decode()))
     return error(200, code_of(facts), problem.message, message["id"], facts)
 
 

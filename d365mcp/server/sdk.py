@@ -3,7 +3,6 @@
 `mcp.server.runner` and `mcp.shared.inbound` are not documented: the version is pinned, and a test holds the contract.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,7 +36,6 @@ from d365mcp.server.messages import (
     Id,
     Message,
     Reply,
-    dumped,
     error,
 )
 from d365mcp.server.ordinary import capabilities_of, code_of, embedded, may_read_templates
@@ -55,6 +53,7 @@ from d365mcp.server.resources import (
 )
 from d365mcp.tools.arguments import object_in, read
 from d365mcp.tools.tool import Tool
+from d365mcp.wire import read_json, write_json
 
 LIST_SECONDS = 300
 STREAM_HEADERS = {
@@ -190,7 +189,7 @@ def _as_meant(method: str, params: Any) -> Any:
         found = object_in(given or "{}")
         return params if found is None else {**params, "arguments": found}
     if method == "prompts/get" and isinstance(given, Mapping):
-        texts = {name: value if isinstance(value, str) else dumped(value).decode() for name, value in given.items()}
+        texts = {name: value if isinstance(value, str) else write_json(value).decode() for name, value in given.items()}
         return {**params, "arguments": texts}
     return params
 
@@ -199,8 +198,8 @@ def _success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
     """Return the result; behind the notifications, as a stream in one piece, where there were any."""
     final = {"jsonrpc": "2.0", "id": id, "result": result}
     if not exchange.notes:
-        return Reply(200, JSON_HEADERS, dumped(final))
-    body = b"".join(b"event: message\ndata: " + dumped(each) + b"\n\n" for each in (*exchange.notes, final))
+        return Reply(200, JSON_HEADERS, write_json(final))
+    body = b"".join(b"event: message\ndata: " + write_json(each) + b"\n\n" for each in (*exchange.notes, final))
     return Reply(200, STREAM_HEADERS, body)
 
 
@@ -340,7 +339,7 @@ class TextHandlers:
 def _protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
     call.outcome, call.error_code = called.outcome, called.error_code
-    facts = json.loads(called.text)
+    facts = read_json(called.text)
     return MCPError(code_of(facts), facts["message"], facts)
 
 
@@ -405,5 +404,5 @@ def _sdk_result(called: CallOutcome) -> types.CallToolResult:
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]
     if not called.succeeded:
         return types.CallToolResult(content=content, is_error=True)
-    structure = json.loads(called.text) if called.structured else None
+    structure = read_json(called.text) if called.structured else None
     return types.CallToolResult(content=content, structured_content=structure)

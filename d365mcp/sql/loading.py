@@ -4,12 +4,13 @@ A column is its name and its DuckDB type. Decimals are exact: F&O's have 6 place
 real can have, its columns get them.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any
+
+from d365mcp.wire import json_text, read_json
 
 Column = tuple[str, str]
 
@@ -114,10 +115,10 @@ def insert(
     read = "from_json_strict" if strict else "from_json"
     if long:  # as one struct, whose decimals are read from the text
         records = f"SELECT unnest({read}(?::VARCHAR, ?).value) AS r"
-        parameters = [text, json.dumps({"value": [shape]})]
+        parameters = [text, json_text({"value": [shape]})]
     else:  # record by record, which is three times as fast; numbers go through a double
         records = f"SELECT {read}(value, ?) AS r FROM json_each(?::VARCHAR, '$.value')"  # noqa: S608 - nothing but our own words
-        parameters = [json.dumps(shape), text]
+        parameters = [json_text(shape), text]
     into = f"INSERT INTO {quoted(table)} SELECT {values} FROM ({records}) LIMIT {int(room)}"  # noqa: S608 - names in quotes, a number
     return int(connection.execute(into, parameters).fetchone()[0])
 
@@ -156,7 +157,7 @@ def run(connection: Any, statement: str) -> bool:
 
 def numbers(text: str, name: str) -> Iterator[Decimal]:
     """Yield the numbers a column has in a page."""
-    pattern = re.compile(re.escape(json.dumps(name)) + r"\s*:\s*(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)")
+    pattern = re.compile(re.escape(json_text(name)) + r"\s*:\s*(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)")
     yield from (Decimal(found[1]) for found in pattern.finditer(text))
 
 
@@ -185,7 +186,7 @@ def types_of(connection: Any, table: str) -> list[Column]:
 def next_link(page: bytes, begin: int) -> str | None:
     """Return a page's link to the next without parsing the page: it stands before the records or behind them."""
     found = LINK_BEFORE.search(page, 0, begin) or LINK_AFTER.search(page[-TAIL:])
-    return str(json.loads(found[1])) if found else None
+    return str(read_json(found[1])) if found else None
 
 
 def quoted(name: str) -> str:

@@ -16,7 +16,6 @@ exit; what it does wrong is done here:
 """
 
 import gzip
-import json
 import logging
 import threading
 import time
@@ -32,13 +31,13 @@ from opencensus.common.schedule import QueueEvent
 from opencensus.ext.azure.common import Options, utils
 from opencensus.ext.azure.common.transport import RETRYABLE_STATUS_CODES, TransportStatusCode
 from opencensus.ext.azure.trace_exporter import AzureExporter
-from pydantic_core import to_json
 
 from d365mcp.events import Audit
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
 from d365mcp.telemetry.exporter import Noted, Pace
 from d365mcp.telemetry.key_hash import KeyedHash
+from d365mcp.wire import write_json
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
             return self.failed(reason(exc))
 
     def posted(self, batch: Sequence[Envelope]) -> httpx.Response:
-        content = gzip.compress(written(batch), compresslevel=1)
+        content = gzip.compress(write_json(batch), compresslevel=1)
         answer = self.post(content)
         for _ in range(MOST_REDIRECTS):
             if answer.status_code not in (307, 308):
@@ -170,8 +169,9 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         if self.entra:
             headers["Authorization"] = f"Bearer {self.entra.get_token(SCOPE).token}"
         with self.http.stream("POST", self.url, content=content, headers=headers) as answer:
+            content = next(answer.iter_raw(MAX_ANSWER_BYTES), b"")  # as much as is worth reading
             kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
-            return httpx.Response(answer.status_code, headers=kept, content=beginning(answer), request=answer.request)
+            return httpx.Response(answer.status_code, headers=kept, content=content, request=answer.request)
 
     def judged(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
         if answer.status_code == 200:
@@ -221,28 +221,11 @@ RETRY: int = TransportStatusCode.RETRY
 DROP: int = TransportStatusCode.DROP
 
 
-def written(batch: Sequence[Envelope]) -> bytes:
-    try:
-        return to_json(batch)
-    except ValueError:  # half of a surrogate pair, out of an error of F&O's
-        return json.dumps(batch, ensure_ascii=False).encode(errors="replace")
-
-
 def reason(problem: Exception) -> str:
     """Return why nothing was sent: its own words only where they are of the network, which hold no token."""
     name = type(problem).__name__
     of_network = isinstance(problem, httpx.NetworkError | httpx.TimeoutException | httpx.InvalidURL)
     return f"{name}: {str(problem)[:300]}" if of_network else name
-
-
-def beginning(answer: httpx.Response) -> bytes:
-    """Return an answer's body, as far as it is worth reading."""
-    body = b""
-    for chunk in answer.iter_raw():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            break
-    return body
 
 
 def is_ingestion(there: httpx.URL, here: httpx.URL) -> bool:

@@ -1,7 +1,6 @@
 """One Log Analytics workspace: a KQL query in, rows out, and what the operator has to mend when there are none."""
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +11,7 @@ from uuid import UUID
 from d365mcp.errors import TelemetryError
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded, read_json
 
 if TYPE_CHECKING:
     import httpx
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS = 20.0
 BUILD_SECONDS = 60.0
 TOKEN_SECONDS = 120.0
+# An answer to our queries has a few hundred rows at most.
 MAX_BYTES = 4 * 1024 * 1024
 # Uncompressed: nothing that unfolds.
 HEADERS = {"Prefer": f"wait={WAIT_SECONDS:.0f}", "Accept-Encoding": "identity"}
@@ -46,11 +47,11 @@ class LogAnalytics:
         try:
             client = await self.client()
             async with client.stream("POST", url, json={"query": query}, headers=headers) as answer:
-                body = json.loads(await read(answer))
+                body = read_json(await read_bounded(answer.aiter_raw(), MAX_BYTES))
             if answer.status_code != 200 or "error" in body:
                 raise refusal(answer.status_code, body, answer.headers.get("retry-after", ""))
             return named_rows(body)
-        except (httpx.HTTPError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as exc:
+        except (httpx.HTTPError, LookupError, ValueError, TypeError, AttributeError) as exc:
             raise TelemetryError(
                 f"Log Analytics did not answer as it should ({type(exc).__name__}).",
                 hint="Is MCP_LOG_ANALYTICS_URL right, and may this app reach it? Else try again later.",
@@ -84,16 +85,6 @@ class LogAnalytics:
     async def close(self) -> None:
         if client := self._http.kept(""):
             await client.aclose()
-
-
-async def read(answer: "httpx.Response") -> bytes:
-    """Return an answer's body, of a few hundred rows at most. Raises ValueError for one that is far larger."""
-    body = b""
-    async for chunk in answer.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise ValueError("larger than any answer to our queries")
-    return body
 
 
 def named_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:

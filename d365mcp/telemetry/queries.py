@@ -4,8 +4,9 @@ Every number is weighted with ItemCount, so that it stays true when the componen
 call's start: what counts is its end, or a call that ran across a reset would be lost.
 """
 
-import json
 from datetime import UTC, datetime, timedelta
+
+from d365mcp.wire import json_text
 
 STEPS = {
     "1m": timedelta(minutes=1),
@@ -89,7 +90,7 @@ def literal(text: str) -> str:
 
     https://learn.microsoft.com/kusto/query/scalar-data-types/string
     """
-    return json.dumps(text, ensure_ascii=False)
+    return json_text(text)
 
 
 def step(window: timedelta) -> str:

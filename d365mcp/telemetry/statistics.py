@@ -4,7 +4,6 @@ Nothing is remembered here: every instance gives the same answer, and a reset by
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from d365mcp.storage import STATE, Storage
 from d365mcp.telemetry.envelopes import role
 from d365mcp.telemetry.log_analytics import LogAnalytics
 from d365mcp.telemetry.queries import statistics_query
+from d365mcp.wire import read_json, write_json
 
 MARKER = "statistics-reset.json"
 LONGEST_WINDOW = timedelta(days=30)
@@ -97,7 +97,7 @@ class Statistics:
     async def reset(self, caller: str, trace: Trace) -> datetime:
         """Let the statistics of all instances count from now on. Raises StorageError."""
         now = datetime.now(UTC)
-        marker = json.dumps({"reset_at": now.isoformat(), "by": caller}).encode()
+        marker = write_json({"reset_at": now.isoformat(), "by": caller})
         await asyncio.to_thread(lambda: self.storage().put(STATE, MARKER, marker))
         self.listener(StatisticsReset(caller, now.timestamp(), trace))
         return now
@@ -107,7 +107,7 @@ class Statistics:
         if blob is None:
             return None
         try:
-            return datetime.fromisoformat(json.loads(blob.data)["reset_at"]).astimezone(UTC)
+            return datetime.fromisoformat(read_json(blob.data)["reset_at"]).astimezone(UTC)
         except (ValueError, LookupError, TypeError) as exc:
             raise TelemetryError(
                 f"The marker of the last reset ({MARKER}) is damaged.", hint="Reset the statistics once more."

@@ -5,7 +5,6 @@ https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/analytics/documen
 
 import base64
 import binascii
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from d365mcp.d365.filters.names import identifier, shown
 from d365mcp.errors import InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.tools.policy import audited, bound_of, check_action
 from d365mcp.tools.tool import Attached, Attachment, ToolContext
+from d365mcp.wire import json_text
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ async def download_document(
     parameters = {
         "_contractName": "SrsCopilotArgsContract",
         "_controllerName": report.controller,
-        "_controllerArgsJson": json.dumps(
+        "_controllerArgsJson": json_text(
             {"DataTableName": report.table, "DataTableFieldName": report.field, "DataTableFieldValue": number}
         ),
         "_legalEntityName": company.upper(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from d365mcp.d365 import paging
+from d365mcp.d365 import paging, responses
 from d365mcp.d365.auth import TokenSource, scope_of
 from d365mcp.d365.client import D365Client, Page
 from d365mcp.d365.http import D365Http, Request
@@ -34,6 +34,7 @@ from d365mcp.errors import (
 )
 from d365mcp.events import D365Exchange, Event, Operation, Trace, working_on
 from d365mcp.settings import read_settings
+from d365mcp.wire import read_json
 from tests.simulated import Simulator
 
 GROUPS = QueryOptions(select=("CustomerGroupId",), top=3)
@@ -405,3 +406,41 @@ def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) 
             return dict(json.loads(b"".join([chunk async for chunk in chunks])))
 
     assert run(read)["Name"] == "NoYes"
+
+
+LONG = {
+    "value": [{"dataAreaId": "usmf", "CustomerGroupId": f"{number}", "Text": "x" * 600} for number in range(40_000)]
+}
+
+
+def test_others_go_on_while_a_long_page_is_read(
+    run: Runner, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.fault("/data/CustomerGroups", status=200, body=LONG)
+    is_reading = False
+    others_ran = 0
+
+    def watched(body: bytes) -> Any:
+        nonlocal is_reading
+        is_reading = True
+        try:
+            return read_json(body)
+        finally:
+            is_reading = False
+
+    monkeypatch.setattr(responses, "read_json", watched)
+
+    async def read(client: D365Client) -> int:
+        async def others() -> None:
+            nonlocal others_ran
+            while True:
+                await asyncio.sleep(0.001)
+                others_ran += is_reading
+
+        waiting = asyncio.create_task(others())
+        page = await client.query("CustomerGroups", GROUPS)
+        waiting.cancel()
+        return len(page.records)
+
+    assert run(read) == 40_000
+    assert others_ran >= 5  # a parser that keeps the interpreter lets nobody in

@@ -9,7 +9,6 @@
 """
 
 import base64
-import json
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from d365mcp.server.messages import Refused
 from d365mcp.settings import (
     Settings,
 )
+from d365mcp.wire import read_json
 
 if TYPE_CHECKING:
     from d365mcp.server.auth.tokens import TokenCheck
@@ -120,7 +120,7 @@ def _user_of(token: str) -> Any:
     """Return whom a token names, unchecked: Entra checks it before it exchanges it."""
     payload = f"{token}..".split(".")[1]
     try:
-        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["oid"]
+        return read_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["oid"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -150,7 +150,7 @@ def _platform_claims(headers: Mapping[str, str], settings: Settings) -> Mapping[
 
 def _read_principal(document: bytes) -> dict[str, Any]:
     """Return the platform's claims under the names they have in a token; roles come one by one."""
-    principal = json.loads(document)
+    principal = read_json(document)
     pairs = [(CLAIM_NAMES.get(claim["typ"], claim["typ"]), str(claim["val"])) for claim in principal["claims"]]
     kind = principal.get("role_typ")
     roles = [value for name, value in pairs if name in ("roles", kind)]

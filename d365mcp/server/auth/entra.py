@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from d365mcp.server.messages import JSON_HEADERS, Reply, dumped
+from d365mcp.server.messages import JSON_HEADERS, Reply
 from d365mcp.settings import LOOPBACK
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded, write_json
 
 SECONDS = 20.0
 # A flood of invented codes must not reach Entra through us: so few requests at once, and a short queue.
@@ -45,7 +46,7 @@ class Entra:
             return await self.exchanges.get(object(), lambda: self.exchange(form))
         except (httpx.HTTPError, TimeoutError, ValueError):
             description = "Entra gave no answer that could be handed on: try again later."
-            body = dumped({"error": "temporarily_unavailable", "error_description": description})
+            body = write_json({"error": "temporarily_unavailable", "error_description": description})
             return Reply(503, {**JSON_HEADERS, "cache-control": "no-store", "retry-after": "5"}, body)
 
     async def exchange(self, form: Mapping[str, str]) -> Reply:
@@ -57,10 +58,6 @@ async def _handed_on(answer: httpx.Response) -> Reply:
     """Return an answer as it is. Raises ValueError for one that leads elsewhere, is compressed or too large."""
     if answer.is_redirect or answer.headers.get("content-encoding", "identity") != "identity":
         raise ValueError("not an answer to hand on")
-    body = bytearray()
-    async for chunk in answer.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise ValueError("too large")
+    body = await read_bounded(answer.aiter_raw(), MAX_BYTES)
     headers = {name: answer.headers[name] for name in HANDED_ON if name in answer.headers}
-    return Reply(answer.status_code, {**headers, "cache-control": "no-store", "pragma": "no-cache"}, bytes(body))
+    return Reply(answer.status_code, {**headers, "cache-control": "no-store", "pragma": "no-cache"}, body)

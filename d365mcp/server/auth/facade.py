@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.errors import NotReady
 from d365mcp.lazy import Lazy
-from d365mcp.server.messages import JSON_HEADERS, LOST_BODY, Reply, dumped, is_lost, media_type
+from d365mcp.server.messages import JSON_HEADERS, LOST_BODY, Reply, is_lost, media_type
 from d365mcp.settings import Settings
-from d365mcp.wire import parsed
+from d365mcp.wire import read_caller_json, write_json
 
 if TYPE_CHECKING:
     from d365mcp.server.auth.entra import Entra
@@ -46,7 +46,7 @@ class Declined(Exception):
         return {"error": self.code, "error_description": self.message}
 
     def reply(self) -> Reply:
-        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, dumped(self.description()))
+        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, write_json(self.description()))
 
 
 class Facade:
@@ -128,12 +128,12 @@ class Facade:
             "grant_types": list(GRANTS),
             "response_types": ["code"],
         }
-        return Reply(201, {**JSON_HEADERS, **NOT_KEPT}, dumped(client))
+        return Reply(201, {**JSON_HEADERS, **NOT_KEPT}, write_json(client))
 
     def registered_redirects(self, body: str) -> list[str]:
         """Return the allowed ones among a client's redirects: some clients name several and use what they get."""
         try:
-            wanted = parsed(body.encode())["redirect_uris"]
+            wanted = read_caller_json(body)["redirect_uris"]
             allowed = [uri for uri in wanted if self.is_allowed(uri)]
         except (ValueError, KeyError, TypeError):
             raise Declined("invalid_client_metadata", "The body must be a JSON object with redirect_uris.") from None

@@ -21,6 +21,7 @@ from d365mcp.errors import NotReady
 from d365mcp.server.auth.challenges import InvalidToken
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded
 
 log = logging.getLogger(__name__)
 
@@ -211,11 +212,7 @@ class SigningKeys:
     async def ask(self) -> dict[str, jwt.PyJWK]:
         """Ask Entra for the keys. Raises ValueError, and whatever else an answer without any leads to."""
         async with asyncio.timeout(2 * FETCH_SECONDS), self.http.stream("GET", self.url) as response:
-            body = b""
-            async for chunk in response.raise_for_status().aiter_bytes():
-                body += chunk
-                if len(body) > LARGEST_KEYS:
-                    raise ValueError("too many keys")
+            body = await read_bounded(response.raise_for_status().aiter_bytes(), LARGEST_KEYS)
         found = jwt.PyJWKSet.from_json(body.decode())
         return {str(key.key_id): key for key in found.keys if key.public_key_use != "enc"}
 
