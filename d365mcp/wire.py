@@ -19,13 +19,13 @@ MAX_CALLER_VALUES = 150_000
 CONTAINER_VALUES = 10
 # The decoder lets no other thread run before it is done, be it called in a thread: 300 ms for 32 MiB.
 LONG_BYTES = 256 * 1024
-SLICE_BYTES = 1024 * 1024
-AS_LISTS = bytes.maketrans(b"{}", b"[]")
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-TEXT = re.compile(rb'"[^"]*"')
-BLANKS = re.compile(r"[ \t\n\r]*")
-SURROGATE = re.compile("[\ud800-\udfff]")
-ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_SLICE_BYTES = 1024 * 1024
+_AS_LISTS = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TEXT = re.compile(rb'"[^"]*"')
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 class TooDeep(ValueError):
@@ -49,7 +49,7 @@ def read_json(document: bytes | str) -> Any:
     is_deep = _check_structure(document, MAX_VALUES)
     text = document.decode(json.detect_encoding(document), errors="surrogatepass")
     try:
-        found = _in_pieces(text) if len(document) > LONG_BYTES and text.lstrip()[:1] == "{" else DECODER.decode(text)
+        found = _in_pieces(text) if len(document) > LONG_BYTES and text.lstrip()[:1] == "{" else _DECODER.decode(text)
     except RecursionError:
         raise TooDeep from None
     if is_deep:
@@ -86,7 +86,7 @@ def json_text(value: Any) -> str:
             return str(to_json(value), "utf-8")
         except ValueError:  # half of a surrogate pair, or nested deeper than it follows
             pass
-    return ENCODER.encode(value)
+    return _ENCODER.encode(value)
 
 
 def write_json(value: Any) -> bytes:
@@ -95,7 +95,7 @@ def write_json(value: Any) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return SURROGATE.sub("\ufffd", text).encode()
+        return _SURROGATE.sub("\ufffd", text).encode()
 
 
 async def read_bounded(chunks: AsyncIterable[bytes], max_bytes: int) -> bytes:
@@ -110,8 +110,8 @@ async def read_bounded(chunks: AsyncIterable[bytes], max_bytes: int) -> bytes:
 
 def brackets_of(document: bytes) -> bytes:
     """Return the brackets of JSON, all of them as those of lists."""
-    slices = (document[at : at + SLICE_BYTES] for at in range(0, len(document), SLICE_BYTES))
-    return b"".join(each.translate(AS_LISTS, NOT_BRACKETS) for each in slices)
+    slices = (document[at : at + _SLICE_BYTES] for at in range(0, len(document), _SLICE_BYTES))
+    return b"".join(each.translate(_AS_LISTS, _NOT_BRACKETS) for each in slices)
 
 
 def peeled(brackets: bytes) -> bytes:
@@ -130,7 +130,7 @@ def _check_structure(document: bytes, max_values: int) -> bool:
     if not _is_crowded(document, brackets, max_values) and not peeled(brackets):
         return False
     # What stands in text does not count. Looking closer takes longer, and hardly a document needs it.
-    bare = TEXT.sub(b"", document.replace(rb"\\", b"").replace(rb"\"", b""))
+    bare = _TEXT.sub(b"", document.replace(rb"\\", b"").replace(rb"\"", b""))
     brackets = brackets_of(bare)
     if _is_crowded(bare, brackets, max_values):
         raise TooManyValues
@@ -146,7 +146,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _in_pieces(text: str) -> dict[str, Any]:
@@ -155,11 +155,11 @@ def _in_pieces(text: str) -> dict[str, Any]:
     at = _after(text, _skipped(text, 0), "{")
     more = not text.startswith("}", at)
     while more:
-        name, at = DECODER.raw_decode(text, at)
+        name, at = _DECODER.raw_decode(text, at)
         if not isinstance(name, str):
             raise ValueError("a name was expected")
         at = _after(text, _skipped(text, at), ":")
-        members[name], at = _list(text, at) if text.startswith("[", at) else DECODER.raw_decode(text, at)
+        members[name], at = _list(text, at) if text.startswith("[", at) else _DECODER.raw_decode(text, at)
         more, at = _following(text, at, "}")
     if _skipped(text, at + (not members)) != len(text):
         raise ValueError("something follows")
@@ -173,7 +173,7 @@ def _list(text: str, at: int) -> tuple[list[Any], int]:
         return [], at + 1
     more = True
     while more:
-        value, at = DECODER.raw_decode(text, at)
+        value, at = _DECODER.raw_decode(text, at)
         values.append(value)
         more, at = _following(text, at, "]")
     return values, at
@@ -193,5 +193,5 @@ def _after(text: str, at: int, mark: str) -> int:
 
 
 def _skipped(text: str, at: int) -> int:
-    found = BLANKS.match(text, at)
+    found = _BLANKS.match(text, at)
     return found.end() if found else at

@@ -8,20 +8,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from d365mcp.d365.filters.literals import kind_of, typed
-from d365mcp.d365.filters.names import identifier, navigation_named, properties_named, property_named, shown
+from d365mcp.d365.filters.literals import typed_value, value_kind
+from d365mcp.d365.filters.names import displayed, identifier, navigation_named, properties_named, property_named
 from d365mcp.d365.filters.parse import parse_filter
 from d365mcp.d365.filters.translate import Checker
 from d365mcp.d365.filters.tree import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
-from d365mcp.d365.filters.write import encoded, fo_text, has_null, has_wildcard, split
+from d365mcp.d365.filters.write import fo_text, has_null, has_wildcard, percent_encoded, split_for_urls
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
 
-COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
+_COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
 # The kinds of value whose order F&O can be asked for in a filter.
-ORDERED = frozenset({"text", "number", "moment"})
-ORDER = re.compile(r"\s*(?P<name>\w+)(?:\s+(?:asc|(?P<descending>desc)))?\s*", re.IGNORECASE)
-EXPANDED = re.compile(r"\s*(?P<name>\w+)\s*(?:\(\s*\$select\s*=(?P<select>[^()]*)\))?\s*", re.ASCII)
+_ORDERED = frozenset({"text", "number", "date"})
+_ORDER = re.compile(r"\s*(?P<name>\w+)(?:\s+(?:asc|(?P<descending>desc)))?\s*", re.IGNORECASE)
+_EXPANDED = re.compile(r"\s*(?P<name>\w+)\s*(?:\(\s*\$select\s*=(?P<select>[^()]*)\))?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class QueryOptions:
             "$expand": ",".join(self.expand),
             "cross-company": "true" if self.cross_company else "",
         }
-        return "&".join(f"{name}={encoded(value)}" for name, value in options.items() if value)
+        return "&".join(f"{name}={percent_encoded(value)}" for name, value in options.items() if value)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here:
     checker = Checker(entity)
     expression = checker.checked(parse_filter(asked) if isinstance(asked, str) else asked)
     return Translation(
-        filters=tuple(fo_text(part, nulls_here=nulls_here) for part in split(expression)),
+        filters=tuple(fo_text(part, nulls_here=nulls_here) for part in split_for_urls(expression)),
         expression=expression,
         companies=restricted_to(expression, COMPANY),
         needs_exact_check=has_wildcard(expression) or (nulls_here and has_null(expression)),
@@ -94,14 +94,14 @@ def and_filters(*filters: str) -> str:
 
 def company_filter(companies: Iterable[str]) -> str:
     """Return the F&O filter that keeps the records of these companies. Raises InvalidArgument."""
-    names = dict.fromkeys(company_named(company).lower() for company in companies)
+    names = dict.fromkeys(_company_named(company).lower() for company in companies)
     return " or ".join(f"{COMPANY} eq '{name}'" for name in names)
 
 
-def company_named(company: str) -> str:
+def _company_named(company: str) -> str:
     """Return a company's name. Raises InvalidArgument for what cannot be one, a pattern above all."""
-    if not COMPANY_NAME.fullmatch(company):
-        raise InvalidArgument(f'{shown(company)} is no company: give its dataAreaId, such as "usmf".')
+    if not _COMPANY_NAME.fullmatch(company):
+        raise InvalidArgument(f'{displayed(company)} is no company: give its dataAreaId, such as "usmf".')
     return company
 
 
@@ -110,30 +110,30 @@ def keyset_filter(order: Sequence[tuple[EntityProperty, bool]], values: Sequence
 
     None where F&O cannot compare: enumerations, booleans and guids have no order, nothing equals a text with `*`.
     """
-    expression = beyond(list(zip(order, values, strict=True)))
+    expression = _beyond(list(zip(order, values, strict=True)))
     return filter_text(expression) if expression else None
 
 
-def beyond(position: Sequence[tuple[tuple[EntityProperty, bool], Any]]) -> Expression | None:
+def _beyond(position: Sequence[tuple[tuple[EntityProperty, bool], Any]]) -> Expression | None:
     ((prop, descending), value), *rest = position
-    literal = ordered_literal(prop, value)
+    literal = _ordered_literal(prop, value)
     if literal is None:
         return None
     column = Property(prop.name)
     further = Comparison("lt" if descending else "gt", column, literal)
     if not rest:
         return further
-    beyond_rest = beyond(rest)
+    beyond_rest = _beyond(rest)
     if beyond_rest is None or has_wildcard(literal):
         return None
     return Or((further, And((Comparison("eq", column, literal), beyond_rest))))
 
 
-def ordered_literal(prop: EntityProperty, value: Any) -> Literal | None:
-    if value is None or kind_of(prop) not in ORDERED:
+def _ordered_literal(prop: EntityProperty, value: Any) -> Literal | None:
+    if value is None or value_kind(prop) not in _ORDERED:
         return None
     try:
-        return Literal(typed(value, prop, {}))
+        return Literal(typed_value(value, prop, {}))
     except InvalidArgument:
         return None
 
@@ -145,14 +145,14 @@ def check_select(names: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
 
 def check_order_by(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return items like `Name desc` with the names put right. Raises UnknownName."""
-    return tuple(check_order(item, entity) for item in items)
+    return tuple(_check_order(item, entity) for item in items)
 
 
-def check_order(item: str, entity: DataEntity) -> str:
-    match = ORDER.fullmatch(item)
+def _check_order(item: str, entity: DataEntity) -> str:
+    match = _ORDER.fullmatch(item)
     if match is None:
         raise InvalidArgument(
-            f'{shown(item)} is no order: give a property of the entity, such as "Name" or "Name desc".'
+            f'{displayed(item)} is no order: give a property of the entity, such as "Name" or "Name desc".'
         )
     name = property_named(match["name"], entity).name
     return f"{name} desc" if match["descending"] else name
@@ -160,14 +160,14 @@ def check_order(item: str, entity: DataEntity) -> str:
 
 def check_expand(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return navigation properties, `Name` or `Name($select=A,B)`, with the names put right. Raises UnknownName."""
-    return tuple(dict.fromkeys(check_expanded(item, entity) for item in items))
+    return tuple(dict.fromkeys(_check_expanded(item, entity) for item in items))
 
 
-def check_expanded(item: str, entity: DataEntity) -> str:
-    match = EXPANDED.fullmatch(item)
+def _check_expanded(item: str, entity: DataEntity) -> str:
+    match = _EXPANDED.fullmatch(item)
     if match is None:
-        mend = "give a navigation property, alone or with $select: Lines or Lines($select=ItemNumber)"
-        raise InvalidArgument(f"{shown(item)}: F&O expands one level and takes nothing but $select inside; {mend}.")
+        hint = "give a navigation property, alone or with $select: Lines or Lines($select=ItemNumber)"
+        raise InvalidArgument(f"{displayed(item)}: F&O expands one level and takes nothing but $select inside; {hint}.")
     name = navigation_named(match["name"], entity).name
     if match["select"] is None:
         return name

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from d365mcp.d365.client import NOT_METADATA, D365Client, key_text, of_known_shape
 from d365mcp.d365.filters.names import UNWRITABLE
-from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
-from d365mcp.d365.metadata_service import name as name_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
+from d365mcp.d365.metadata_service import name_member as name_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
 from d365mcp.metadata.build_progress import Report
@@ -162,7 +162,7 @@ class Loader:
     async def load_other_schemas(self) -> None:
         """Read the public entities that are not there yet. Raises where F&O is away."""
         have = {name for (name,) in self.connection.execute("SELECT public_name FROM schemas")}
-        listed = map(summary_of, stored_rows(self.connection, "entities"))
+        listed = map(summary_from, stored_rows(self.connection, "entities"))
         wanted = {row.public_name for row in listed if row.data_service_enabled and row.public_name}
         count = len(have)
 
@@ -184,7 +184,7 @@ class Loader:
         try:
             with of_known_shape():
                 row = {**row, "Properties": [slim(each) for each in row.get("Properties") or ()]}  # type: ignore
-                entity = entity_of({**row, "Properties": ()})  # any object can be read as a property
+                entity = entity_from({**row, "Properties": ()})  # any object can be read as a property
         except InvalidAnswer:
             return False
         values = (entity.entity_set, entity.public_name, packed(row))
@@ -194,7 +194,9 @@ class Loader:
     def write_names(self) -> None:
         """Write which entity set each name means: the set itself first, then the public name, then the AOT's."""
         self.connection.execute("DELETE FROM names")
-        aot_names = {row.entity_set: row.aot_name for row in map(summary_of, stored_rows(self.connection, "entities"))}
+        aot_names = {
+            row.entity_set: row.aot_name for row in map(summary_from, stored_rows(self.connection, "entities"))
+        }
         sets = self.connection.execute("SELECT entity_set, public_name FROM schemas").fetchall()
         for place in range(3):
             for entity_set, public_name in sets:
@@ -222,7 +224,7 @@ class Loader:
         async for row in rows(self.client, "PublicEnumerations"):
             try:
                 with of_known_shape():
-                    name = enumeration_of(row).name  # type: ignore[arg-type]
+                    name = enumeration_from(row).name  # type: ignore[arg-type]
             except InvalidAnswer:
                 odd += 1
                 continue

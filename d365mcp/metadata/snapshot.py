@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
 from d365mcp.metadata.search.entities import EntityFinder
@@ -145,7 +145,7 @@ class Snapshot:
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""
-        yield from map(summary_of, stored_rows(self.connection, "entities"))
+        yield from map(summary_from, stored_rows(self.connection, "entities"))
 
     def entity(self, name: str) -> DataEntity | None:
         """Return an entity by any of its names, with the enumerations its properties use."""
@@ -166,7 +166,7 @@ class Snapshot:
         found = self.connection.execute(query, (folded,)).fetchone()
         if found is None:
             return None
-        entity = entity_of(unpacked(found[0]))
+        entity = entity_from(unpacked(found[0]))
         category = self.category(found[1])
         used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
         return replace(
@@ -178,11 +178,11 @@ class Snapshot:
 
     def category(self, aot_name: str | None) -> str | None:
         found = self.connection.execute("SELECT row FROM entities WHERE aot_name = ?", (aot_name,)).fetchone()
-        return summary_of(read_json(found[0])).category if found else None
+        return summary_from(read_json(found[0])).category if found else None
 
     def enumeration(self, name: str) -> Enumeration | None:
         found = self.connection.execute("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),)).fetchone()
-        return enumeration_of(read_json(found[0])) if found else None
+        return enumeration_from(read_json(found[0])) if found else None
 
     def enumerations(self, names: Iterable[str]) -> Iterator[Enumeration]:
         for name in names:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from d365mcp.d365.client import D365Client, page_of
+from d365mcp.d365.client import D365Client, record_page
 from d365mcp.d365.models import COMPANY, EntityProperty
 from d365mcp.d365.odata import QueryOptions, and_filters
 from d365mcp.d365.page_set import difference, in_key_order, may_be_about_order, with_keys
-from d365mcp.d365.responses import Answer as Answered
+from d365mcp.d365.responses import HttpAnswer as Answered
 from d365mcp.errors import BadRequest, D365Error, DeadlineExceeded, InvalidAnswer, InvalidArgument, Unreachable, or_list
 from d365mcp.events import current_operation
 from d365mcp.sql.companies import Asked, Reading, must_name_default, read_as, refuse_mixture, refuse_unread
@@ -285,7 +285,7 @@ class Fetch:
             work = partial(self.database.load, self.scan.name, self.columns, page, room)
             loaded: Loaded = await self.database.off_loop(work)
         except NoRecords:
-            await asyncio.to_thread(page_of, Answered(200, body=page), "")  # says what came instead
+            await asyncio.to_thread(record_page, Answered(200, body=page), "")  # says what came instead
             raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
         return loaded
 

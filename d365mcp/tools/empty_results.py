@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from d365mcp.d365.companies import scope_read
-from d365mcp.d365.filters.tree import And, Call, Comparison, Expression, Literal, Membership, Or, Property
+from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Membership, Or, Property
 from d365mcp.d365.filters.write import has_wildcard
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
@@ -109,8 +109,8 @@ def likely(name: str, value: str) -> Expression | None:
     return Or(tuple(found))
 
 
-def call(function: str, name: str, text: str) -> Call:
-    return Call(function, (Property(name), Literal(text)))
+def call(function: str, name: str, text: str) -> FunctionCall:
+    return FunctionCall(function, (Property(name), Literal(text)))
 
 
 def closest(texts: Iterable[str], value: str) -> list[str]:

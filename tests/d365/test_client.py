@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from d365mcp.d365 import paging, responses
-from d365mcp.d365.auth import TokenSource, scope_of
-from d365mcp.d365.client import D365Client, Page
+from d365mcp.d365.auth import TokenSource, token_scope
+from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
@@ -82,7 +82,7 @@ def run(simulator: Simulator) -> Runner:
 GROUP_ENTITY = DataEntity("CustomerGroup", "CustomerGroups", {})
 
 
-async def every(pages: PageSet) -> AsyncIterator[Page]:
+async def every(pages: PageSet) -> AsyncIterator[RecordPage]:
     while page := await pages.next():
         yield page
 
@@ -383,8 +383,8 @@ def test_who_we_are_is_asked_once_by_many(run: Runner, simulator: Simulator) -> 
 
 
 def test_the_token_is_for_the_exact_root() -> None:
-    assert scope_of("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
-    assert scope_of("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
+    assert token_scope("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
+    assert token_scope("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
 
 
 def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +395,7 @@ def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch:
         return len([record async for record, _ in Reader(client, query).records(Position(), 100)])
 
     assert (found := run(read)) > 10
-    monkeypatch.setattr(paging, "MAX_SORTED", found - 1)
+    monkeypatch.setattr(paging, "_MAX_SORTED", found - 1)
     with pytest.raises(InvalidArgument, match="too many to be sorted"):
         run(read)
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from d365mcp.__main__ import main
-from d365mcp.d365.auth import MENDS
+from d365mcp.d365.auth import ENTRA_HINTS
 from d365mcp.errors import D365McpError
 from d365mcp.settings import declared
 from d365mcp.tools import ALL_TOOLS
@@ -48,7 +48,7 @@ def test_every_alert_is_explained() -> None:
 
 def test_every_code_of_entra_that_we_know_is_explained() -> None:
     explained = GUIDE.partition("## When something is wrong")[2].partition("\n## ")[0]
-    assert MENDS.keys() <= set(re.findall(r"AADSTS\d+", explained))
+    assert ENTRA_HINTS.keys() <= set(re.findall(r"AADSTS\d+", explained))
 
 
 def test_every_output_is_given() -> None:

@@ -9,26 +9,26 @@ from datetime import date, time
 from decimal import Decimal
 from uuid import UUID
 
-from d365mcp.d365.filters.dates import at_noon, in_months, in_time, in_year, midnight_advice
+from d365mcp.d365.filters.dates import join_months, midnight_advice, noon_comparison, time_comparison, year_comparison
 from d365mcp.d365.filters.literals import (
     DECIMALS,
     INTEGERS,
     Value,
-    any_moment,
+    checked_date,
     day_of,
     decimal_of,
-    empty,
-    kind_of,
-    typed,
-    written,
+    empty_value,
+    typed_value,
+    value_kind,
+    value_text,
 )
-from d365mcp.d365.filters.names import identifier, navigation_named, property_named, shown
+from d365mcp.d365.filters.names import displayed, identifier, navigation_named, property_named
 from d365mcp.d365.filters.tree import (
     And,
     Arithmetic,
-    Call,
     Comparison,
     Expression,
+    FunctionCall,
     Literal,
     Membership,
     Not,
@@ -40,77 +40,77 @@ from d365mcp.d365.filters.write import fo_text, has_wildcard
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument, UnknownName, close_names
 
-MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
-OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
-SEARCHES = frozenset({"contains", "startswith", "endswith", "substringof"})
-CASE_FUNCTIONS = frozenset({"tolower", "toupper"})
-ORDERED = frozenset({"text", "number", "moment", "unknown"})
-MAX_NOTES = 10
-NOTE_LENGTH = 70
+_MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+_OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
+_SEARCHES = frozenset({"contains", "startswith", "endswith", "substringof"})
+_CASE_FUNCTIONS = frozenset({"tolower", "toupper"})
+_ORDERED = frozenset({"text", "number", "date", "unknown"})
+_MAX_NOTES = 10
+_NOTE_LENGTH = 70
 
-SEARCH_MEND = "contains(Name,'x'), startswith(Name,'x') and endswith(Name,'x') work"
-RANGE_MEND = "write a range, such as {0} ge 2026-07-01 and {0} lt 2026-08-01"
+_SEARCH_HINT = "contains(Name,'x'), startswith(Name,'x') and endswith(Name,'x') work"
+_RANGE_HINT = "write a range, such as {0} ge 2026-07-01 and {0} lt 2026-08-01"
 # What F&O has no function for, and what to write instead; {0} is the property.
-MENDS = {
-    **dict.fromkeys(("month", "day", "hour", "minute", "second", "time", "fractionalseconds"), RANGE_MEND),
-    **dict.fromkeys(("matchespattern", "indexof", "substring", "concat", "trim"), SEARCH_MEND),
+_HINTS = {
+    **dict.fromkeys(("month", "day", "hour", "minute", "second", "time", "fractionalseconds"), _RANGE_HINT),
+    **dict.fromkeys(("matchespattern", "indexof", "substring", "concat", "trim"), _SEARCH_HINT),
     "length": "compare with '' to find what is empty",
     **dict.fromkeys(("now", "mindatetime", "maxdatetime"), "write the date itself, such as 2026-07-14"),
     **dict.fromkeys(("round", "floor", "ceiling"), "write a range, such as {0} ge 10 and {0} lt 11"),
     **dict.fromkeys(("cast", "isof"), "compare the property itself"),
 }
-FUNCTIONS = SEARCHES | CASE_FUNCTIONS | MENDS.keys() | {"date", "year"}
+_FUNCTIONS = _SEARCHES | _CASE_FUNCTIONS | _HINTS.keys() | {"date", "year"}
 WILDCARD_ADVICE = "a * is taken literally; to search by pattern use contains, startswith or endswith"
-CONDITION_MEND = "A condition was expected, such as Name eq 'x'"
+_CONDITION_HINT = "A condition was expected, such as Name eq 'x'"
 
 
-def settled(expression: Expression, *, negated: bool = False) -> Expression:
+def _settled(expression: Expression, *, negated: bool = False) -> Expression:
     """Push `not` down to the comparisons, which have their opposites: F&O has no third truth value."""
     match expression:
         case Not(operand):
-            return settled(operand, negated=not negated)
+            return _settled(operand, negated=not negated)
         case And(operands) | Or(operands):
-            inner = tuple(settled(operand, negated=negated) for operand in operands)
+            inner = tuple(_settled(operand, negated=negated) for operand in operands)
             return And(inner) if isinstance(expression, And) != negated else Or(inner)
-        case Comparison("eq" | "ne" as operator, condition, Literal(bool(value))) if is_condition(condition):
-            return settled(condition, negated=negated != ((operator == "eq") != value))
-        case Comparison(operator, left, right) if negated and operator in OPPOSITE:
-            return Comparison(OPPOSITE[operator], left, right)
+        case Comparison("eq" | "ne" as operator, condition, Literal(bool(value))) if _is_condition(condition):
+            return _settled(condition, negated=negated != ((operator == "eq") != value))
+        case Comparison(operator, left, right) if negated and operator in _OPPOSITE:
+            return Comparison(_OPPOSITE[operator], left, right)
     return Not(expression) if negated else expression
 
 
-def is_condition(expression: Expression) -> bool:
-    if isinstance(expression, Call):
-        return expression.name in SEARCHES
+def _is_condition(expression: Expression) -> bool:
+    if isinstance(expression, FunctionCall):
+        return expression.name in _SEARCHES
     return isinstance(expression, And | Or | Not | Comparison | Membership)
 
 
-def uncased(expression: Expression) -> Expression:
+def _uncased(expression: Expression) -> Expression:
     """Drop tolower() and toupper(): F&O compares text without case anyway."""
     match expression:
-        case Call(name, (argument,)) if name in CASE_FUNCTIONS:
-            return uncased(argument)
+        case FunctionCall(name, (argument,)) if name in _CASE_FUNCTIONS:
+            return _uncased(argument)
     return expression
 
 
-def all_of(operands: Iterable[Expression]) -> Expression:
+def _all_of(operands: Iterable[Expression]) -> Expression:
     """Join conditions with and, without And inside And."""
     flat = [part for operand in operands for part in (operand.operands if isinstance(operand, And) else (operand,))]
     return flat[0] if len(flat) == 1 else And(tuple(flat))
 
 
-def any_of(operands: Iterable[Expression]) -> Expression:
+def _any_of(operands: Iterable[Expression]) -> Expression:
     """Join conditions with or; equalities on one property become one Membership, each value once."""
     flat = [part for operand in operands for part in (operand.operands if isinstance(operand, Or) else (operand,))]
     groups: dict[Expression, dict[Value, Literal]] = {}
     for part in flat:
-        item, values = equalities(part)
-        groups.setdefault(item, {}).update({folded(value): value for value in values})
-    conditions = [one_of(item, tuple(values.values())) if values else item for item, values in groups.items()]
+        item, values = _equalities(part)
+        groups.setdefault(item, {}).update({_folded(value): value for value in values})
+    conditions = [_one_of(item, tuple(values.values())) if values else item for item, values in groups.items()]
     return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
 
-def equalities(condition: Expression) -> tuple[Expression, tuple[Literal, ...]]:
+def _equalities(condition: Expression) -> tuple[Expression, tuple[Literal, ...]]:
     """Return a property and the values it may equal, or the condition alone where it is another."""
     match condition:
         case Comparison("eq", Property() as item, Literal() as value):
@@ -120,11 +120,11 @@ def equalities(condition: Expression) -> tuple[Expression, tuple[Literal, ...]]:
     return condition, ()
 
 
-def one_of(item: Expression, values: tuple[Literal, ...]) -> Expression:
+def _one_of(item: Expression, values: tuple[Literal, ...]) -> Expression:
     return Comparison("eq", item, values[0]) if len(values) == 1 else Membership(item, values)
 
 
-def folded(value: Literal) -> Value:
+def _folded(value: Literal) -> Value:
     return value.value.lower() if isinstance(value.value, str) else value.value
 
 
@@ -140,17 +140,17 @@ class Checker:
 
     def checked(self, expression: Expression) -> Expression:
         """Return the filter with names and types put right. Raises InvalidArgument for what F&O cannot be asked."""
-        whole = self.condition(settled(expression))
+        whole = self.condition(_settled(expression))
         if has_wildcard(whole) and any("/" in column for column in whole.columns()):
-            mend = "leave the * or the navigation path out"
-            raise InvalidArgument(f"A value with * is checked here, which a navigation path cannot be: {mend}.")
+            hint = "leave the * or the navigation path out"
+            raise InvalidArgument(f"A value with * is checked here, which a navigation path cannot be: {hint}.")
         return whole
 
     def notes(self) -> tuple[str, ...]:
         """Return a short line per change, and what else the caller would be surprised by."""
         lines = list(dict.fromkeys(self.changes))
-        if len(lines) > MAX_NOTES:
-            lines = [*lines[: MAX_NOTES - 1], f"and {len(lines) - MAX_NOTES + 1} more changes like these"]
+        if len(lines) > _MAX_NOTES:
+            lines = [*lines[: _MAX_NOTES - 1], f"and {len(lines) - _MAX_NOTES + 1} more changes like these"]
         for path in sorted(self.ceilings - self.floors):
             self.advice[f"{path}: no date counts as 1900-01-01; add {path} ne null to leave such records out"] = None
         return (*lines, *self.advice)
@@ -158,9 +158,9 @@ class Checker:
     def condition(self, expression: Expression) -> Expression:
         match expression:
             case And(operands):
-                return all_of([self.condition(operand) for operand in in_months(operands)])
+                return _all_of([self.condition(operand) for operand in join_months(operands)])
             case Or(operands):
-                return any_of([self.condition(operand) for operand in operands])
+                return _any_of([self.condition(operand) for operand in operands])
         checked = self.leaf(expression)
         self.note(expression, checked)
         return checked
@@ -170,40 +170,40 @@ class Checker:
         if has_wildcard(after):
             self.advice[WILDCARD_ADVICE] = None
         if now and was != now:
-            self.changes.append(f"{clipped(was)} → {clipped(now)}")
+            self.changes.append(f"{_clipped(was)} → {_clipped(now)}")
 
     def leaf(self, expression: Expression) -> Expression:
         match expression:
             case Comparison(operator, left, right):
                 return self.comparison(operator, left, right)
             case Membership(item, values):
-                return any_of([self.comparison("eq", item, value) for value in values])
+                return _any_of([self.comparison("eq", item, value) for value in values])
             case Not(Membership(item, values)):
-                return all_of([self.comparison("ne", item, value) for value in values])
-            case Call():
+                return _all_of([self.comparison("ne", item, value) for value in values])
+            case FunctionCall():
                 return self.search(expression)
-            case Not(Call() as call):
+            case Not(FunctionCall() as call):
                 return Not(self.search(call))
             case Property(path):
                 return self.flag(path, value=True)
             case Not(Property(path)):
                 return self.flag(path, value=False)
-        raise InvalidArgument(f"{CONDITION_MEND}, instead of {clipped(filter_text(expression))}.")
+        raise InvalidArgument(f"{_CONDITION_HINT}, instead of {_clipped(filter_text(expression))}.")
 
     def flag(self, path: str, *, value: bool) -> Expression:
         """Check a property that stands for itself as a condition."""
         column, prop = self.column(path)
-        if prop is not None and kind_of(prop) not in ("boolean", "enumeration"):
-            raise InvalidArgument(f"{CONDITION_MEND}: {column.path} alone is none.")
+        if prop is not None and value_kind(prop) not in ("boolean", "enumeration"):
+            raise InvalidArgument(f"{_CONDITION_HINT}: {column.path} alone is none.")
         return self.with_value("eq", column, prop, Literal(value))
 
     def comparison(self, operator: str, left: Expression, right: Expression) -> Expression:
         if operator == "has":
             raise InvalidArgument("F&O has no has: compare an enumeration with eq, or with in and several members.")
-        left, right = uncased(left), uncased(right)
+        left, right = _uncased(left), _uncased(right)
         if isinstance(left, Literal) and not isinstance(right, Literal):
-            operator, left, right = MIRRORED[operator], right, left
-        if isinstance(left, Call):
+            operator, left, right = _MIRRORED[operator], right, left
+        if isinstance(left, FunctionCall):
             return self.by_function(operator, left, right)
         if isinstance(left, Property):
             column, prop = self.column(left.path)
@@ -219,8 +219,8 @@ class Checker:
         name, _, rest = path.partition("/")
         link = navigation_named(name, self.entity)
         if link.cardinality == "Multiple":
-            mend = f"query {link.related_entity} itself"
-            raise InvalidArgument(f"{link.name} leads to many records, through which F&O cannot filter: {mend}.")
+            hint = f"query {link.related_entity} itself"
+            raise InvalidArgument(f"{link.name} leads to many records, through which F&O cannot filter: {hint}.")
         related = self.entity.related.get(link.name)
         if related is None or "/" in rest:
             return Property(f"{link.name}/{identifier(rest, 'property')}"), None
@@ -253,82 +253,82 @@ class Checker:
             raise InvalidArgument(f"{column.path}: null is compared with eq or ne only.")
         if prop is None:
             return self.with_unknown(operator, column, literal)
-        kind = kind_of(prop)
-        refuse_order(operator, kind, column.path)
-        if kind == "moment":
-            return self.with_moment(operator, column, prop, literal.value)
+        kind = value_kind(prop)
+        _refuse_order(operator, kind, column.path)
+        if kind == "date":
+            return self.with_date(operator, column, prop, literal.value)
         if kind == "enumeration" and literal.value is None:
             return Comparison(operator, column, literal)  # what F&O shows where the number it keeps has no member
-        value = typed(source_text(literal) if kind == "text" else literal.value, prop, self.entity.enumerations)
+        value = typed_value(_source_text(literal) if kind == "text" else literal.value, prop, self.entity.enumerations)
         return Comparison(operator, column, Literal(value))
 
     def with_unknown(self, operator: str, column: Property, literal: Literal) -> Expression:
         """Compare a property of another entity, whose type is not known here, with a value as it was written."""
         if literal.value is None:
-            mend = "compare with '', or with 1900-01-01 for a date"
-            raise InvalidArgument(f"F&O has no null, and the type of {column.path} is not known here: {mend}.")
+            hint = "compare with '', or with 1900-01-01 for a date"
+            raise InvalidArgument(f"F&O has no null, and the type of {column.path} is not known here: {hint}.")
         if isinstance(literal.value, date):
             # Right for dates at noon and for times alike.
-            return in_time(operator, column, literal.value)
+            return time_comparison(operator, column, literal.value)
         if isinstance(literal.value, time):
             raise InvalidArgument(f"{column.path}: F&O keeps a time of day as seconds since midnight.")
         return Comparison(operator, column, Literal(literal.value))
 
-    def with_moment(self, operator: str, column: Property, prop: EntityProperty, value: Value) -> Expression:
+    def with_date(self, operator: str, column: Property, prop: EntityProperty, value: Value) -> Expression:
         (self.ceilings if operator in ("lt", "le") else self.floors).add(column.path)
         if value is None:
-            return Comparison(operator, column, Literal(empty(prop)))
-        when = any_moment(value, prop)
+            return Comparison(operator, column, Literal(empty_value(prop)))
+        when = checked_date(value, prop)
         if prop.data_type != "Date":
-            return in_time(operator, column, when)
+            return time_comparison(operator, column, when)
         if advice := midnight_advice(operator, column, when):
             self.advice[advice] = None
-        return at_noon(operator, column, when)
+        return noon_comparison(operator, column, when)
 
-    def by_function(self, operator: str, call: Call, right: Expression) -> Expression:
+    def by_function(self, operator: str, call: FunctionCall, right: Expression) -> Expression:
         """Compare what date() or year() of a property is; F&O has no functions."""
         match call:
-            case Call("date" | "year", (Property(path),)):
+            case FunctionCall("date" | "year", (Property(path),)):
                 named, prop = self.column(path)
             case _:
-                raise no_function(call)
-        if prop is not None and kind_of(prop) != "moment":
+                raise _no_function(call)
+        if prop is not None and value_kind(prop) != "date":
             raise InvalidArgument(f"{call.name}() is for dates; {named.path} is of type {prop.type_name}.")
         if not isinstance(right, Literal):
             raise InvalidArgument(f"{call.name}({named.path}) is compared with a value only.")
         if call.name == "date":
-            return self.comparison(operator, named, Literal(whole_day(right.value, named.path)))
-        return self.span(in_year(operator, named, right.value))
+            return self.comparison(operator, named, Literal(_whole_day(right.value, named.path)))
+        return self.span(year_comparison(operator, named, right.value))
 
     def span(self, expression: Expression) -> Expression:
         match expression:
             case And(operands):
-                return all_of([self.span(operand) for operand in operands])
+                return _all_of([self.span(operand) for operand in operands])
             case Or(operands):
-                return any_of([self.span(operand) for operand in operands])
+                return _any_of([self.span(operand) for operand in operands])
             case Comparison(operator, left, right):
                 return self.comparison(operator, left, right)
         raise TypeError(expression)
 
-    def search(self, call: Call) -> Call:
+    def search(self, call: FunctionCall) -> FunctionCall:
         """Check contains, startswith or endswith."""
-        if call.name not in SEARCHES:
-            raise no_function(call)
+        if call.name not in _SEARCHES:
+            raise _no_function(call)
         if len(call.arguments) != 2:
             raise InvalidArgument(f"{call.name} takes a property and a text: {call.name}(Name,'x').")
-        item, part = (uncased(argument) for argument in call.arguments)
+        item, part = (_uncased(argument) for argument in call.arguments)
         name = "contains" if call.name == "substringof" else call.name
         if call.name == "substringof":
             item, part = part, item
         if not isinstance(item, Property) or not isinstance(part, Literal):
             raise InvalidArgument(f"{name} takes a property first and then a text: {name}(Name,'x').")
         column, prop = self.column(item.path)
-        if prop is not None and kind_of(prop) != "text":
+        if prop is not None and value_kind(prop) != "text":
             raise InvalidArgument(f"{name} is for text; {column.path} is of type {prop.type_name}.")
-        text = source_text(part)
+        text = _source_text(part)
         if not isinstance(text, str) or not text:
             raise InvalidArgument(f"{name}({column.path},…) needs a text to look for.")
-        return Call(name, (column, Literal(text)))
+        return FunctionCall(name, (column, Literal(text)))
 
     def computed(self, operator: str, left: Expression, right: Expression) -> Expression:
         """Compare two properties, or what is computed from them."""
@@ -337,24 +337,24 @@ class Checker:
         (one, kind), (other, other_kind) = self.operand(left), self.operand(right)
         if kind != other_kind and "unknown" not in (kind, other_kind):
             pair = f"{filter_text(one)} ({kind}) and {filter_text(other)} ({other_kind})"
-            raise InvalidArgument(f"{clipped(pair)} cannot be compared.")
-        refuse_order(operator, kind, filter_text(one))
+            raise InvalidArgument(f"{_clipped(pair)} cannot be compared.")
+        _refuse_order(operator, kind, filter_text(one))
         return Comparison(operator, one, other)
 
     def operand(self, expression: Expression) -> tuple[Expression, str]:
         """Return a checked operand and its kind."""
-        expression = uncased(expression)
+        expression = _uncased(expression)
         match expression:
             case Property(path):
                 column, prop = self.column(path)
-                return column, "unknown" if prop is None else prop.enumeration or kind_of(prop)
+                return column, "unknown" if prop is None else prop.enumeration or value_kind(prop)
             case Arithmetic(operator, left, right):
                 return self.arithmetic(operator, self.number(left), self.number(right)), "number"
-            case Literal(int() | Decimal() as number) if fits(number):
+            case Literal(int() | Decimal() as number) if _fits(number):
                 return Literal(number), "number"
-            case Call():
-                raise no_function(expression)
-        raise InvalidArgument(f"{clipped(filter_text(expression))} can be neither compared nor computed with.")
+            case FunctionCall():
+                raise _no_function(expression)
+        raise InvalidArgument(f"{_clipped(filter_text(expression))} can be neither compared nor computed with.")
 
     def arithmetic(self, operator: str, left: Expression, right: Expression) -> Expression:
         """Return what is computed; `div` stays between whole numbers, every other division is `divby`.
@@ -373,55 +373,57 @@ class Checker:
                 _, prop = self.column(path)
                 return prop is not None and prop.type_name in DECIMALS
             case Literal(Decimal() as number):
-                return "." in written(number)
+                return "." in value_text(number)
         return any(map(self.has_fraction, expression.parts))
 
     def number(self, expression: Expression) -> Expression:
         operand, kind = self.operand(expression)
         if kind not in ("number", "unknown"):
-            raise InvalidArgument(f"{clipped(filter_text(operand))} is no number to compute with.")
+            raise InvalidArgument(f"{_clipped(filter_text(operand))} is no number to compute with.")
         return operand
 
 
-def refuse_order(operator: str, kind: str, what: str) -> None:
+def _refuse_order(operator: str, kind: str, what: str) -> None:
     """Raise InvalidArgument where F&O knows equal and not equal only, or nothing at all."""
     if kind == "other":
         raise InvalidArgument(f"{what} is of a type that F&O cannot compare.")
-    if operator not in ("eq", "ne") and kind not in ORDERED:
-        mend = "list members with in" if kind not in ("boolean", "guid") else "use eq or ne"
-        raise InvalidArgument(f"{what} is compared with eq and ne only: {mend}.")
+    if operator not in ("eq", "ne") and kind not in _ORDERED:
+        hint = "list members with in" if kind not in ("boolean", "guid") else "use eq or ne"
+        raise InvalidArgument(f"{what} is compared with eq and ne only: {hint}.")
 
 
-def no_function(call: Call) -> InvalidArgument:
+def _no_function(call: FunctionCall) -> InvalidArgument:
     """Return the error for a function that F&O lacks, with what to write instead."""
-    if call.name not in FUNCTIONS:
-        return UnknownName("function", call.name, close_names(call.name, FUNCTIONS), hint=f"{SEARCH_MEND}.")
+    if call.name not in _FUNCTIONS:
+        return UnknownName("function", call.name, close_names(call.name, _FUNCTIONS), hint=f"{_SEARCH_HINT}.")
     columns = sorted(call.columns())
-    mend = MENDS.get(call.name, "compare the property itself").format(columns[0] if columns else "Name")
-    return InvalidArgument(f"F&O cannot filter by {call.name}() here: {mend}.")
+    hint = _HINTS.get(call.name, "compare the property itself").format(columns[0] if columns else "Name")
+    return InvalidArgument(f"F&O cannot filter by {call.name}() here: {hint}.")
 
 
-def source_text(literal: Literal) -> Value:
+def _source_text(literal: Literal) -> Value:
     """Return a value meant for a text: what was written without quotes is taken as it was written."""
     if isinstance(literal.value, int | Decimal | date | time | UUID) and not isinstance(literal.value, bool):
         return literal.text or str(literal.value)
     return literal.value
 
 
-def whole_day(value: Value, path: str) -> date:
+def _whole_day(value: Value, path: str) -> date:
     """Return the day that date() is compared with."""
-    when = any_moment(value, EntityProperty(path, "Edm.DateTimeOffset"))
+    when = checked_date(value, EntityProperty(path, "Edm.DateTimeOffset"))
     day = day_of(when)
     if day is None:
-        raise InvalidArgument(f"date({path}) is compared with a day: write {when:%Y-%m-%d} instead of {shown(value)}.")
+        raise InvalidArgument(
+            f"date({path}) is compared with a day: write {when:%Y-%m-%d} instead of {displayed(value)}."
+        )
     return day
 
 
-def fits(number: int | Decimal) -> bool:
+def _fits(number: int | Decimal) -> bool:
     if isinstance(number, bool):
         return False
     return number in INTEGERS["Edm.Int64"] if isinstance(number, int) else decimal_of(number) is not None
 
 
-def clipped(text: str) -> str:
-    return text if len(text) <= NOTE_LENGTH else text[: NOTE_LENGTH - 1] + "…"
+def _clipped(text: str) -> str:
+    return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 1] + "…"
