@@ -20,14 +20,12 @@ from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.links import own_link
 from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from, text_member
 from d365mcp.d365.metadata_service import name_member as name_of
-from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration
+from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration, Record
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.outcomes import Write, proof_of_write
 from d365mcp.d365.responses import HttpAnswer, answer_count, answer_json, answer_object
 from d365mcp.errors import D365Error, InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.wire import LONG_BYTES
-
-Record = dict[str, Any]
 
 _SESSION_SECONDS = 300.0
 _MAX_SESSIONS = 1_000

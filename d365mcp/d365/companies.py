@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from d365mcp.d365.filters.translate import Translation, company_filter
 from d365mcp.d365.filters.tree import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import Translation, company_filter
 from d365mcp.errors import InvalidArgument, NotAllowed, or_list
 
 # Columns that hold a company in entities without dataAreaId; cross-company does not scope them.

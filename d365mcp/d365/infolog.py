@@ -13,7 +13,7 @@ from typing import Any
 from d365mcp.d365.gateways import said
 
 MAX_MESSAGE_CHARS = 500
-MAX_MESSAGES = 10
+MAX_FO_MESSAGES = 10
 _MAX_DEPTH = 10
 # Nothing worth reading comes later.
 _MAX_TEXT_CHARS = 20_000
@@ -63,7 +63,7 @@ def messages_of(body: bytes) -> tuple[str, ...]:
     # OData's outermost has no type, and says in general what the others say exactly.
     telling = [each for each in found if each.kind] or found[-1:]
     lines = [_clean(entry) for each in reversed(telling) for entry in _entries(each.message)]
-    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_MESSAGES]
+    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_FO_MESSAGES]
 
 
 def _entries(message: str) -> list[str]:

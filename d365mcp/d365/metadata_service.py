@@ -39,7 +39,7 @@ def summary_from(row: Json) -> EntitySummary:
 
 def entity_from(row: Json) -> DataEntity:
     """Read one entity of PublicEntities. Raises ValueError where it has no name."""
-    properties = [_property_of(each) for each in named_rows(row, "Properties")]
+    properties = [_property_of(each) for each in rows_with_name(row, "Properties")]
     return DataEntity(
         public_name=_needed(row, "Name"),
         entity_set=_needed(row, "EntitySetName"),
@@ -47,8 +47,8 @@ def entity_from(row: Json) -> DataEntity:
         label_id=text_member(row, "LabelId"),
         category=name_member(row, "EntityCategory") or None,
         is_read_only=bool(row.get("IsReadOnly", False)),
-        navigation_properties=tuple(_navigation_of(each) for each in named_rows(row, "NavigationProperties")),
-        actions=tuple(_action_of(each) for each in named_rows(row, "Actions")),
+        navigation_properties=tuple(_navigation_of(each) for each in rows_with_name(row, "NavigationProperties")),
+        actions=tuple(_action_of(each) for each in rows_with_name(row, "Actions")),
     )
 
 
@@ -86,7 +86,7 @@ def _action_of(row: Json) -> Action:
     return Action(
         name=text_member(row, "Name"),
         binding=name_member(row, "BindingKind") or "Unbound",
-        parameters=tuple(_parameter_of(each) for each in named_rows(row, "Parameters")),
+        parameters=tuple(_parameter_of(each) for each in rows_with_name(row, "Parameters")),
         return_type=returned.get("TypeName"),
         returns_collection=bool(returned.get("IsCollection", False)),
     )
@@ -103,12 +103,12 @@ def enumeration_from(row: Json) -> Enumeration:
     """Read one enumeration of PublicEnumerations. Raises ValueError where it has no name."""
     members = [
         EnumerationMember(text_member(each, "Name"), int(each.get("Value") or 0), text_member(each, "LabelId"))
-        for each in named_rows(row, "Members")
+        for each in rows_with_name(row, "Members")
     ]
     return Enumeration(_needed(row, "Name"), tuple(members), text_member(row, "LabelId"))
 
 
-def named_rows(row: Json, member: str) -> Iterator[Json]:
+def rows_with_name(row: Json, member: str) -> Iterator[Json]:
     """Yield the rows of a member that have a name."""
     return (each for each in row.get(member) or () if name_member(each, "Name"))
 

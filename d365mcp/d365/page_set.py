@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from d365mcp.d365.client import D365Client, Record, RecordPage
+from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.models import DataEntity
+from d365mcp.d365.models import DataEntity, Record
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import BadRequest, D365McpError
 from d365mcp.events import current_operation

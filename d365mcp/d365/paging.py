@@ -11,13 +11,12 @@ from typing import Any
 
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.companies import CompanyBound
+from d365mcp.d365.filters.translate import and_filters, keyset_filter
 from d365mcp.d365.filters.tree import Expression, matches_filter
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
-from d365mcp.d365.odata import QueryOptions, and_filters, keyset_filter
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Record
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import PageSet
 from d365mcp.errors import InvalidArgument
-
-Record = dict[str, Any]
 
 # Records of a split filter that are held at once, to sort them.
 _MAX_SORTED = 20_000

@@ -6,10 +6,11 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from d365mcp.d365.companies import scope_read
+from d365mcp.d365.filters.translate import and_filters, translate_filter
 from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Membership, Or, Property
 from d365mcp.d365.filters.write import has_wildcard
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import glance
 from d365mcp.errors import or_list
 from d365mcp.tools.environment import unknown_companies

@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from d365mcp.d365.filters.translate import keyset_filter, translate_filter
 from d365mcp.d365.filters.tree import matches_filter
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.metadata_service import entity_from, enumeration_from
 from d365mcp.d365.models import DataEntity
-from d365mcp.d365.odata import QueryOptions, keyset_filter, translate_filter
+from d365mcp.d365.odata import QueryOptions
 from tests.simulated import Simulator
 
 Record = dict[str, Any]

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from d365mcp.d365.filters.translate import Translation, translate_filter
 from d365mcp.d365.filters.tree import Comparison, Literal, Property, matches_filter
-from d365mcp.d365.odata import QueryOptions, Translation, translate_filter
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, UnknownName
 from tests.d365.entities import CURRENCIES, CUSTOMERS
 

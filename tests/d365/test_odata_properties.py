@@ -9,17 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d365mcp.d365.filters.translate import and_filters, company_filter, keyset_filter, translate_filter
 from d365mcp.d365.filters.tree import matches_filter
-from d365mcp.d365.odata import (
-    QueryOptions,
-    and_filters,
-    check_expand,
-    check_order_by,
-    check_select,
-    company_filter,
-    keyset_filter,
-    translate_filter,
-)
+from d365mcp.d365.odata import QueryOptions, check_expand, check_order_by, check_select
 from d365mcp.errors import InvalidArgument
 from tests.d365.entities import CUSTOMERS, PROPERTIES
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, in_utc, next_day, on_calendar
+from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, as_utc, next_day, on_calendar
 from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Or, Property
 from d365mcp.errors import InvalidArgument
 
@@ -37,7 +37,7 @@ def midnight_advice(operator: str, column: Property, when: date | datetime) -> s
 def time_comparison(operator: str, column: Property, when: date | datetime) -> Expression:
     """Compare a time with a time, or with a whole day from midnight to midnight."""
     if isinstance(when, datetime):
-        return Comparison(operator, column, Literal(in_utc(when)))
+        return Comparison(operator, column, Literal(as_utc(when)))
     start = Literal(datetime.combine(when, MIDNIGHT))
     after = Literal(next_day(when))
     match operator:

@@ -228,7 +228,7 @@ def _guid_of(value: object, prop: EntityProperty) -> UUID:
     raise _unfit(value, prop, "a guid")
 
 
-def read_date(text: str) -> date | datetime:
+def read_date_or_time(text: str) -> date | datetime:
     """Read `2026-07-14` or `2026-07-14T08:30:00Z`. Raises ValueError."""
     if not _DATE.fullmatch(text):
         raise ValueError("no date")
@@ -250,7 +250,7 @@ def checked_date(value: object, prop: EntityProperty) -> date | datetime:
     """Return a date, or a time as it was written, from either or from text."""
     if isinstance(value, str):
         try:
-            value = read_date(value)
+            value = read_date_or_time(value)
         except ValueError as problem:
             raise _unfit(value, prop, "a date such as 2026-07-14 or a time such as 2026-07-14T08:30:00Z") from problem
     if not isinstance(value, date):
@@ -268,7 +268,7 @@ def _stored_date(value: object, prop: EntityProperty) -> datetime:
         if day is None:
             raise InvalidArgument(f"{prop.name} is a date without a time: write {when:%Y-%m-%d} instead of {when}.")
         return datetime.combine(day, NOON)
-    return in_utc(when) if isinstance(when, datetime) else datetime.combine(when, MIDNIGHT)
+    return as_utc(when) if isinstance(when, datetime) else datetime.combine(when, MIDNIGHT)
 
 
 def day_of(when: date | datetime) -> date | None:
@@ -288,7 +288,7 @@ def on_calendar(when: datetime) -> datetime:
     return datetime.combine(when.date(), NOON) if noon else when.replace(tzinfo=UTC)
 
 
-def in_utc(when: datetime) -> datetime:
+def as_utc(when: datetime) -> datetime:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 

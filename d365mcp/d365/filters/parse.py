@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from d365mcp.d365.filters.literals import MAX_NUMBER_LENGTH, Member, Value, read_clock, read_date
+from d365mcp.d365.filters.literals import MAX_NUMBER_LENGTH, Member, Value, read_clock, read_date_or_time
 from d365mcp.d365.filters.names import refuse_unwritable
 from d365mcp.d365.filters.tree import (
     And,
@@ -178,7 +178,7 @@ def _read_member(lexeme: str) -> Member:
 
 _READERS: dict[str, Callable[[str], Value]] = {
     "guid": UUID,
-    "date": read_date,
+    "date": read_date_or_time,
     "clock": read_clock,
     "number": _read_number,
     "text": _read_text,

@@ -8,7 +8,7 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from uuid import UUID
 
-from d365mcp.d365.filters.literals import EMPTY_DAY, MIDNIGHT, Member, Value, in_utc, read_date, value_text
+from d365mcp.d365.filters.literals import EMPTY_DAY, MIDNIGHT, Member, Value, as_utc, read_date_or_time, value_text
 
 _EMPTY = datetime.combine(EMPTY_DAY, MIDNIGHT)
 _ORDERS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
@@ -275,9 +275,9 @@ def _comparable(value: Any, other: Any) -> Any:
 def _instant(value: Any) -> datetime | None:
     """Return a point in time, from F&O's text too; everything empty is the same one."""
     try:
-        when = read_date(value) if isinstance(value, str) else value
+        when = read_date_or_time(value) if isinstance(value, str) else value
     except ValueError:
         return None
     if when is None or (isinstance(when, datetime) and when.year <= EMPTY_DAY.year):
         return _EMPTY
-    return in_utc(when) if isinstance(when, datetime) else None
+    return as_utc(when) if isinstance(when, datetime) else None

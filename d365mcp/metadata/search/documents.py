@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from d365mcp.d365.metadata_service import enumeration_from, named_rows, summary_from, text_member
+from d365mcp.d365.metadata_service import enumeration_from, rows_with_name, summary_from, text_member
 from d365mcp.metadata.search.index import Document
 from d365mcp.metadata.snapshot import schema_row, stored_rows
 
@@ -44,13 +44,15 @@ def documents(connection: sqlite3.Connection, languages: Sequence[str]) -> Itera
         row = summary_from(light)
         schema = schema_row(connection, row.entity_set) or {}
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
-        fields = labels.fields(named_rows(schema, "Properties"))
+        fields = labels.fields(rows_with_name(schema, "Properties"))
         yield document("entity", names, labels.of(light), fields, row.aot_name)
-        for action in named_rows(schema, "Actions"):
+        for action in rows_with_name(schema, "Actions"):
             yield Document("action", (action["Name"], row.entity_set), shown=f"{row.entity_set}.{action['Name']}")
     for stored in stored_rows(connection, "enumerations"):
         name = enumeration_from(stored).name
-        yield document("enumeration", (name,), labels.of(stored), labels.fields(named_rows(stored, "Members")), name)
+        yield document(
+            "enumeration", (name,), labels.of(stored), labels.fields(rows_with_name(stored, "Members")), name
+        )
 
 
 def document(kind: str, names: tuple[str, ...], labels: Sequence[str], fields: tuple[str, ...], shown: str) -> Document:
