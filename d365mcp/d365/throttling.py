@@ -11,6 +11,8 @@ import math
 import random
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from d365mcp.errors import D365Error, Throttled
@@ -43,7 +45,7 @@ class Others(Protocol):
 
 
 class Throttling:
-    """What one environment bears. A call waits for its turn no longer than `patience` seconds, whatever was asked for."""
+    """What one environment bears. A call waits no longer than `patience` seconds, whatever was asked for."""
 
     def __init__(self, patience: float, others: Others | None = None) -> None:
         self.patience = patience
@@ -53,11 +55,20 @@ class Throttling:
         self.bearable = math.inf  # at once, until `until`; then it grows with every `pause`
         self.until = 0.0
         self.pause = LEAST_PAUSE_SECONDS
-        self.failed_tries = 0  # how often in turn more was tried, and the first of them was turned away
+        self.failed_tries = 0  # how often in a row more was tried, and the first of them was turned away
 
-    def admission(self, end: float) -> "_Admission":
-        """Return the context that one request is sent in. It is entered before `end`, or raises Throttled."""
-        return _Admission(self, end)
+    @asynccontextmanager
+    async def admission(self, end: float) -> AsyncIterator[None]:
+        """Hold a place for one request. Raises Throttled where none comes free before `end`."""
+        await self.enter(end)
+        problem: BaseException | None = None
+        try:
+            yield
+        except BaseException as failure:
+            problem = failure
+            raise
+        finally:
+            self.leave(problem)
 
     async def enter(self, end: float) -> None:
         """Take a place. Raises Throttled where none comes free in time."""
@@ -142,22 +153,6 @@ class Throttling:
         while self.waiting and self.in_flight < self.allowed():
             self.in_flight += 1
             self.waiting.popleft().set_result(None)
-
-
-class _Admission:
-    """One request's place among those at F&O."""
-
-    __slots__ = ("end", "throttling")
-
-    def __init__(self, throttling: Throttling, end: float) -> None:
-        self.throttling = throttling
-        self.end = end
-
-    async def __aenter__(self) -> None:
-        await self.throttling.enter(self.end)
-
-    async def __aexit__(self, kind: object, problem: BaseException | None, at: object) -> None:
-        self.throttling.leave(problem)
 
 
 def _out_of_patience(wait: float) -> Throttled:

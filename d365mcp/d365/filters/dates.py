@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, as_utc, next_day, on_calendar
+from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, as_utc, day_of, next_day, on_calendar
 from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Or, Property
 from d365mcp.errors import InvalidArgument
 
