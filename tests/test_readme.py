@@ -37,7 +37,9 @@ def test_the_drawing_has_each_room_and_no_other() -> None:
     drawing = README.partition("## How it is built")[2].partition("```\n")[2].partition("```")[0]
     named = set(re.findall(r"\b\w+(?:/|\.py)", drawing)) - {"function_app.py"}
     package = ROOT / "d365mcp"
-    there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    there = {path.name for path in package.glob("*.py")} | {
+        f"{path.parent.name}/" for path in package.glob("*/__init__.py")
+    }
     inner = {f"{path.parent.name}/" for path in package.glob("*/*/__init__.py")}
     assert there - {"__init__.py", "__main__.py"} <= named <= there | inner
 
