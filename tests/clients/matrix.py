@@ -228,7 +228,9 @@ def clients_table() -> str:
         f"| {each.name} {each.version} | {each.protocol} | {each.configuration} | {each.answer} | {each.asks} | {each.run} |"
         for each in CLIENTS
     ]
-    heading = "| client | protocol | configuration | what its model gets of a long answer | asks before a write | run by |"
+    heading = (
+        "| client | protocol | configuration | what its model gets of a long answer | asks before a write | run by |"
+    )
     return "\n".join([heading, "|---|---|---|---|---|---|", *rows])
 
 
