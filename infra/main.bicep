@@ -30,7 +30,7 @@ param d365ClientId string = ''
 @secure()
 param d365ClientSecret string = ''
 
-@description('Who checks callers: the Functions host by key, this server by token (jwt), or App Service Authentication (easyAuth).')
+@description('What checks callers: the Functions host by key, this server by token (jwt), or App Service Authentication (easyAuth).')
 @allowed(['functionKey', 'jwt', 'easyAuth'])
 param authentication string = 'functionKey'
 
@@ -137,7 +137,7 @@ param diagnostics bool = true
 @description('The host\'s own log, too: what it says before Application Insights hears anything. About as much as the traces again.')
 param hostLog bool = false
 
-@description('Who gets an e-mail when an alert fires.')
+@description('Addresses that get an e-mail when an alert fires.')
 param alertEmails array = []
 
 @description('Resource ids of action groups that exist already.')
@@ -158,7 +158,7 @@ param errorRatePercent int = 5
 @maxValue(100000)
 param throttleThreshold int = 20
 
-@description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
+@description('Object id of the operator, which publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
 @description('Client id of the workflow\'s identity, which then may call with easyAuth, as its smoke test does.')

@@ -19,7 +19,7 @@ LINK = re.compile(r"!?\[([^]]*)\]\([^)]*\)")
 BLOCK_START = re.compile(r"^ *(?:#+|[-*]|\d+\.) +", re.MULTILINE)
 SENTENCE_END = re.compile(r"(?<!e\.g)[.!?][)*\"”]*(?=\s|$)")
 RETIRED = re.compile(
-    r"\b(told|mend\w*|shown|noted|moments?|in vain|whom|whoever|somebody|keepers?|judg\w*|canar\w*|such(?! as\b))\b",
+    r"\bof who\b|: who\b|\b(told|mend\w*|shown|noted|moments?|in vain|whom|whoever|somebody|keepers?|judg\w*|canar\w*|such(?! as\b))\b",
     re.IGNORECASE,
 )
 

@@ -62,7 +62,7 @@ class Settings:
         "D365FO_AUTH",
         one_word_of("managed_identity", "client_secret", "workload_identity", "azure_cli", "on_behalf_of"),
         "managed_identity",
-        "As whom F&O is called: `managed_identity`, `client_secret`, `workload_identity` (Kubernetes), `azure_cli` (a laptop) or `on_behalf_of` (the caller).",
+        "The identity F&O is called with: `managed_identity`, `client_secret`, `workload_identity` (Kubernetes), `azure_cli` (a laptop) or `on_behalf_of` (the caller).",
     )
     tenant_id: str = _setting(
         "D365FO_TENANT_ID", plain_text, "", "Entra tenant, for `client_secret` and `on_behalf_of`."
@@ -126,7 +126,7 @@ class Settings:
         "MCP_REQUIRE_ROLES",
         flag,
         False,
-        "`true` where the app registration has app roles: who holds none may do nothing, whatever their client's scopes.",
+        "`true` where the app registration has app roles: a user without a role may do nothing, whatever their client's scopes.",
     )
     own_audiences: tuple[str, ...] = _setting(
         "MCP_AUDIENCES",
