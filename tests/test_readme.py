@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.rendered import PAGES, ROOT, stale
+from tests.test_layers import ALLOWED
 
 README = (ROOT / "README.md").read_text()
 LINKED = [*PAGES, *sorted((ROOT / ".github").glob("*.md"))]
@@ -42,6 +43,10 @@ def test_the_drawing_has_each_room_and_no_other() -> None:
     }
     inner = {f"{path.parent.name}/" for path in package.glob("*/*/__init__.py")}
     assert there - {"__init__.py", "__main__.py"} <= named <= there | inner
+    way = re.findall(r"(\w+)(?:/|\.py)", drawing.splitlines()[0])[1:]
+    assert [room for place, room in enumerate(way) if ALLOWED[room] & set(way[:place])] == [], (
+        "imports go left to right"
+    )
 
 
 def test_the_picture_of_a_request_names_what_exists() -> None:
