@@ -94,7 +94,7 @@ CLIENTS = (
         "2025-11-25",
         "`cline mcp add d365fo URL --transport http --yes`",
         "8,000 characters, text and structure",
-        "**never**, in plan mode neither",
+        "**never**, not even in plan mode",
         BY_HAND,
     ),
     Client(
@@ -103,7 +103,7 @@ CLIENTS = (
         "2025-11-25",
         "`type: streamable-http`, `url`, `requestOptions.headers`",
         "all",
-        "**never**, with `--readonly` neither",
+        "**never**, not even with `--readonly`",
         BY_HAND,
     ),
     Client(
