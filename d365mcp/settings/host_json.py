@@ -71,5 +71,5 @@ def _request_limit(value: Any) -> int | None:
     if value is None or int(value) == -1:
         return None
     if int(value) < 1:
-        raise ValueError("a request limit must be at least 1 (or -1 for none)")
+        raise ValueError("a limit of HTTP requests must be at least 1 (or -1 for none)")
     return int(value)

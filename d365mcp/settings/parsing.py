@@ -76,7 +76,7 @@ def words_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     def parse(value: str) -> tuple[str, ...]:
         found = tuple(name.lower() for name in words(value))
         if unknown := [name for name in found if name not in (*allowed, "all")]:
-            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
+            raise ValueError(f"has unknown values: {', '.join(unknown)}. Allowed are {', '.join(allowed)}, or all")
         return allowed if "all" in found else found
 
     return parse
@@ -90,7 +90,7 @@ def web_address(value: str) -> str:
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must start with https://")
     if parts.username or parts.query or parts.fragment:
-        raise ValueError("must hold neither user name, query nor fragment")
+        raise ValueError("must not contain a user name, query or fragment")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
@@ -126,7 +126,7 @@ def redirect_uris(value: str) -> tuple[str, ...]:
     found = words(value)
     if not all(_is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
         raise ValueError(
-            "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
+            "must be complete addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
         )
     return found
 
@@ -140,7 +140,7 @@ def tenant_ids(value: str) -> tuple[str, ...]:
     """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
     found = tuple(name.lower() for name in words(value))
     if not all(is_guid(name) for name in found):
-        raise ValueError("takes tenant ids (GUIDs), not domain names")
+        raise ValueError("must be tenant ids (GUIDs), not domain names")
     return found
 
 
@@ -169,7 +169,7 @@ def certificate(value: str) -> bytes:
 def cursor_keys(value: str) -> tuple[bytes, ...]:
     keys = tuple(key.encode() for key in words(value))
     if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
-        raise ValueError(f"holds a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
+        raise ValueError(f"contains a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
     return keys
 
 
@@ -187,6 +187,6 @@ def followed(value: str) -> str:
     """
     if value.lower().startswith(REFERENCE):
         raise ValueError(
-            "is a Key Vault reference that could not be followed: create the secret, and give the identity the role Key Vault Secrets User"
+            "is a Key Vault reference that could not be resolved: create the secret, and give the identity the role Key Vault Secrets User"
         )
     return value
