@@ -29,7 +29,9 @@ def contradictions(settings: "Settings") -> list[str]:
     if settings.mcp_auth == "none" and settings.on_azure:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
     if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
-        found.append("MCP_CURSOR_KEY is not set, and no storage is configured to share a key. A cursor would work on one instance only: set one of them.")
+        found.append(
+            "MCP_CURSOR_KEY is not set, and no storage is configured to share a key. A cursor would work on one instance only: set one of them."
+        )
     if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication publishes Entra itself
         found.append(f"MCP_OAUTH_FACADE needs MCP_AUTH=jwt, not {settings.mcp_auth}.")
     if settings.mcp_auth == "easy_auth" and not settings.platform_auth:

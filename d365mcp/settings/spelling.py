@@ -34,7 +34,9 @@ def misspelt(variables: Mapping[str, str], known: Sequence[str]) -> tuple[list[s
             continue
         ours = plain.startswith(OURS)
         close, meant = _closest(plain, written) if ours else (_slip_of(plain, written), True)
-        message = f"{name[:80]} is not a setting of this server" + (f": did you mean {folded[close]}?" if close else ".")
+        message = f"{name[:80]} is not a setting of this server" + (
+            f": did you mean {folded[close]}?" if close else "."
+        )
         if close and meant:
             wrong.append(message)
         elif ours:
