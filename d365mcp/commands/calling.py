@@ -14,7 +14,7 @@ from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_nam
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.server.auth.access import usual_access
 from d365mcp.server.auth.callers import OPERATOR
-from d365mcp.server.execution import CallOutcome
+from d365mcp.server.execution import CallOutcome, failed_call
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
@@ -73,7 +73,7 @@ def call(tool: str, arguments: str) -> None:
         given = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
         called = asyncio.run(call_now(tool, given))
     except D365McpError as problem:
-        called = CallOutcome(compact(problem.describe()), outcome="tool_error")
+        called = failed_call(problem)
     click.echo(json.dumps(read_json(called.text), indent=1, ensure_ascii=False))
     if called.files:
         click.echo("The files that come with the answer are not shown here.", err=True)

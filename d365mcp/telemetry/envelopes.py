@@ -84,6 +84,7 @@ def mcp_request(event: McpRequest, source: Source) -> Envelope:
         "toolset": event.toolset,
         "outcome": event.outcome,
         "error_code": event.error_code,
+        "callers_mistake": "true" if event.callers_mistake else "false",
         "cold_start": "true" if event.cold_start else "false",
         "protocol_version": event.protocol_version,
         "client_name": event.client_name,

@@ -18,21 +18,9 @@ STEPS = {
 }
 MOST_POINTS = 30
 
-# What the answer helps its caller to mend is no failure of the server; the alert `failing` leaves the same aside.
-MISTAKES = (
-    "invalid_argument",
-    "unknown_name",
-    "invalid_cursor",
-    "not_allowed",
-    "bad_request",
-    "not_found",
-    "conflict",
-)
-MISTAKEN_CODES = ", ".join(f'"{code}"' for code in MISTAKES)
-
 # No call lasts longer than the ten minutes: the platform answers for us after 230 s. They let Log Analytics find the rows
 # by their start, which is indexed.
-ROWS = f"""
+ROWS = """
 let requests = AppDependencies
 | where TimeGenerated > since - 10m and DependencyType == "MCP" and AppRoleName == role
 | extend ended = TimeGenerated + DurationMs * 1ms
@@ -41,15 +29,13 @@ let every_call = requests
 | where tostring(Properties.method) == "tools/call"
 | extend d365_ms = todouble(Measurements.d365_ms), d365_calls = tolong(Measurements.d365_calls)
 | extend retries = tolong(Measurements.retries), throttles = tolong(Measurements.throttles)
-| extend error_code = tostring(Properties.error_code)
-| extend mistaken = error_code in ({MISTAKEN_CODES})
-  or (tostring(Properties.outcome) == "protocol_error" and error_code != "unavailable");
+| extend mistaken = tostring(Properties.callers_mistake) == "true";
 let calls = every_call
 | where tool == "" or Name == tool;
 """
 
 NUMBERS = """calls = sum(ItemCount), errors = sumif(ItemCount, Success == false),
-  mistakes = sumif(ItemCount, Success == false and mistaken),
+  mistakes = sumif(ItemCount, mistaken),
   p50_ms = percentilew(DurationMs, ItemCount, 50), p90_ms = percentilew(DurationMs, ItemCount, 90),
   p95_ms = percentilew(DurationMs, ItemCount, 95), p99_ms = percentilew(DurationMs, ItemCount, 99),
   max_ms = max(DurationMs), total_ms = sum(DurationMs * ItemCount), d365_ms = sum(d365_ms * ItemCount),

@@ -89,6 +89,23 @@ def test_a_model_gets_the_true_numbers_of_the_server(served: Served, simulator: 
     assert found["since"] < found["data_through"]
 
 
+def test_what_callers_get_wrong_is_counted_as_theirs_whoever_finds_it(served: Served, simulator: Simulator) -> None:
+    query(served, 1)
+    before = performance(served, 1)["request_stats"]
+    served.refuse("query_entities", entity_name="NoSuchEntity")  # the tool
+    served.refuse("delete_entity_record", entity_name="CustomerGroups", key={"CustomerGroupId": "10"})  # read-only
+    unknown = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "d365fo_nothing", "arguments": {}}}
+    assert (
+        "error" in httpx.post(served.url, json=unknown, headers={"accept": "application/json"}).json()
+    )  # the protocol
+    simulator.control(fault={"match": {"path": "/data/CustomersV3"}, "fault": {"status": 403}})
+    served.refuse("query_entities", entity_name="CustomersV3", top=1)  # the operator's
+    query(served, 1)
+    after = performance(served, 4)["request_stats"]
+    grown = {name: after[name] - before[name] for name in ("total_errors", "callers_mistakes")}
+    assert grown == {"total_errors": 4, "callers_mistakes": 3}
+
+
 def test_the_time_of_exchanges_side_by_side_counts_once(served: Served, simulator: Simulator) -> None:
     simulator.control(latency_ms=UPSTREAM_MS)
     served.call("get_entity_schema", entity_name="CustomersV3")  # asks for its enumerations all at once

@@ -18,9 +18,8 @@ from d365mcp.simulator.log_analytics import WORKSPACE
 from d365mcp.storage import STATE, open_storage
 from d365mcp.telemetry.exporter import Telemetry
 from d365mcp.telemetry.log_analytics import LogAnalytics, identity_token
-from d365mcp.telemetry.queries import MISTAKEN_CODES, MISTAKES, statistics_query
+from d365mcp.telemetry.queries import statistics_query
 from d365mcp.telemetry.statistics import MARKER, Report, Statistics, parse_window
-from tests.dev_host import ROOT
 from tests.kusto.language import problems
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace, call
@@ -69,26 +68,6 @@ def test_the_numbers_are_the_true_ones(settings: Settings, telemetry: Telemetry)
     assert (total.max_ms, total.avg_ms) == (5000, (5050 + 15000) / 103)
     assert (total.d365_calls, total.retries, total.throttles) == (200, 6, 9)
     assert total.d365_share == pytest.approx(2525 / 20050)
-
-
-def test_what_callers_can_mend_is_no_failure_of_the_server(settings: Settings, telemetry: Telemetry) -> None:
-    emit(
-        telemetry,
-        *(call(TOOL) for _ in range(7)),
-        *(call(TOOL, outcome="tool_error", error_code=code) for code in (*MISTAKES, "throttled")),
-        call(TOOL, outcome="protocol_error", error_code="method_not_found"),
-        call(TOOL, outcome="protocol_error", error_code="unavailable"),
-    )
-
-    total = ask(settings).total
-
-    assert total is not None
-    assert (total.calls, total.errors, total.mistakes, total.error_rate) == (17, 10, 8, 2 / 17)
-
-
-@pytest.mark.parametrize("name", ["alerts/failing.kql", "workbook/summary.kql", "workbook/tools.kql"])
-def test_alert_and_workbook_leave_the_same_mistakes_aside(name: str) -> None:
-    assert f"error_code in ({MISTAKEN_CODES})" in (ROOT / "infra" / "app" / name).read_text()
 
 
 def test_each_tool_has_its_own_row_the_busiest_first(settings: Settings, telemetry: Telemetry) -> None:

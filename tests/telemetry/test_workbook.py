@@ -87,7 +87,7 @@ def test_mistakes_of_callers_are_no_errors_of_the_server(
     items: Items, telemetry: Telemetry, workspace: Workspace
 ) -> None:
     telemetry(tool_call("d365fo_query_sql"))
-    telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name"))
+    telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name", callers_mistake=True))
     assert telemetry.flush()
 
     [summary], [tool] = (workspace.rows(queries(items)[name]) for name in ("summary", "tools"))
