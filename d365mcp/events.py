@@ -80,7 +80,10 @@ class McpRequest(NamedTuple):
 
 
 class D365Exchange(NamedTuple):
-    """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came."""
+    """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came.
+
+    `held_ms` is how long it waited before it was sent because F&O throttles; `duration_ms` begins after that.
+    """
 
     method: str
     host: str
@@ -94,6 +97,7 @@ class D365Exchange(NamedTuple):
     activity_id: str | None = None
     request_id: str | None = None
     bytes: int = 0
+    held_ms: float = 0.0
 
 
 class CatalogRefreshed(NamedTuple):

@@ -119,7 +119,8 @@ def d365_exchange(event: D365Exchange, source: Source) -> Envelope:
         "ms-dyn-aid": event.activity_id,
         "x-ms-client-request-id": event.request_id,
     }
-    return dependency(event, source, base, properties, {"total_ms": event.duration_ms, "bytes": event.bytes})
+    measurements = {"total_ms": event.duration_ms, "held_ms": event.held_ms, "bytes": event.bytes}
+    return dependency(event, source, base, properties, measurements)
 
 
 def dependency(

@@ -98,7 +98,7 @@ def test_what_callers_get_wrong_is_counted_as_theirs_whoever_finds_it(served: Se
     assert (
         "error" in httpx.post(served.url, json=unknown, headers={"accept": "application/json"}).json()
     )  # the protocol
-    simulator.control(fault={"match": {"path": "/data/CustomersV3"}, "fault": {"status": 403}})
+    simulator.fault("/data/CustomersV3", status=403)
     served.refuse("query_entities", entity_name="CustomersV3", top=1)  # the operator's
     query(served, 1)
     after = performance(served, 4)["request_stats"]
@@ -115,6 +115,22 @@ def test_the_time_of_exchanges_side_by_side_counts_once(served: Served, simulato
     schema = rows["d365fo_get_entity_schema"]
     assert schema["d365_calls"] > 10
     assert 0 < schema["d365_share"] <= 1
+
+
+def test_an_exchange_says_how_long_throttling_held_it_back(
+    served: Served, simulator: Simulator, workspace: Workspace
+) -> None:
+    simulator.fault("/data/CustomersV3", status=429, headers={"Retry-After": "1"})
+    query(served, 1)
+    performance(served, 1)
+    rows = workspace.rows(
+        "AppDependencies | where Name == 'GET /data/CustomersV3' | top 2 by TimeGenerated asc"
+        "| project ResultCode, held = todouble(Measurements.held_ms), DurationMs"
+    )
+    refused, sent = rows
+    assert (refused["ResultCode"], sent["ResultCode"]) == ("429", "200")
+    assert refused["held"] < 100
+    assert sent["held"] >= 1000 > sent["DurationMs"]
 
 
 def test_exchanges_with_fo_stand_below_their_call(served: Served, workspace: Workspace) -> None:

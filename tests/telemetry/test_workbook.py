@@ -104,7 +104,9 @@ def test_each_panel_shows_what_its_title_says(items: Items, telemetry: Telemetry
     telemetry(call("d365fo_query_sql", duration_ms=600.0, d365_ms=50.0, outcome="tool_error", error_code="throttled"))
     telemetry(call("tools/list", method="tools/list", duration_ms=9_000.0))
     exchange = first.trace.child()
-    telemetry(D365Exchange("GET", "contoso", "/data/CustomersV3", exchange, first.started_at, 150.0, 429))
+    telemetry(
+        D365Exchange("GET", "contoso", "/data/CustomersV3", exchange, first.started_at, 150.0, 429, held_ms=2_000.0)
+    )
     telemetry(CatalogRefreshed("contoso", "built", 4_200.0, entities=12))
     assert telemetry.flush()
 
@@ -127,6 +129,7 @@ def test_each_panel_shows_what_its_title_says(items: Items, telemetry: Telemetry
     assert [(row["name"], row["error_code"]) for row in shown["failures"]] == [("d365fo_query_sql", "throttled")]
     [costly] = shown["d365"]
     assert (costly["call"], costly["calls"], costly["throttled"]) == ("GET /data/CustomersV3", 1, 1)
+    assert costly["held_s"] == 2
     assert [(row["client"], row["requests"]) for row in shown["clients"]] == [("claude-ai", 3)]
     [build] = shown["catalog"]
     assert (build["outcome"], build["entities"], build["took_s"]) == ("built", 12, 4.2)
