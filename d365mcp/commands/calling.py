@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from d365mcp.app import application
-from d365mcp.commands import close
+from d365mcp.commands import close, print_json
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.server.auth.access import usual_access
@@ -70,18 +70,18 @@ def call(tool: str, arguments: str) -> None:
       python -m d365mcp call d365fo_query_entities '{"entity_name": "CustomersV3", "top": 5}'
     """
     try:
-        given = read_arguments(sys.stdin.read() if arguments == "-" else arguments)
+        given = read_arguments(sys.stdin.buffer.read() if arguments == "-" else arguments.encode())
         called = asyncio.run(call_now(tool, given))
     except D365McpError as problem:
         called = failed_call(problem)
-    click.echo(json.dumps(read_json(called.text), indent=1, ensure_ascii=False))
+    print_json(read_json(called.text))
     if called.files:
         click.echo("The files that come with the answer are not shown here.", err=True)
     sys.exit(0 if called.succeeded else 1)
 
 
-def read_arguments(text: str) -> dict[str, Any]:
-    """Return a call's arguments. Raises InvalidArgument for what is not a JSON object."""
+def read_arguments(text: bytes) -> dict[str, Any]:
+    """Return a call's arguments, in UTF-8 whatever the console's. Raises InvalidArgument for what is not a JSON object."""
     try:
         given = read_caller_json(text)
     except ValueError as problem:

@@ -534,7 +534,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Open the port before anything is loaded, so that a taken one is known at once."""
     # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it an answer can wait 40 ms.
     opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # on Windows it would let two servers have one port
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
     except OSError as exc:

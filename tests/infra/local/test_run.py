@@ -158,7 +158,7 @@ def test_a_port_in_use_is_told_at_once(func: Path) -> None:
         port = taken.getsockname()[1]
         with run("--port", str(port), path=func) as started:
             assert started.finish() == 1
-    assert started.output == f"Port {port} is in use. Choose another one: infra/local/run --port {port + 1}\n"
+    assert started.output == f"Port {port} is in use. Choose another one: --port {port + 1}\n"
 
 
 # --- The environment -----------------------------------------------------------------------------------------------------
