@@ -8,7 +8,7 @@ from typing import Any
 
 from d365mcp.telemetry.exporter import Backlog
 
-STATM = Path("/proc/self/statm")
+_STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class InstanceFacts:
 def memory_mb() -> float | None:
     """Return the memory this process holds; None where the system does not say it in Linux's way."""
     try:
-        pages = int(STATM.read_text(encoding="ascii").split()[1])
+        pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
         return None
     return round(pages * mmap.PAGESIZE / 1_048_576, 1)

@@ -485,9 +485,9 @@ def schedule_of(function: Function, environ: Mapping[str, str]) -> str:
     return schedule
 
 
-def is_due(schedule: str, moment: datetime) -> bool:
+def is_due(schedule: str, instant: datetime) -> bool:
     """Tell whether an NCRONTAB expression (second, minute, hour, day, month, day of the week) includes a second."""
-    now = (moment.second, moment.minute, moment.hour, moment.day, moment.month, moment.isoweekday() % 7)
+    now = (instant.second, instant.minute, instant.hour, instant.day, instant.month, instant.isoweekday() % 7)
     return all(map(_allows, schedule.split(), now, (0, 0, 0, 1, 1, 0)))
 
 
