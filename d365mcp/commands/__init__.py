@@ -1,6 +1,8 @@
 """The operator's command, one file per subject; each runs the server's own parts, set up by the environment."""
 
+import json
 import sys
+from typing import Any
 
 import click
 
@@ -11,7 +13,22 @@ from d365mcp.wire import read_json
 
 def say(line: str) -> None:
     """Print a line, what would steer the terminal as `\\u{1b}`: F&O's own texts may be in it."""
-    click.echo(read_json(compact(line)))
+    line = read_json(compact(line))
+    click.echo(line if _is_printable(line) else line.encode("ascii", "backslashreplace").decode())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as people read it best, escaped where the output has no such characters: on Windows a pipe may not."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    click.echo(text if _is_printable(text) else json.dumps(value, indent=1))
+
+
+def _is_printable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def need_settings() -> None:

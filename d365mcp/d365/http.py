@@ -130,12 +130,14 @@ class D365Http:
         """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
         worth_it = _worth_retrying if request.safe else _not_begun
         end = time.monotonic() + min(_PATIENCE_SECONDS, seconds_left())
+        asked_to_wait = 0.0
         for number in itertools.count(1):
             try:
-                async with self.throttling.admission(end):
-                    return await self.attempt(request, number)
+                async with self.throttling.admission(end) as waited:
+                    return await self.attempt(request, number, asked_to_wait + waited)
             except D365Error as problem:
                 wait = _pause(problem, number)
+                asked_to_wait = wait if problem.retry_after else 0.0
                 if number == _ATTEMPTS or not worth_it(problem) or time.monotonic() + wait >= end:
                     raise
             await asyncio.sleep(wait)
@@ -143,9 +145,9 @@ class D365Http:
                 operation.retries += 1
         raise AssertionError("unreachable")  # pragma: no cover
 
-    async def attempt(self, request: Request, number: int) -> HttpAnswer:
+    async def attempt(self, request: Request, number: int, held: float) -> HttpAnswer:
         """Send once; a refused token is replaced once."""
-        meter = Meter(request, number)
+        meter = Meter(request, number, held)
         with _until_refused(request):
             try:
                 return await self.exchange(meter)
@@ -164,9 +166,8 @@ class D365Http:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
-        meter = Meter(request, 1)
         end = time.monotonic() + min(_PATIENCE_SECONDS, seconds_left())
-        async with self.throttling.admission(end), self.opened(meter) as incoming:
+        async with self.throttling.admission(end) as held, self.opened(meter := Meter(request, 1, held)) as incoming:
             if incoming.status >= 300:
                 raise error_of(await _read_answer(incoming, meter))
             yield _metered(incoming, meter)
@@ -274,9 +275,10 @@ class D365Http:
 class Meter:
     """What one exchange is, takes and ends in."""
 
-    def __init__(self, request: Request, attempt: int) -> None:
+    def __init__(self, request: Request, attempt: int, held: float = 0.0) -> None:
         self.request = request
         self.attempt = attempt
+        self.held = held  # seconds, because F&O throttles
         self.operation = current_operation()
         self.trace = (self.operation.trace if self.operation else Trace.continued(None)).child()
         self.token = ""
@@ -306,6 +308,7 @@ class Meter:
             activity_id=self.activity_id,
             request_id=self.request_id,
             bytes=self.bytes,
+            held_ms=self.held * 1000,
         )
 
 

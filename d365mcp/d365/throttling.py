@@ -58,12 +58,13 @@ class Throttling:
         self.failed_tries = 0  # how often in a row more was tried, and the first of them was turned away
 
     @asynccontextmanager
-    async def admission(self, end: float) -> AsyncIterator[None]:
-        """Hold a place for one request. Raises Throttled where none comes free before `end`."""
+    async def admission(self, end: float) -> AsyncIterator[float]:
+        """Hold a place for one request, and yield the seconds it was waited for. Raises Throttled at `end`."""
+        began = time.monotonic()
         await self.enter(end)
         problem: BaseException | None = None
         try:
-            yield
+            yield time.monotonic() - began
         except BaseException as failure:
             problem = failure
             raise

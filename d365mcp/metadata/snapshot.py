@@ -52,7 +52,7 @@ def open_for_writing(path: Path, environment_url: str) -> sqlite3.Connection:
 def is_ours(path: Path, environment_url: str) -> bool:
     """Return whether a file is a whole snapshot of this format and environment."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             return marks == [APPLICATION_ID, FORMAT] and read_fact(connection, "environment") == environment_url
     except sqlite3.Error:
@@ -116,7 +116,9 @@ class Snapshot:
         if not is_ours(path, environment_url):
             raise StorageError("The catalog's file is damaged, or another version's or environment's.")
         self.path = path
-        self.connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self.connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
         # Closed when the last call that reads it lets go of it: a newer one may have taken over long before.
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack

@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from d365mcp.errors import Busy, D365McpError, InvalidArgument, NotReady
-from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Refusal, Trace, working_on
+from d365mcp.events import (
+    Audit,
+    Caller,
+    Ending,
+    Event,
+    Listener,
+    McpRequest,
+    Operation,
+    Outcome,
+    Refusal,
+    Trace,
+    working_on,
+)
 from d365mcp.lazy import Arming, Lazy
 from d365mcp.server.auth.access import Access, narrowed, usual_access
 from d365mcp.server.auth.callers import Callers
@@ -242,8 +254,7 @@ class Job:
         self.began = time.perf_counter()
         self.started_at = time.time()
         self.queued = 0.0
-        self.outcome: Outcome = "ok"
-        self.error_code: str | None = None
+        self.ending = Ending()
         now, limit = time.monotonic(), endpoint.settings.limit_seconds
         caller = access.caller
         self.operation = Operation(
@@ -283,18 +294,18 @@ class Job:
             direct = await answer_call(executor, self.message, self.headers, self.access)
             if direct is not None:
                 reply, called = direct
-                self.outcome, self.error_code = called.outcome, called.error_code
+                self.ending = called.ending
                 return reply
         engine = await self.endpoint.engine.get()
         served: Served = await engine.serve(self.message, self.headers, self.access)
-        self.outcome, self.error_code = served.outcome, served.error_code
+        self.ending = served.ending
         return served.reply
 
     def step_up(self, executor: "ToolExecutor", tool: str, role: str) -> Reply:
         """Refuse a call the operator allows and this caller's roles do not."""
-        self.outcome, self.error_code = "refused", "insufficient_scope"
+        self.ending = Ending("refused", "insufficient_scope", callers_mistake=True)
         arguments = (self.message.get("params") or {}).get("arguments")
-        executor.audit_refusal(tool, arguments, self.access.caller, self.error_code)
+        executor.audit_refusal(tool, arguments, self.access.caller, "insufficient_scope")
         message = f"{tool} needs {role}: sign in with that scope, or let an administrator assign you that role."
         return forbidden(self.endpoint.settings, role, message, self.message["id"])
 
@@ -304,7 +315,7 @@ class Job:
         return self.refused("refused", Busy(message, retry_after=2))
 
     def refused(self, outcome: Outcome, problem: D365McpError) -> Reply:
-        self.outcome, self.error_code = outcome, problem.code
+        self.ending = Ending(outcome, problem.code, problem.callers_mistake)
         return refused(self.message, self.headers, problem)
 
     def tool(self) -> "Tool | None":
@@ -333,8 +344,9 @@ class Job:
             trace=operation.trace,
             started_at=self.started_at,
             duration_ms=(time.perf_counter() - self.began) * 1000,
-            outcome=self.outcome,
-            error_code=self.error_code,
+            outcome=self.ending.outcome,
+            error_code=self.ending.error_code,
+            callers_mistake=self.ending.callers_mistake,
             toolset=tool.toolset if tool else None,
             protocol_version=self.headers.get("mcp-protocol-version"),
             client_name=_client_name(self.message, self.headers),

@@ -17,7 +17,7 @@ from d365mcp.errors import (
     SettingsError,
     hidden_tools,
 )
-from d365mcp.events import Caller, Listener, Operation, Outcome, current_operation
+from d365mcp.events import Caller, Ending, Listener, Operation, Outcome, current_operation
 from d365mcp.server.auth.access import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
 from d365mcp.server.auth.roles import leaves_d365_alone
 from d365mcp.server.messages import MAX_BODY_BYTES
@@ -44,8 +44,7 @@ class CallOutcome:
     succeeded: bool = False
     structured: bool = False  # whether its text goes along as structure
     files: tuple[Attachment, ...] = ()
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class ToolExecutor:
                 return failed_call(_cut_short(f"{name} failed on the server after a write was sent"))
             message = f"{name} failed on the server; the failure was logged. The same call will fail again."
             text = compact({"code": "internal", "message": message, "retryable": False})
-            return CallOutcome(text, outcome="tool_error", error_code="internal")
+            return CallOutcome(text, ending=Ending("tool_error", "internal"))
         content = result.content if isinstance(result, Attached) else tool.arranged(result)
         text = compact(content)
         if len(text) > MAX_CHARS:
@@ -131,7 +130,7 @@ def failed_call(problem: D365McpError) -> CallOutcome:
         outcome = "timeout"
     elif isinstance(problem, NotAllowed):
         outcome = "refused"
-    return CallOutcome(compact(problem.describe()), outcome=outcome, error_code=problem.code)
+    return CallOutcome(compact(problem.describe()), ending=Ending(outcome, problem.code, problem.callers_mistake))
 
 
 def _refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:

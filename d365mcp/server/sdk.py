@@ -27,10 +27,11 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
-from d365mcp.events import Outcome
+from d365mcp.events import Ending
 from d365mcp.server.auth.access import Access
 from d365mcp.server.execution import CallOutcome, ToolExecutor, failed_call
 from d365mcp.server.messages import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     JSON_HEADERS,
     Id,
@@ -97,8 +98,7 @@ class Served:
     """An answer, and how the request went."""
 
     reply: Reply
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
 @dataclass
@@ -107,8 +107,7 @@ class CurrentCall:
 
     access: Access
     capabilities: Mapping[str, Any]
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
 current_call: ContextVar[CurrentCall] = ContextVar("call")
@@ -130,7 +129,7 @@ class Engine:
         else:
             route = self.modern_route(message, headers)
             if isinstance(route, Reply):
-                return Served(route, "protocol_error")
+                return Served(route, Ending("protocol_error", callers_mistake=True))
             modern, connection = True, route
         exchange = _exchange_of(id, params, headers)
         call = CurrentCall(access, capabilities_of(message, headers))
@@ -139,11 +138,10 @@ class Engine:
             meant = _as_meant(method, params)
             result = await serve_one(self.server, exchange, method, meant, connection=connection, lifespan_state={})
         except Exception as problem:  # the SDK maps whatever a handler raised to a JSON-RPC error
-            outcome = call.outcome if call.error_code else "protocol_error"
-            return Served(self.failure(problem, id, modern=modern), outcome, call.error_code)
+            return self.failure(problem, id, call.ending, modern=modern)
         finally:
             current_call.reset(token)
-        return Served(_success(id, result, exchange), call.outcome, call.error_code)
+        return Served(_success(id, result, exchange), call.ending)
 
     def modern_route(self, message: Message, headers: Mapping[str, str]) -> Connection | Reply:
         """Check the envelope of a request of the stateless era."""
@@ -163,11 +161,13 @@ class Engine:
                     return error(400, rejected.code, rejected.message, id, rejected.data)
         return Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
 
-    def failure(self, problem: Exception, id: Id, *, modern: bool) -> Reply:
+    def failure(self, problem: Exception, id: Id, ending: Ending, *, modern: bool) -> Served:
         error_data = modern_error_data(problem)
         code = error_data.code or INVALID_PARAMS
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if modern else 200
-        return error(status, code, error_data.message, id, error_data.data)
+        if not ending.error_code:
+            ending = Ending("protocol_error", callers_mistake=code != INTERNAL_ERROR)
+        return Served(error(status, code, error_data.message, id, error_data.data), ending)
 
 
 def _exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
@@ -256,14 +256,14 @@ class ToolHandlers:
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        """CurrentCall a tool."""
+        """Call a tool."""
         call = current_call.get()
         if params.name not in self.executor.tools:
             close = close_names(params.name, self.executor.offered(call.access))
             unknown = UnknownName("tool", params.name, close)
             raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
         called = await self.executor.execute(params.name, params.arguments or {}, call.access, call.capabilities)
-        call.outcome, call.error_code = called.outcome, called.error_code
+        call.ending = called.ending
         return _sdk_result(called)
 
 
@@ -338,7 +338,7 @@ class TextHandlers:
 
 def _protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
-    call.outcome, call.error_code = called.outcome, called.error_code
+    call.ending = called.ending
     facts = read_json(called.text)
     return MCPError(code_of(facts), facts["message"], facts)
 
