@@ -97,7 +97,7 @@ def may_be_about_order(refusal: BadRequest, entity: DataEntity) -> bool:
 
 
 def with_keys(options: QueryOptions, entity: DataEntity) -> QueryOptions:
-    """Return the options with the key among the columns: without an order, records are told apart by it."""
+    """Return the options with the key among the columns: without an order, the key alone identifies a record."""
     if not options.select:
         return options
     names = (*options.select, *(prop.name for prop in entity.key))

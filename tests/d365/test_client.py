@@ -167,7 +167,7 @@ def test_a_token_that_stays_refused_names_the_form_to_fill_in(run: Runner, simul
     ("fault", "error"),
     [({"status": 403}, Forbidden), ({"status": 404}, NotFound), ({"status": 500}, Unavailable), ({"kind": "malformed"}, InvalidAnswer)],
 )  # fmt: skip
-def test_what_waiting_cannot_mend_is_not_tried_again(
+def test_what_waiting_cannot_change_is_not_tried_again(
     run: Runner, simulator: Simulator, fault: dict[str, Any], error: type[D365Error]
 ) -> None:
     simulator.fault("/data/", **fault, times=5)
@@ -185,11 +185,11 @@ def test_a_read_is_tried_again_twice(run: Runner, simulator: Simulator, fault: d
     assert [exchange.attempt for exchange in run.exchanges] == [1, 2, 3]
 
 
-def test_a_gateway_that_stays_down_is_told_without_its_page(run: Runner, simulator: Simulator) -> None:
+def test_a_gateway_that_stays_down_is_reported_without_its_page(run: Runner, simulator: Simulator) -> None:
     simulator.fault("/data/", status=503, kind="html", times=9)
-    with pytest.raises((Unavailable, Unreachable)) as told:
+    with pytest.raises((Unavailable, Unreachable)) as raised:
         run(groups)
-    assert "<" not in json.dumps(told.value.describe())
+    assert "<" not in json.dumps(raised.value.describe())
     assert sent(simulator) == 3
 
 
@@ -201,9 +201,9 @@ def test_retry_after_in_seconds_is_waited_for(run: Runner, simulator: Simulator)
     assert run.operation.throttles == 1
 
 
-def test_retry_after_as_a_date_is_told(run: Runner, simulator: Simulator) -> None:
-    moment = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
-    simulator.fault("/data/", status=429, headers={"retry-after": moment})
+def test_retry_after_as_a_date_is_reported(run: Runner, simulator: Simulator) -> None:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
+    simulator.fault("/data/", status=429, headers={"retry-after": date})
     with pytest.raises(Throttled) as throttled:
         run(groups)
     assert 80 < (throttled.value.retry_after or 0) <= 90
@@ -227,9 +227,9 @@ def test_a_slow_answer_ends_at_the_deadline(simulator: Simulator) -> None:
 
 
 def test_an_environment_that_is_not_there_is_unreachable(simulator: Simulator) -> None:
-    with pytest.raises((Unreachable, SignInFailed)) as told:
+    with pytest.raises((Unreachable, SignInFailed)) as raised:
         Runner("http://127.0.0.1:9")(groups)
-    assert told.value.hint
+    assert raised.value.hint
 
 
 def test_a_failing_sign_in_says_what_to_look_at_and_is_not_kept(
@@ -326,7 +326,7 @@ def test_only_a_name_becomes_part_of_a_path(run: Runner, simulator: Simulator, n
     assert sent(simulator) == 0
 
 
-def test_an_exchange_is_told_without_key_or_query_values(run: Runner, simulator: Simulator) -> None:
+def test_an_exchange_is_reported_without_key_or_query_values(run: Runner, simulator: Simulator) -> None:
     run(lambda client: client.get_record("CustomersV3", "(dataAreaId='usmf',CustomerAccount='US-001')", QueryOptions()))
     (exchange,) = run.exchanges
     assert (exchange.path, exchange.status) == ("/data/CustomersV3()", 200)
