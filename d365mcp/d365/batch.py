@@ -19,7 +19,7 @@ from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import D365Error, OutcomeUnknown
 
 _CRLF = "\r\n"
-# An operation's answer has a dozen lines, whose parsing costs far more than reading them.
+# An operation's answer has a dozen lines. Parsing them costs far more than reading them.
 _LINES_PER_OPERATION = 200
 
 

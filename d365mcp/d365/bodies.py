@@ -14,7 +14,7 @@ from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
 
 _MOST_PROBLEMS = 20
-# Keys that F&O numbers, seen left out in creates on a live tenant: they are an entity's own where they are its last part.
+# Keys that F&O numbers itself: creates on a live tenant left them out. They are an entity's own where they come last.
 _NUMBERED = frozenset(
     {
         "CustomerAccount",
@@ -120,7 +120,7 @@ def _is_base64(text: str) -> bool:
 
 
 def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
-    """Return the mandatory properties that neither the body has, nor the user's company nor a number sequence gives."""
+    """Return the mandatory properties that are not in the body and that neither the company nor a number sequence fills."""
     own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in _NUMBERED else [])}
     return [
         prop.name

@@ -59,7 +59,7 @@ class PageSet:
         return page
 
     async def first(self) -> RecordPage:
-        """Read the first page, in the order of the key unless F&O refuses an order that nobody asked for."""
+        """Read the first page, in the order of the key. Where F&O refuses that order, and the caller asked for none, read it without."""
         entity_set, ordered = self.entity.entity_set, in_key_order(self.options, self.entity)
         if self.unordered or ordered == self.options:
             return await self.client.query(entity_set, self.options)
