@@ -135,10 +135,12 @@ def as_clause(sentence: str) -> str:
 
 def outcome_unknown(why: str, answer: HttpAnswer | None = None) -> OutcomeUnknown:
     """Return the error for a write whose outcome is unknown."""
-    return OutcomeUnknown(
+    error = OutcomeUnknown(
         f"It is unknown whether F&O did this: {why}. It was not tried again.",
         http_status=answer.status if answer else None,
         activity_id=answer.activity_id if answer else None,
         messages=messages_of(answer.body) if answer and answer.status >= 300 else (),
         hint="Look for the change before trying again.",
     )
+    error.asked_wait = answer.retry_after if answer and answer.status == 503 else None
+    return error

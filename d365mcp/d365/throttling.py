@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from d365mcp.errors import D365Error, Throttled
+from d365mcp.errors import D365Error, OutcomeUnknown, Throttled
 
 # F&O is not tried with more at once sooner than this. The pause doubles each time the first try is turned away.
 LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 4.0
@@ -97,12 +97,13 @@ class Throttling:
 
     def met(self, problem: D365Error) -> None:
         """Heed an error that asks to wait. Requests turned away come back at once: what is still at F&O, it bears."""
-        if problem.retry_after:
-            if (quiet := time.monotonic() - self.until) >= 0:
-                self.failed_tries = min(self.failed_tries + 1, _STEPS) if quiet < self.pause else 0
-            self.heed(self.in_flight, Wait(problem.retry_after, time.monotonic()))
-            if self.others:
-                self.others.announce(problem.retry_after)
+        if not (wait := problem.asked_wait if isinstance(problem, OutcomeUnknown) else problem.retry_after):
+            return
+        if (quiet := time.monotonic() - self.until) >= 0:
+            self.failed_tries = min(self.failed_tries + 1, _STEPS) if quiet < self.pause else 0
+        self.heed(self.in_flight, Wait(wait, time.monotonic()))
+        if self.others:
+            self.others.announce(wait)
 
     def heed(self, borne: float, wait: Wait) -> None:
         """Let no more than were borne go out at once until the wait is over."""

@@ -11,10 +11,12 @@ import pytest
 
 from d365mcp.d365 import paging, responses
 from d365mcp.d365.auth import TokenSource, token_scope
+from d365mcp.d365.batch import BatchOperation
 from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.outcomes import Write
 from d365mcp.d365.page_set import PageSet
 from d365mcp.d365.paging import Position, Query, Reader
 from d365mcp.errors import (
@@ -406,6 +408,28 @@ def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) 
             return dict(json.loads(b"".join([chunk async for chunk in chunks])))
 
     assert run(read)["Name"] == "NoYes"
+
+
+@pytest.mark.parametrize("write", ["create", "batch"])
+def test_the_wait_that_the_answer_to_a_write_asks_for_is_heeded(run: Runner, simulator: Simulator, write: str) -> None:
+    """Its outcome is unknown, so it is not sent again. What comes after it waits all the same."""
+    simulator.fault("/data/", method="POST", status=503, headers={"retry-after": "1"}, times=1)
+
+    async def write_and_read(client: D365Client) -> tuple[OutcomeUnknown, float]:
+        with pytest.raises(OutcomeUnknown) as raised:
+            if write == "create":
+                await client.create("CustomerGroups", {"CustomerGroupId": "W1"})
+            else:
+                await client.batch(
+                    [BatchOperation("POST", "CustomerGroups", Write("create"), {"CustomerGroupId": "W1"})], atomic=True
+                )
+        began = time.monotonic()
+        await client.query("CustomerGroups", GROUPS)
+        return raised.value, time.monotonic() - began
+
+    error, waited = run(write_and_read)
+    assert waited >= 0.9
+    assert "retry_after" not in error.describe()  # waiting does not make it known
 
 
 LONG = {
