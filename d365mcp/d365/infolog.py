@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from d365mcp.d365.gateways import said
+from d365mcp.d365.gateways import error_object
 
 MAX_MESSAGE_CHARS = 500
 MAX_FO_MESSAGES = 10
@@ -39,7 +39,7 @@ class Thrown:
 
 def thrown(body: bytes) -> list[Thrown]:
     """Return the exceptions an error's body names, the outermost first."""
-    found = said(body)
+    found = error_object(body)
     return list(_chain(found.get("error") or found))
 
 
