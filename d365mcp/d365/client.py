@@ -1,6 +1,6 @@
 """F&O's services as plain async calls: records, actions, JSON services, metadata, labels. Knows no MCP.
 
-Every name that becomes a part of a path is checked to be one; keys and query options come encoded from `d365.odata`.
+Every name that becomes a part of a path is checked to be one; keys and query options come encoded from `d365.odata` and `d365.keys`.
 """
 
 import asyncio
