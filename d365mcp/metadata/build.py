@@ -19,7 +19,7 @@ from typing import Literal
 from d365mcp.d365.client import D365Client
 from d365mcp.errors import D365Error, D365McpError, DeadlineExceeded, StorageError
 from d365mcp.events import CatalogRefreshed, Listener
-from d365mcp.metadata.build_progress import Report, Reporter
+from d365mcp.metadata.build_progress import OnProgress, Reporter
 from d365mcp.metadata.loader import Loader
 from d365mcp.metadata.own_loop import apart
 from d365mcp.metadata.snapshot import is_ours, open_for_writing, read_fact, write_fact
@@ -71,7 +71,7 @@ class Builder:
         found = self.store.pointer()
         return found[0] if found else None, self.store.progress(), self.store.asked_at()
 
-    async def run(self, *, fresh: bool, forced: bool, watch: Report | None = None) -> str:
+    async def run(self, *, fresh: bool, forced: bool, watch: OnProgress | None = None) -> str:
         """Build, if nobody else does, and off this event loop: it goes on answering.
 
         `fresh` begins anew, `forced` builds although nothing has changed.
@@ -82,7 +82,7 @@ class Builder:
             log.warning("The catalog's build took too long and was ended; the next run goes on.")
             return "waiting"
 
-    async def run_here(self, fresh: bool, forced: bool, watch: Report | None) -> Outcome:
+    async def run_here(self, fresh: bool, forced: bool, watch: OnProgress | None) -> Outcome:
         if not self.store.claim():
             return "busy"
         began = time.monotonic()

@@ -21,7 +21,7 @@ from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary
 from d365mcp.d365.metadata_service import name_member as name_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
-from d365mcp.metadata.build_progress import Report
+from d365mcp.metadata.build_progress import OnProgress
 from d365mcp.metadata.fan_out import ask_each
 from d365mcp.metadata.search.documents import documents
 from d365mcp.metadata.search.index import write_index
@@ -63,7 +63,7 @@ class Loader:
     connection: sqlite3.Connection
     client: D365Client
     languages: tuple[str, ...]
-    report: Report
+    report: OnProgress
     until: float
     labels: int = 0  # that are there
     added: int = 0

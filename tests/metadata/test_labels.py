@@ -175,7 +175,7 @@ def test_what_is_looked_for_most_is_asked_for_first(
     place: Place, small: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entities, keys and mandatory properties, before other properties and enumerations."""
-    monkeypatch.setattr(fan_out, "IN_FLIGHT", 1)
+    monkeypatch.setattr(fan_out, "_IN_FLIGHT", 1)
     assert place.build() == "built"
     asked = [re.findall(r"@CAT\d+", unquote(entry["path"]))[0] for entry in small.log("/metadata/labels")]
     assert set(asked[:6]) == {"@CAT1", "@CAT2", "@CAT3", "@CAT5", "@CAT6", "@CAT7"}
