@@ -28,7 +28,7 @@ from d365mcp.storage import private_folder
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["busy", "waiting", "built", "unchanged", "failed"]
+BuildOutcome = Literal["busy", "waiting", "built", "unchanged", "failed"]
 
 UNFINISHED = ("running", "waiting", "failed")
 STATES = {"waiting": "waiting", "built": "done", "unchanged": "unchanged", "failed": "failed"}  # by outcome
@@ -82,7 +82,7 @@ class Builder:
             log.warning("The catalog's build took too long and was ended; the next run goes on.")
             return "waiting"
 
-    async def run_here(self, fresh: bool, forced: bool, watch: OnProgress | None) -> Outcome:
+    async def run_here(self, fresh: bool, forced: bool, watch: OnProgress | None) -> BuildOutcome:
         if not self.store.claim():
             return "busy"
         began = time.monotonic()
@@ -101,7 +101,7 @@ class Builder:
         return outcome
 
 
-async def ended(work: Awaitable[Outcome]) -> tuple[Outcome, str | None]:
+async def ended(work: Awaitable[BuildOutcome]) -> tuple[BuildOutcome, str | None]:
     """Return how a build ended, and why where it failed."""
     try:
         return await work, None
@@ -123,7 +123,7 @@ class Run:
     reporter: Reporter
     until: float
 
-    async def build(self, fresh: bool, forced: bool) -> Outcome:
+    async def build(self, fresh: bool, forced: bool) -> BuildOutcome:
         """Go on with what an earlier run left, or begin anew."""
         with workshop(self.store.folder) as folder:
             work = folder / WORK
@@ -153,7 +153,7 @@ class Run:
         connection.commit()
         self.store.keep_work(work)
 
-    async def fill(self, loader: Loader, work: Path, older: Sequence[Path]) -> Outcome:
+    async def fill(self, loader: Loader, work: Path, older: Sequence[Path]) -> BuildOutcome:
         async with self.reporter.following(loader.connection, work):
             await loader.load_list()
             if not loader.is_done("comparison"):

@@ -30,7 +30,7 @@ MAX_KEPT = 2_000
 MAX_LISTS = 8
 LABELS_IN_FLIGHT = 8
 # Asked for beyond this, enumerations of a wide entity would cost more calls than they save.
-MAX_ENUMERATIONS = 40
+_MAX_ENUMERATION_CALLS = 40
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class MetadataCatalog:
         used = dict.fromkeys(prop.enumeration for name in properties if (prop := entity.properties.get(name)))
         if entity.enumerations:
             return {name: each for name, each in entity.enumerations.items() if name in used}
-        names = [name for name in used if name][:MAX_ENUMERATIONS]
+        names = [name for name in used if name][:_MAX_ENUMERATION_CALLS]
         found = await asyncio.gather(*(self.enumeration(name) for name in names), return_exceptions=True)
         return {each.name: each for each in found if isinstance(each, Enumeration)}
 
@@ -169,7 +169,7 @@ class MetadataCatalog:
 
         snapshot = await self.snapshots.current()
         if snapshot is not None:
-            return await asyncio.to_thread(found_in, snapshot, words, keep, limit)
+            return await asyncio.to_thread(_search_snapshot, snapshot, words, keep, limit)
         finder = await self.finder_kept.get("", self.finder_by_names)
         hits = await asyncio.to_thread(finder.find, words, keep)
         return SearchResult(tuple(hits[:limit]), len(hits))
@@ -273,7 +273,7 @@ def closing_with(owner: T, connection: sqlite3.Connection) -> T:
     return owner
 
 
-def found_in(snapshot: Snapshot, words: str, keep: Callable[[EntitySummary], bool], limit: int) -> SearchResult:
+def _search_snapshot(snapshot: Snapshot, words: str, keep: Callable[[EntitySummary], bool], limit: int) -> SearchResult:
     """Search a snapshot. Takes some 10 ms, the first time a third of a second: never on the event loop."""
     hits = snapshot.finder.find(words, keep)
     return SearchResult(tuple(with_details(snapshot, hit) for hit in hits[:limit]), len(hits))
