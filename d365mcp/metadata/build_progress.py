@@ -46,7 +46,7 @@ class Reporter:
 
     def write(self, **changes: Any) -> None:
         self.progress = replace(self.progress, updated_at=time.time(), **changes)
-        self.store.tell(self.progress)
+        self.store.write_progress(self.progress)
 
     @asynccontextmanager
     async def following(self, connection: sqlite3.Connection, work: Path) -> AsyncIterator[None]:
