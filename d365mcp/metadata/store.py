@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d365mcp.errors import StorageError
-from d365mcp.metadata.snapshot import FORMAT
+from d365mcp.metadata.snapshot import SNAPSHOT_FORMAT
 from d365mcp.storage import Blob, ChangedError, Storage, folder_of
 from d365mcp.wire import read_json, write_json
 
@@ -51,7 +51,7 @@ class Pointer:
     entities: int
     languages: str
     is_whole: bool
-    format: int = FORMAT
+    format: int = SNAPSHOT_FORMAT
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class CatalogStore:
         blob = self.storage.get(CONTAINER, self.name("pointer.json"), unless=unless)
         found = _parsed_blob(Pointer, blob)
         # Its file is written and deleted by that name, in folders of ours.
-        if blob and found and found.format == FORMAT and SNAPSHOT.fullmatch(found.file):
+        if blob and found and found.format == SNAPSHOT_FORMAT and SNAPSHOT.fullmatch(found.file):
             return found, blob.etag
         return None
 

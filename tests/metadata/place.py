@@ -72,4 +72,4 @@ class Place:
         """Let the last build lie back so long."""
         progress = self.progress()
         back = {"started_at": progress.started_at - seconds, "updated_at": progress.updated_at - seconds}
-        self.store().tell(replace(progress, **back, **changes))
+        self.store().write_progress(replace(progress, **back, **changes))
