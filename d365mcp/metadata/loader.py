@@ -22,7 +22,7 @@ from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
 from d365mcp.metadata.build_progress import OnProgress
 from d365mcp.metadata.fan_out import ask_each
-from d365mcp.metadata.search.documents import documents
+from d365mcp.metadata.search.documents import catalog_documents
 from d365mcp.metadata.search.index import write_index
 from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
 from d365mcp.metadata.streaming import rows
@@ -333,7 +333,7 @@ class Loader:
         """Write what search looks at: names, and labels and fields in all languages."""
         self.report("index", 0, None)
         write_fact(self.connection, "languages", ",".join(self.languages))
-        write_index(self.connection, documents(self.connection, self.languages))
+        write_index(self.connection, catalog_documents(self.connection, self.languages))
 
 
 def label_of(row: dict[str, Any]) -> str:

@@ -14,11 +14,11 @@ from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
 from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.index import Search
+from d365mcp.metadata.search.questions import Search
 from d365mcp.wire import read_json, write_json
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-SNAPSHOT_FORMAT = 6
+SNAPSHOT_FORMAT = 7
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 
@@ -127,6 +127,7 @@ class Snapshot:
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
         self.finding: EntityFinder | None = None
+        self.searches: dict[str, Search] = {}
         self.loading = threading.Lock()
 
     def fact(self, name: str) -> str | None:
@@ -144,10 +145,12 @@ class Snapshot:
             self.finding = self.finding or EntityFinder(self.connection, self.summaries())
         return self.finding
 
-    @property
-    def search(self) -> Search:
-        """Return the search over all there is."""
-        return self.finder.search
+    def search(self, kind: str) -> Search:
+        """Return the search over enumerations or actions. The first takes a while, as an entity finder does."""
+        with self.loading:
+            if kind not in self.searches:
+                self.searches[kind] = Search(self.connection, kind)
+            return self.searches[kind]
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""

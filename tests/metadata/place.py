@@ -51,7 +51,7 @@ class Place:
         return str(self.work(lambda builder, _: builder.run_due("02:30"), seconds))
 
     def rebuild(self, seconds: float = 60.0) -> str:
-        """Build because somebody asks for it."""
+        """Build because a person asked for it."""
         self.store().ask("june")
         return self.build(seconds)
 

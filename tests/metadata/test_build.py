@@ -300,7 +300,7 @@ def test_a_snapshot_is_closed_when_nobody_reads_it_any_more(place: Place, tmp_pa
     assert found is not None
     snapshot = Snapshot(place.store().fetch(found[0], tmp_path / "local"), place.base_url)
     connection = snapshot.connection
-    assert snapshot.finder.find("customers")
+    assert snapshot.finder.find("customers").hits
     del snapshot
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

@@ -192,7 +192,7 @@ def test_search_serves_before_the_labels_are_in_and_no_label_is_asked_for_twice(
     snapshot = slow_place.snapshot()
     had = snapshot.labels(sorted(asked), "en-US")
     entity = next(row for row in snapshot.summaries() if row.label_id in had)
-    assert snapshot.finder.find(had[entity.label_id])[0].summary == entity  # the labels so far are searched, too
+    assert snapshot.finder.find(had[entity.label_id]).hits[0].summary == entity  # the labels so far are searched, too
     fo.set(hanging_labels=0)
     assert slow_place.build() == "built"
     assert not had.keys() & set(fo.asked_labels())
