@@ -22,7 +22,7 @@ from d365mcp.server.auth.access import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
 from d365mcp.server.auth.roles import leaves_d365_alone
 from d365mcp.server.messages import MAX_BODY_BYTES
 from d365mcp.settings import Settings
-from d365mcp.tools.policy import audit, target_of
+from d365mcp.tools.policy import emit_audit, target_of
 from d365mcp.tools.results import compact, shortened
 from d365mcp.tools.tool import Attached, Attachment, Tool, ToolContext
 
@@ -95,7 +95,7 @@ class ToolExecutor:
     def audit_refusal(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
         """Record in the audit a call that was refused: on what, as far as the arguments say it."""
         entity, key = target_of(arguments)
-        audit(self.emit, caller, name, entity, key, reason)
+        emit_audit(self.emit, caller, name, entity, key, reason)
 
     async def run(
         self, tool: Tool, arguments: Mapping[str, Any], access: Access, capabilities: Mapping[str, Any]

@@ -52,7 +52,7 @@ from d365mcp.server.resources import (
     resolve,
     template_of,
 )
-from d365mcp.tools.arguments import object_in, read
+from d365mcp.tools.arguments import object_in, read_arguments
 from d365mcp.tools.tool import Tool
 from d365mcp.wire import read_json, write_json
 
@@ -283,7 +283,7 @@ class TextHandlers:
         with _refused_as_parameters():
             prompt = prompt_named(params.name, current_call.get().access)
             parameters = {"properties": dict.fromkeys(prompt.arguments, {"type": "string"})}
-            text = prompt.filled(read(params.arguments or {}, parameters, writes=False))
+            text = prompt.filled(read_arguments(params.arguments or {}, parameters, writes=False))
         message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
         return types.GetPromptResult(description=prompt.description, messages=[message])
 

@@ -4,7 +4,8 @@ from d365mcp.tools.actions import call_action, call_json_service
 from d365mcp.tools.batches import batch
 from d365mcp.tools.changes import create_entity_record, delete_entity_record, update_entity_record
 from d365mcp.tools.documents import download_document
-from d365mcp.tools.entities import get_entity_schema, search_entities
+from d365mcp.tools.entities import search_entities
+from d365mcp.tools.entity_schema import get_entity_schema
 from d365mcp.tools.enumerations import get_enumeration_fields, search_actions, search_enumerations
 from d365mcp.tools.environment import get_environment_info, get_server_config
 from d365mcp.tools.labels import get_labels

@@ -11,7 +11,7 @@ from typing import Any
 from d365mcp.errors import InvalidArgument
 from d365mcp.wire import MAX_CALLER_VALUES, MAX_DEPTH, TooDeep, read_caller_json
 
-Schema = Mapping[str, Any]
+_Schema = Mapping[str, Any]
 
 # What clients put among the arguments of any tool: n8n, Gemini CLI and SiYuan; and what they put where a tool takes nothing.
 # Every other unknown name is refused.
@@ -26,33 +26,33 @@ RENAMED = {"properties": "columns", "format": "rows_as"}
 DECISIVE = frozenset({"dry_run", "company", "key", "filter", "if_match"})
 
 # What ends a name, and what a comma may stand in without: a text, and the parentheses of Lines($select=ItemNumber,Quantity).
-STOP = re.compile(r"""'[^']*'|"[^"]*"|[(),]""")
-QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1""")
-BARE = re.compile(r"""[^"\[\]{}]+""")
-WHOLE = re.compile(r"-?\d{1,15}(?:\.0*)?", re.ASCII)
-MARKS = ",{["
+_STOP = re.compile(r"""'[^']*'|"[^"]*"|[(),]""")
+_QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1""")
+_BARE = re.compile(r"""[^"\[\]{}]+""")
+_WHOLE = re.compile(r"-?\d{1,15}(?:\.0*)?", re.ASCII)
+_MARKS = ",{["
 
 
-def read(arguments: Mapping[str, Any], schema: Schema, *, writes: bool) -> dict[str, Any]:
+def read_arguments(arguments: Mapping[str, Any], schema: _Schema, *, writes: bool) -> dict[str, Any]:
     """Return a call's arguments as the tool's schema means them.
 
     Raises InvalidArgument for texts that should be JSON and are not, and for what a write must not go without.
     """
     properties = schema["properties"]
     given = {name: value for name, value in arguments.items() if name in properties or name not in ADDED}
-    return Reading(DECISIVE if writes else frozenset()).members(renamed(given, properties), schema)
+    return _ArgumentReader(DECISIVE if writes else frozenset()).members(_renamed(given, properties), schema)
 
 
-def renamed(given: Mapping[str, Any], properties: Mapping[str, Schema]) -> Mapping[str, Any]:
+def _renamed(given: Mapping[str, Any], properties: Mapping[str, _Schema]) -> Mapping[str, Any]:
     """Return the arguments under the names their parameters have today."""
     found = dict(given)
     for old, new in RENAMED.items():
         if old not in given or old in properties or new not in properties:
             continue
         value = found.pop(old)
-        if is_left_out(value, properties[new]):
+        if _is_left_out(value, properties[new]):
             continue
-        if not is_left_out(given.get(new), properties[new]):
+        if not _is_left_out(given.get(new), properties[new]):
             raise InvalidArgument(f'"{old}" is called {new} now: give it once.')
         found[new] = value
     return found
@@ -61,20 +61,20 @@ def renamed(given: Mapping[str, Any], properties: Mapping[str, Schema]) -> Mappi
 def object_in(value: Any) -> Mapping[str, Any] | None:
     """Return an object that was sent as one or as JSON text, None where neither is."""
     try:
-        found = Reading(frozenset()).value(value, {"type": "object"}, "")
+        found = _ArgumentReader(frozenset()).value(value, {"type": "object"}, "")
     except InvalidArgument:
         return None
     return found if isinstance(found, dict) else None
 
 
 @dataclass
-class Reading:
+class _ArgumentReader:
     """The reading of one call: what must not be empty, and how much its JSON texts may hold together."""
 
     decisive: frozenset[str]
     room: int = MAX_CALLER_VALUES
 
-    def members(self, given: Mapping[str, Any], schema: Schema, prefix: str = "") -> dict[str, Any]:
+    def members(self, given: Mapping[str, Any], schema: _Schema, prefix: str = "") -> dict[str, Any]:
         """Return an object's members without those that mean "left out"; names the schema has not stay."""
         found = {}
         for name, value in given.items():
@@ -83,22 +83,22 @@ class Reading:
                 found[name] = value
                 continue
             optional = name not in schema.get("required", ())
-            if not is_left_out(value, inner):
+            if not _is_left_out(value, inner):
                 value = self.value(value, inner, prefix + name)
-            left_out = is_left_out(value, inner)
+            left_out = _is_left_out(value, inner)
             if name in self.decisive and (left_out or (value == {} and not prefix)):  # in a batch, a create has no key
-                raise empty(prefix + name, optional=optional)
+                raise _is_empty(prefix + name, optional=optional)
             if not (left_out and optional):
                 found[name] = value
         return found
 
-    def value(self, value: Any, schema: Schema, place: str) -> Any:
-        conversion = CONVERSIONS.get(schema["type"])
+    def value(self, value: Any, schema: _Schema, place: str) -> Any:
+        conversion = _CONVERSIONS.get(schema["type"])
         return conversion(self, value, schema, place) if conversion else value
 
     def json(self, text: str, place: str) -> Any:
         """Return the value of a JSON text, which is held to the bounds of a request's body."""
-        self.take(sum(map(text.count, MARKS)), place)
+        self.take(sum(map(text.count, _MARKS)), place)
         try:
             return read_caller_json(text)
         except TooDeep:
@@ -106,13 +106,13 @@ class Reading:
         except ValueError as problem:
             raise InvalidArgument(f'The argument "{place}" is text, and no JSON: {str(problem)[:200]}.') from None
 
-    def bracketed(self, text: str, items: Schema, place: str) -> Any:
+    def bracketed(self, text: str, items: _Schema, place: str) -> Any:
         """Return the list of a JSON text, or what stands between brackets that are no JSON's: ['A', 'B'] or [A, B]."""
         try:
             return self.json(text, place)
         except InvalidArgument:
             inner = text.strip()[1:-1]
-            if items["type"] == "string" and text.rstrip().endswith("]") and BARE.fullmatch(inner):
+            if items["type"] == "string" and text.rstrip().endswith("]") and _BARE.fullmatch(inner):
                 return inner
             raise
 
@@ -121,8 +121,8 @@ class Reading:
         if not isinstance(value, str):
             return [] if value is None else [value]
         self.take(sum(map(value.count, "(,)")), place)
-        whole = unquoted(value)
-        return [name for each in split(whole) if (name := unquoted(each))]
+        whole = _unquoted(value)
+        return [name for each in _split_names(whole) if (name := _unquoted(each))]
 
     def take(self, count: int, place: str) -> None:
         self.room -= count
@@ -130,7 +130,7 @@ class Reading:
             raise InvalidArgument(f'The argument "{place}" has too many values for one call: send less at once.')
 
 
-def is_left_out(value: Any, schema: Schema) -> bool:
+def _is_left_out(value: Any, schema: _Schema) -> bool:
     """Return whether a value is what clients write for an argument that was left out."""
     if isinstance(value, str):
         return value.strip() in ("", "null")
@@ -139,12 +139,12 @@ def is_left_out(value: Any, schema: Schema) -> bool:
     return value is None
 
 
-def empty(place: str, *, optional: bool) -> InvalidArgument:
+def _is_empty(place: str, *, optional: bool) -> InvalidArgument:
     otherwise = ", or leave it out" if optional else ""
     return InvalidArgument(f'The argument "{place}" is empty, and a write depends on it: give its value{otherwise}.')
 
 
-def as_array(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
+def _as_array(reading: _ArgumentReader, value: Any, schema: _Schema, place: str) -> Any:
     """Read a list that is JSON text, a single value, or names with commas between them."""
     items = schema["items"]
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -157,10 +157,10 @@ def as_array(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
     return [reading.value(each, items, f"{place}.{number}") for number, each in enumerate(values)]
 
 
-def split(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     """Return the pieces between commas; one in a text or in parentheses parts nothing."""
     pieces, start, depth = [], 0, 0
-    for stop in STOP.finditer(text):
+    for stop in _STOP.finditer(text):
         depth += {"(": 1, ")": -1}.get(stop[0], 0)
         if stop[0] == "," and depth <= 0:
             pieces.append(text[start : stop.start()])
@@ -168,12 +168,12 @@ def split(text: str) -> list[str]:
     return [*pieces, text[start:]]
 
 
-def unquoted(text: str) -> str:
-    quoted = QUOTED.fullmatch(text.strip())
+def _unquoted(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text.strip())
     return (quoted[2] if quoted else text).strip()
 
 
-def as_object(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
+def _as_object(reading: _ArgumentReader, value: Any, schema: _Schema, place: str) -> Any:
     """Read an object that is JSON text; what a free-form one holds is the caller's."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = reading.json(value, place)
@@ -182,32 +182,32 @@ def as_object(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
     return value
 
 
-def as_integer(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
+def _as_integer(reading: _ArgumentReader, value: Any, schema: _Schema, place: str) -> Any:
     """Read 5.0, which is an integer too, and "5".
 
     https://json-schema.org/draft/2020-12/json-schema-validation#section-6.1.1
     """
-    if isinstance(value, str) and WHOLE.fullmatch(value.strip()):
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(float(value))
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def as_boolean(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
+def _as_boolean(reading: _ArgumentReader, value: Any, schema: _Schema, place: str) -> Any:
     """Read "true" and "false", in any case."""
     return {"true": True, "false": False}.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
-def as_word(reading: Reading, value: Any, schema: Schema, place: str) -> Any:
+def _as_word(reading: _ArgumentReader, value: Any, schema: _Schema, place: str) -> Any:
     """Read a word of an enumeration in any case."""
     words = {word.casefold(): word for word in schema.get("enum", ())}
     return words.get(value.strip().casefold(), value) if isinstance(value, str) else value
 
 
 # How a value is read that is to be of a type.
-CONVERSIONS: Mapping[str, Callable[[Reading, Any, Schema, str], Any]] = {
-    "array": as_array,
-    "object": as_object,
-    "integer": as_integer,
-    "boolean": as_boolean,
-    "string": as_word,
+_CONVERSIONS: Mapping[str, Callable[[_ArgumentReader, Any, _Schema, str], Any]] = {
+    "array": _as_array,
+    "object": _as_object,
+    "integer": _as_integer,
+    "boolean": _as_boolean,
+    "string": _as_word,
 }

@@ -12,17 +12,17 @@ from typing_extensions import TypedDict
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, PartResult
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
 from d365mcp.tools.changes import Data, DryRun
-from d365mcp.tools.dry_runs import NOT_CHECKED, REHEARSED, Rehearsal, rehearse
-from d365mcp.tools.keys import key_company
-from d365mcp.tools.parameters import Key
+from d365mcp.tools.common import key_company, with_notes
+from d365mcp.tools.dry_runs import NOT_CHECKED, NOTHING_SENT, Preview, preview_of
+from d365mcp.tools.parameters import RecordKey
 from d365mcp.tools.policy import DONE, audited, check_writes_allowed
 from d365mcp.tools.tool import ToolContext
-from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explain, record_key
+from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explain_failure, record_key
 
-MAX_OPERATIONS = 200
+_MAX_OPERATIONS = 200
 # How many records a dry run reads at once.
-READS_AT_ONCE = 8
-LOOK_FIRST = "Look for the records (or your own reference in them) before trying again."
+_READS_AT_ONCE = 8
+_LOOK_FIRST = "Look for the records (or your own reference in them) before trying again."
 
 
 class BatchResult(TypedDict, total=False):
@@ -33,17 +33,17 @@ class BatchResult(TypedDict, total=False):
     requests: list[dict[str, Any]]
 
 
-class Operation(TypedDict):
+class _BatchPart(TypedDict):
     operation: Literal["create", "update", "delete"]
     entity_name: str
-    key: NotRequired[Key]
+    key: NotRequired[RecordKey]
     data: NotRequired[Data]
     if_match: NotRequired[str]
 
 
 async def batch(
     context: ToolContext,
-    operations: Annotated[list[Operation], Field(min_length=1, max_length=MAX_OPERATIONS)],
+    operations: Annotated[list[_BatchPart], Field(min_length=1, max_length=_MAX_OPERATIONS)],
     atomic: Annotated[bool, Field(description="All or nothing")] = True,
     confirm: Annotated[bool, Field(description="Must be true when one deletes")] = False,
     dry_run: DryRun = False,
@@ -52,21 +52,21 @@ async def batch(
     check_writes_allowed(context)
     if any("key" in part and key_company(part["key"]) is None for part in operations):
         await context.d365.session(fresh=True)  # keys without a company take the default one: as it is now
-    changes = [await checked_part(context, place, part) for place, part in enumerate(operations, 1)]
+    changes = [await _checked_part(context, place, part) for place, part in enumerate(operations, 1)]
     notes = [f"{place}: {note}" for place, change in enumerate(changes, 1) for note in change.notes]
     if dry_run:
-        return await rehearsed(context, changes, notes)
+        return await _dry_run(context, changes, notes)
     if not confirm and any(change.kind == "delete" for change in changes):
         raise InvalidArgument("This batch deletes records for good: repeat it with confirm true.")
-    answer = await sent(context, changes, atomic=atomic)
-    parts = [described(change, part) for change, part in zip(changes, answer.parts, strict=True)]
-    result = BatchResult(outcome=outcome_of(answer.parts, atomic=atomic), parts=parts)
+    answer = await _sent(context, changes, atomic=atomic)
+    parts = [_result_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
+    result = BatchResult(outcome=_outcome_of(answer.parts, atomic=atomic), parts=parts)
     if answer.error:
         result["error"] = answer.error.describe()
     return with_notes(result, notes)
 
 
-async def sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> BatchAnswer:
+async def _sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> BatchAnswer:
     """Send a batch, and audit each part by its own outcome."""
     operations = [
         BatchOperation(change.method, change.path, change.write, change.body, if_match=change.if_match)
@@ -80,23 +80,23 @@ async def sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool)
         try:
             answer = await context.d365.batch(operations, atomic=atomic)
         except OutcomeUnknown as unknown:
-            unknown.hint = LOOK_FIRST
+            unknown.hint = _LOOK_FIRST
             raise
         for change, part, target in zip(changes, answer.parts, targets, strict=True):
             if part.error:
-                explain(part.error, change)
-            target.outcome = audit_outcome(part)
+                explain_failure(part.error, change)
+            target.outcome = _audit_outcome(part)
             target.key = record_key(change.entity, part.record) or change.key
     return answer
 
 
-def audit_outcome(part: PartResult) -> str:
+def _audit_outcome(part: PartResult) -> str:
     if part.outcome == "done":
         return DONE
     return part.error.code if part.error else part.outcome.replace(" ", "_")
 
 
-def outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
+def _outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
     """Return what became of a batch as a whole, the parts counted by their outcome."""
     counts = Counter(part.outcome for part in parts)
     if counts["done"] == len(parts):
@@ -107,7 +107,7 @@ def outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
     return ", ".join([f"{counts['done']} of {len(parts)} done", *others])
 
 
-def described(change: Change, part: PartResult) -> dict[str, Any]:
+def _result_of(change: Change, part: PartResult) -> dict[str, Any]:
     result: dict[str, Any] = {
         "operation": change.kind,
         "entity_set": change.entity.entity_set,
@@ -119,16 +119,16 @@ def described(change: Change, part: PartResult) -> dict[str, Any]:
     return {name: value for name, value in result.items() if value}
 
 
-async def checked_part(context: ToolContext, place: int, part: Operation) -> Change:
+async def _checked_part(context: ToolContext, place: int, part: _BatchPart) -> Change:
     """Check one operation of a batch; its place in the batch goes into every complaint."""
     try:
         entity = await context.catalog.entity(part["entity_name"])
         key, data, if_match = part.get("key"), part.get("data"), part.get("if_match")
         if part["operation"] == "create":
-            return await checked_create(context, entity, needed(data, "data"), None)
-        key = needed(key, "key")
+            return await checked_create(context, entity, _given(data, "data"), None)
+        key = _given(key, "key")
         if part["operation"] == "update":
-            return await checked_update(context, entity, key, needed(data, "data"), if_match, fresh=False)
+            return await checked_update(context, entity, key, _given(data, "data"), if_match, fresh=False)
         return await checked_delete(context, entity, key, if_match, fresh=False)
     except InvalidArgument as error:
         error.message = f"Operation {place}: {error.message}"
@@ -136,19 +136,19 @@ async def checked_part(context: ToolContext, place: int, part: Operation) -> Cha
         raise
 
 
-def needed(value: dict[str, Any] | None, name: str) -> dict[str, Any]:
+def _given(value: dict[str, Any] | None, name: str) -> dict[str, Any]:
     if not value:
         raise InvalidArgument(f"{name} is missing.")
     return value
 
 
-async def rehearsed(context: ToolContext, changes: Sequence[Change], notes: Sequence[str]) -> BatchResult:
+async def _dry_run(context: ToolContext, changes: Sequence[Change], notes: Sequence[str]) -> BatchResult:
     """Say of each operation what it would send, meet and change."""
-    gate = asyncio.Semaphore(READS_AT_ONCE)
+    gate = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def one(change: Change) -> Rehearsal:
+    async def one(change: Change) -> Preview:
         async with gate:
-            return await rehearse(context, change)
+            return await preview_of(context, change)
 
     found = await asyncio.gather(*map(one, changes))
     requests = [
@@ -158,10 +158,4 @@ async def rehearsed(context: ToolContext, changes: Sequence[Change], notes: Sequ
         for change, each in zip(changes, found, strict=True)
     ]
     added = [f"{place}: {note}" for place, each in enumerate(found, 1) for note in each.notes]
-    return with_notes(BatchResult(outcome=REHEARSED, requests=requests), [*notes, *added, NOT_CHECKED])
-
-
-def with_notes(result: BatchResult, notes: Sequence[str]) -> BatchResult:
-    if notes:
-        result["notes"] = list(notes)
-    return result
+    return with_notes(BatchResult(outcome=NOTHING_SENT, requests=requests), [*notes, *added, NOT_CHECKED])

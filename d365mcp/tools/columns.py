@@ -5,12 +5,12 @@ import re
 from d365mcp.d365.models import DataEntity
 
 # Fewer than this are shown all: F&O's entities have 10 to 300.
-NARROW = 20
-WANTED = 14
-FEW = 6
+_NARROW = 20
+_WANTED = 14
+_FEW = 6
 
 # What people ask for first, by a property's name; the order is the order of preference.
-WELL_KNOWN = (
+_WELL_KNOWN = (
     r"^(Organization|Customer|Vendor|Product|Item|SalesOrder|PurchaseOrder|Warehouse|Worker|Bank|Project|Asset)?Name$",
     r"^(Vendor)?OrganizationName$|^(Line|Unit|Product)?Description$|^ProductSearchName$",
     r"^(SalesOrder|PurchaseOrder|OnHold|DocumentApproval|SalesOrderProcessing|ProductionOrder|Worker)?Status$",
@@ -26,23 +26,23 @@ WELL_KNOWN = (
     r"^(Default)?PaymentTerms(Name)?$|^PrimaryContact(Email|Phone)$|^PrimaryEmailAddress$|^Email$",
     r"^AddressCity$|^AddressCountryRegionId$|^PartyNumber$|^ProductType$|^(Default)?ShippingWarehouseId$",
 )
-PATTERNS = tuple(re.compile(pattern) for pattern in WELL_KNOWN)
+_PATTERNS = tuple(re.compile(pattern) for pattern in _WELL_KNOWN)
 
 
 def default_columns(entity: DataEntity) -> tuple[str, ...]:
     """Return the key, the mandatory and the best-known properties; empty (all) for a narrow entity."""
-    if len(entity.properties) <= NARROW:
+    if len(entity.properties) <= _NARROW:
         return ()
     needed = [prop.name for prop in entity.properties.values() if prop.is_key or prop.is_mandatory]
-    known = sorted((rank, name) for name in entity.properties if (rank := preference(name)) is not None)
+    known = sorted((rank, name) for name in entity.properties if (rank := _preference(name)) is not None)
     chosen = tuple(dict.fromkeys([*needed, *(name for _, name in known)]))
-    if len(chosen) < FEW:  # an entity like no other: its first properties have to do
-        chosen = tuple(dict.fromkeys([*chosen, *entity.properties]))[:WANTED]
-    return chosen[: max(len(needed), WANTED)]
+    if len(chosen) < _FEW:  # an entity like no other: its first properties have to do
+        chosen = tuple(dict.fromkeys([*chosen, *entity.properties]))[:_WANTED]
+    return chosen[: max(len(needed), _WANTED)]
 
 
-def preference(name: str) -> int | None:
-    return next((rank for rank, pattern in enumerate(PATTERNS) if pattern.search(name)), None)
+def _preference(name: str) -> int | None:
+    return next((rank for rank, pattern in enumerate(_PATTERNS) if pattern.search(name)), None)
 
 
 def words_match(name: str, label: str, words: list[str]) -> bool:

@@ -19,10 +19,10 @@ from d365mcp.wire import read_json, write_json
 
 FORMAT = 1
 LIFETIME_SECONDS = 24 * 3600
-NONCE_BYTES = 12
-MAX_CHARS = 64_000
-MAX_STATE_BYTES = 256_000
-MEND = "Run the query again without a cursor."
+_NONCE_BYTES = 12
+_MAX_CHARS = 64_000
+_MAX_STATE_BYTES = 256_000
+_HINT = "Run the query again without a cursor."
 
 CursorKeys = Callable[[], Awaitable[Sequence[bytes]]]
 
@@ -39,8 +39,8 @@ class CursorSeal:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # waits for its first use: cold start
 
         body = write_json({"v": FORMAT, "t": int(time.time()), **state})
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        key = derived((await self.keys())[0])
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        key = _derived((await self.keys())[0])
         sealed = AESGCM(key).encrypt(nonce, zlib.compress(body), self.bound_to(caller))
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
@@ -48,37 +48,37 @@ class CursorSeal:
         """Return the state. Raises InvalidCursor when it is damaged, foreign or older than a day."""
         packed = await self.unsealed(cursor, caller)
         inflater = zlib.decompressobj()
-        state: dict[str, Any] = read_json(inflater.decompress(packed, MAX_STATE_BYTES))
+        state: dict[str, Any] = read_json(inflater.decompress(packed, _MAX_STATE_BYTES))
         if state.get("v") != FORMAT or time.time() - state.get("t", 0) > LIFETIME_SECONDS:
-            raise InvalidCursor(f"This cursor is outdated. {MEND}")
+            raise InvalidCursor(f"This cursor is outdated. {_HINT}")
         return state
 
     async def unsealed(self, cursor: str, caller: str) -> bytes:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        raw = decoded(cursor)
+        raw = _sealed_bytes(cursor)
         for key in await self.keys():
             try:
-                return AESGCM(derived(key)).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], self.bound_to(caller))
+                return AESGCM(_derived(key)).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], self.bound_to(caller))
             except InvalidTag:
                 continue
-        raise InvalidCursor(f"This cursor was not made here, for you and this environment, or it was changed. {MEND}")
+        raise InvalidCursor(f"This cursor was not made here, for you and this environment, or it was changed. {_HINT}")
 
     def bound_to(self, caller: str) -> bytes:
         return f"d365mcp cursor\n{self.environment_url}\n{caller}".encode()
 
 
-def decoded(cursor: str) -> bytes:
+def _sealed_bytes(cursor: str) -> bytes:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) <= NONCE_BYTES + 16 or len(cursor) > MAX_CHARS:
-        raise InvalidCursor(f"This is not a cursor, or only part of one: give next_cursor unchanged. {MEND}")
+    if len(raw) <= _NONCE_BYTES + 16 or len(cursor) > _MAX_CHARS:
+        raise InvalidCursor(f"This is not a cursor, or only part of one: give next_cursor unchanged. {_HINT}")
     return raw
 
 
-def derived(key: bytes) -> bytes:
+def _derived(key: bytes) -> bytes:
     """Return 256 bits from a key of any length."""
     return hashlib.sha256(b"d365mcp cursor key\n" + key).digest()

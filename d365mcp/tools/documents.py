@@ -21,7 +21,7 @@ from d365mcp.wire import json_text
 
 
 @dataclass(frozen=True)
-class Report:
+class _ReportController:
     """A report controller, and the table and field its document is found by."""
 
     controller: str
@@ -29,22 +29,22 @@ class Report:
     field: str
 
 
-Document = Literal[
+_DocumentKind = Literal[
     "customer_invoice", "free_text_invoice", "debit_credit_note", "sales_confirmation", "purchase_order", "custom"
 ]
 ENTITY_SET, ACTION = "SrsFinanceCopilots", "RunCopilotReport"
-REPORTS = {
-    "customer_invoice": Report("SalesInvoiceController", "CustInvoiceJour", "InvoiceId"),
-    "free_text_invoice": Report("FreeTextInvoiceController", "CustInvoiceJour", "InvoiceId"),
-    "debit_credit_note": Report("CustDebitCreditNoteController", "CustInvoiceJour", "InvoiceId"),
-    "sales_confirmation": Report("SalesConfirmController", "CustConfirmJour", "ConfirmId"),
-    "purchase_order": Report("PurchPurchaseOrderController", "VendPurchOrderJour", "PurchId"),
+_CONTROLLERS = {
+    "customer_invoice": _ReportController("SalesInvoiceController", "CustInvoiceJour", "InvoiceId"),
+    "free_text_invoice": _ReportController("FreeTextInvoiceController", "CustInvoiceJour", "InvoiceId"),
+    "debit_credit_note": _ReportController("CustDebitCreditNoteController", "CustInvoiceJour", "InvoiceId"),
+    "sales_confirmation": _ReportController("SalesConfirmController", "CustConfirmJour", "ConfirmId"),
+    "purchase_order": _ReportController("PurchPurchaseOrderController", "VendPurchOrderJour", "PurchId"),
 }
 
 
 async def download_document(
     context: ToolContext,
-    document: Document,
+    document: _DocumentKind,
     number: Annotated[str, Field(description="Invoice, confirmation or order number", min_length=1, max_length=100)],
     company: Annotated[str, Field(description="Legal entity, e.g. usmf", min_length=1, max_length=10)],
     controller: Annotated[str | None, Field(description="Custom only: controller class")] = None,
@@ -52,7 +52,7 @@ async def download_document(
     field: str | None = None,
 ) -> Attached:
     """Fetch an invoice, credit note, order confirmation or purchase order as PDF."""
-    report = report_of(document, controller, table, field)
+    report = _controller_of(document, controller, table, field)
     bound_of(context).check([company])
     parameters = {
         "_contractName": "SrsCopilotArgsContract",
@@ -64,7 +64,7 @@ async def download_document(
         "_reportParameterJson": "{}",
     }
     limit = context.settings.max_document_bytes
-    async with as_an_action(context) if document == "custom" else nullcontext():
+    async with _as_an_action(context) if document == "custom" else nullcontext():
         encoded = await context.d365.invoke(
             ACTION,
             parameters,
@@ -73,10 +73,9 @@ async def download_document(
             max_bytes=2 * limit + 1024 * 1024,  # base64, with room to tell how large a document is that is too large
             hint="MCP_MAX_DOCUMENT_BYTES sets how large a document may be.",
         )
-    data = decoded(encoded, limit)
+    data = _file_in(encoded, limit)
     if not data:
-        told = f"F&O rendered nothing for {document} {displayed(number)} of {displayed(company)}: check both."
-        raise NotFound(told)
+        raise NotFound(f"F&O rendered nothing for {document} {displayed(number)} of {displayed(company)}: check both.")
     name = f"{document}-{number}.pdf"
     uri = f"d365fo://documents/{quote(company.lower(), safe='')}/{document}/{quote(number, safe='')}.pdf"
     kind = "application/pdf"
@@ -92,7 +91,7 @@ async def download_document(
 
 
 @asynccontextmanager
-async def as_an_action(context: ToolContext) -> AsyncIterator[None]:
+async def _as_an_action(context: ToolContext) -> AsyncIterator[None]:
     """Let a controller of the caller's choosing run as any action: allowed by name, within no bound, and audited.
 
     It is a class of F&O's that does whatever it does. Raises NotAllowed.
@@ -103,18 +102,20 @@ async def as_an_action(context: ToolContext) -> AsyncIterator[None]:
         yield
 
 
-def report_of(document: Document, controller: str | None, table: str | None, field: str | None) -> Report:
+def _controller_of(
+    document: _DocumentKind, controller: str | None, table: str | None, field: str | None
+) -> _ReportController:
     custom = (controller, table, field)
     if document != "custom":
         if any(custom):
             raise InvalidArgument("controller, table and field go with document custom only.")
-        return REPORTS[document]
+        return _CONTROLLERS[document]
     if not all(custom):
         raise InvalidArgument("A custom document needs controller, table and field.")
-    return Report(*(identifier(str(part), "name") for part in custom))
+    return _ReportController(*(identifier(str(part), "name") for part in custom))
 
 
-def decoded(encoded: object, limit: int) -> bytes:
+def _file_in(encoded: object, limit: int) -> bytes:
     """Return the file in F&O's base64 answer. Raises InvalidAnswer when it is none, or larger than the limit."""
     text = encoded if isinstance(encoded, str) else ""
     if len(text) * 3 // 4 > limit:

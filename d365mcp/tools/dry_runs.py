@@ -14,12 +14,12 @@ from d365mcp.tools.results import ETAG, tidy
 from d365mcp.tools.tool import ToolContext
 from d365mcp.tools.writing import Change
 
-REHEARSED = "checked, nothing sent"
+NOTHING_SENT = "checked, nothing sent"
 NOT_CHECKED = "not checked: what F&O's business logic and security roles say, and other records that refer to this one"
 
 
 @dataclass
-class Rehearsal:
+class Preview:
     """What a change would meet: whether its record exists, None where that cannot be said, and what would change."""
 
     exists: bool | None = None
@@ -27,20 +27,20 @@ class Rehearsal:
     notes: list[str] = field(default_factory=list)
 
 
-async def rehearse(context: ToolContext, change: Change) -> Rehearsal:
+async def preview_of(context: ToolContext, change: Change) -> Preview:
     """Read the record that a change is about, and say what would become of it."""
-    found = Rehearsal()
+    found = Preview()
     body = change.body or {}
     if change.kind == "create" and (names := missing(body, change.entity)):
         found.notes.append(
             f"mandatory and not given: {', '.join(names)}; F&O refuses the record unless it has defaults"
         )
     if change.key and len(change.key) == len(change.entity.key):
-        await look(context, change, found)
+        await _look(context, change, found)
     return found
 
 
-async def look(context: ToolContext, change: Change, found: Rehearsal) -> None:
+async def _look(context: ToolContext, change: Change, found: Preview) -> None:
     entity, key = change.entity, change.key or {}
     names = (prop.name for prop in entity.key), (change.body or {} if change.kind == "update" else ())
     options = QueryOptions(
@@ -59,12 +59,12 @@ async def look(context: ToolContext, change: Change, found: Rehearsal) -> None:
     if change.kind == "create":
         found.notes.append(f"a {entity.entity_set} record with this key exists: F&O refuses a second one")
     if change.kind == "update":
-        compare(change, record, found)
+        _compare(change, record, found)
     if change.if_match not in (None, "*", record.get(ETAG)):
         found.notes.append("if_match is not the record's etag any more: F&O refuses the change")
 
 
-def compare(change: Change, record: Mapping[str, Any], found: Rehearsal) -> None:
+def _compare(change: Change, record: Mapping[str, Any], found: Preview) -> None:
     """Tell old from new, property by property."""
     body = change.body or {}
     same = [name for name, value in body.items() if name in record and record[name] == value]

@@ -13,28 +13,28 @@ from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import glance
 from d365mcp.errors import or_list
-from d365mcp.tools.environment import unknown_companies
-from d365mcp.tools.planning import Plan
+from d365mcp.tools.common import unknown_companies
+from d365mcp.tools.planning import QueryPlan
 from d365mcp.tools.policy import bound_of
 from d365mcp.tools.tool import ToolContext
 
-Records = Sequence[Mapping[str, Any]]
+_Records = Sequence[Mapping[str, Any]]
 
-LOOKED_AT = 50
-NAMED = 3
-ALIKE = 0.6
-MAX_TEXT = 60
-MAX_START = 6  # letters that the beginnings have in common
-NUMBER_AT_END = re.compile(r"0*([1-9][0-9]*)$", re.ASCII)
-SIGNS = re.compile(r"[\W_]+")
-ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
+_LOOKED_AT = 50
+_NAMED = 3
+_ALIKE = 0.6
+_MAX_TEXT = 60
+_MAX_START = 6  # letters that the beginnings have in common
+_NUMBER_AT_END = re.compile(r"0*([1-9][0-9]*)$", re.ASCII)
+_SIGNS = re.compile(r"[\W_]+")
+_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
-async def why_empty(context: ToolContext, plan: Plan) -> list[str]:
+async def why_empty(context: ToolContext, plan: QueryPlan) -> list[str]:
     """Return what the caller should know of a query without a record, in one line."""
     if doubts := await unknown_companies(context, plan.named) if plan.named else []:
         return doubts
-    asked = next(equalities(plan), None)
+    asked = next(_required_texts(plan), None)
     if asked is None:
         return []
     name, value = asked
@@ -44,27 +44,29 @@ async def why_empty(context: ToolContext, plan: Plan) -> list[str]:
     nothing = f"no {entity.entity_set}{where}"
     if name == COMPANY:
         return [nothing]
-    found = await look_near(context, entity, name, value) if name in entity.properties else ()
+    found = await _look_near(context, entity, name, value) if name in entity.properties else ()
     same = [record for record in found if str(record.get(name)).casefold() == value.casefold()]
     homes = sorted({str(record.get(COMPANY)) for record in same} if company else ())
     if same and (not company or company in homes):
-        return [f"{nothing} meets all conditions, although {name} {quoted(value)} is there"]
+        return [f"{nothing} meets all conditions, although {name} {_quoted(value)} is there"]
     if homes:
-        return [f"{nothing} with {name} {quoted(value)}: it is in {or_list(homes[:NAMED])}"]
-    near = closest([str(record.get(name)) for record in found if not company or record.get(COMPANY) == company], value)
-    hint = f": near it {'is' if len(near) == 1 else 'are'} {', '.join(map(quoted, near))}" if near else ""
-    return [f"{nothing} with {name} {quoted(value)}{hint}"]
+        return [f"{nothing} with {name} {_quoted(value)}: it is in {or_list(homes[:_NAMED])}"]
+    near = _closest_texts(
+        [str(record.get(name)) for record in found if not company or record.get(COMPANY) == company], value
+    )
+    hint = f": near it {'is' if len(near) == 1 else 'are'} {', '.join(map(_quoted, near))}" if near else ""
+    return [f"{nothing} with {name} {_quoted(value)}{hint}"]
 
 
-def equalities(plan: Plan) -> Iterator[tuple[str, str]]:
+def _required_texts(plan: QueryPlan) -> Iterator[tuple[str, str]]:
     """Yield the texts that every record had to have, a company's last."""
     expression = plan.translation.expression if plan.translation else None
     conjuncts = expression.operands if isinstance(expression, And) else (expression,)
-    found = [each for conjunct in conjuncts if conjunct for each in equality(conjunct)]
+    found = [each for conjunct in conjuncts if conjunct for each in _equality(conjunct)]
     yield from sorted(found, key=lambda each: each[0] == COMPANY)
 
 
-def equality(condition: Expression) -> Iterator[tuple[str, str]]:
+def _equality(condition: Expression) -> Iterator[tuple[str, str]]:
     match condition:
         case Comparison("eq", Property(path), Literal(str(value))) if value:
             yield path, value
@@ -72,9 +74,9 @@ def equality(condition: Expression) -> Iterator[tuple[str, str]]:
             yield path, value
 
 
-async def look_near(context: ToolContext, entity: DataEntity, name: str, value: str) -> Records:
+async def _look_near(context: ToolContext, entity: DataEntity, name: str, value: str) -> _Records:
     """Return some records whose text is like the one asked for, of whichever company; none where a look does not tell."""
-    condition = likely(name, value)
+    condition = _likely(name, value)
     if condition is None:
         return ()
     bound = bound_of(context)
@@ -84,7 +86,7 @@ async def look_near(context: ToolContext, entity: DataEntity, name: str, value: 
         select=(*((COMPANY,) if entity.has_company else ()), name),
         filter=and_filters(scope.filter, *translation.filters),
         order_by=(name,),
-        top=LOOKED_AT,
+        top=_LOOKED_AT,
         cross_company=scope.cross_company,
     )
     page = await glance(context.d365.query(entity.entity_set, options))
@@ -93,45 +95,48 @@ async def look_near(context: ToolContext, entity: DataEntity, name: str, value: 
     return records
 
 
-def likely(name: str, value: str) -> Expression | None:
+def _likely(name: str, value: str) -> Expression | None:
     """Return what finds the text in another company, what it is a part of, what begins like it, and its number with
     other zeros before it."""
     core = value.strip()
-    number = NUMBER_AT_END.search(core)
+    number = _NUMBER_AT_END.search(core)
     if has_wildcard(Literal(core)) or (len(core) < 2 and not number):
         return None
     found: list[Expression] = [Comparison("eq", Property(name), Literal(value))]
     if number:
-        found.append(call("endswith", name, f"0{number[1]}"))
+        found.append(_call("endswith", name, f"0{number[1]}"))
     if number is None or number[0] != core:
-        found += [call("contains", name, core), call("startswith", name, core[: max(2, min(len(core) - 3, MAX_START))])]
+        found += [
+            _call("contains", name, core),
+            _call("startswith", name, core[: max(2, min(len(core) - 3, _MAX_START))]),
+        ]
     elif number[1] != core:
         found.append(Comparison("eq", Property(name), Literal(number[1])))
     return Or(tuple(found))
 
 
-def call(function: str, name: str, text: str) -> FunctionCall:
+def _call(function: str, name: str, text: str) -> FunctionCall:
     return FunctionCall(function, (Property(name), Literal(text)))
 
 
-def closest(texts: Iterable[str], value: str) -> list[str]:
+def _closest_texts(texts: Iterable[str], value: str) -> list[str]:
     """Return the texts that come near: those that differ in signs and zeros alone, else those that look alike."""
     known = dict.fromkeys(texts)
-    wanted = bare(value)
-    if equal := [text for text in known if bare(text) == wanted]:
-        return equal[:NAMED]
-    ranked = sorted(known, key=lambda text: -likeness(text, value))
-    return [text for text in ranked if likeness(text, value) >= ALIKE or wanted in bare(text)][:NAMED]
+    wanted = _bare(value)
+    if equal := [text for text in known if _bare(text) == wanted]:
+        return equal[:_NAMED]
+    ranked = sorted(known, key=lambda text: -_likeness(text, value))
+    return [text for text in ranked if _likeness(text, value) >= _ALIKE or wanted in _bare(text)][:_NAMED]
 
 
-def bare(text: str) -> str:
+def _bare(text: str) -> str:
     """Return a text without what people get wrong in it: case, signs, blanks, and zeros before numbers."""
-    return ZEROS.sub("", SIGNS.sub("", text.casefold()))
+    return _ZEROS.sub("", _SIGNS.sub("", text.casefold()))
 
 
-def likeness(text: str, value: str) -> float:
+def _likeness(text: str, value: str) -> float:
     return SequenceMatcher(None, text.casefold(), value.casefold()).ratio()
 
 
-def quoted(text: str) -> str:
-    return f"'{text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + '…'}'"
+def _quoted(text: str) -> str:
+    return f"'{text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + '…'}'"

@@ -1,18 +1,16 @@
-"""Says which environment this server speaks to, as whom, and how the server itself is set up."""
+"""Says which environment this server speaks to, its user, and how the server itself is set up."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
 from typing_extensions import TypedDict
 
 import d365mcp
-from d365mcp.d365.odata import QueryOptions
-from d365mcp.errors import D365McpError, close_names, or_list
+from d365mcp.errors import D365McpError
+from d365mcp.tools.common import list_companies
 from d365mcp.tools.tool import ToolContext
-
-MAX_COMPANIES = 500
 
 
 class EnvironmentResult(TypedDict, total=False):
@@ -38,9 +36,9 @@ async def get_environment_info(context: ToolContext) -> EnvironmentResult:
     failures: dict[str, dict[str, Any]] = {}
     started = time.monotonic()
     session, versions, companies = await asyncio.gather(
-        part("user", timed_session(context), failures),
-        part("versions", context.d365.versions(), failures),
-        part("companies", list_companies(context), failures),
+        _part("user", _timed_session(context), failures),
+        _part("versions", context.d365.versions(), failures),
+        _part("companies", list_companies(context), failures),
     )
     result = EnvironmentResult(environment_url=context.settings.base_url)
     if session:
@@ -61,8 +59,8 @@ async def get_environment_info(context: ToolContext) -> EnvironmentResult:
     return result
 
 
-async def part(name: str, reading: Awaitable[Any], failures: dict[str, dict[str, Any]]) -> Any:
-    """Return what a part reads, or None with its error noted under its name."""
+async def _part(name: str, reading: Awaitable[Any], failures: dict[str, dict[str, Any]]) -> Any:
+    """Return what a part reads, or None with its error among the failures."""
     try:
         return await reading
     except D365McpError as error:
@@ -70,34 +68,10 @@ async def part(name: str, reading: Awaitable[Any], failures: dict[str, dict[str,
         return None
 
 
-async def timed_session(context: ToolContext) -> tuple[Any, int]:
+async def _timed_session(context: ToolContext) -> tuple[Any, int]:
     started = time.monotonic()
     session = await context.d365.session(fresh=True)
     return session, round((time.monotonic() - started) * 1000)
-
-
-async def list_companies(context: ToolContext) -> list[dict[str, Any]]:
-    """Return id and name of the companies this server may touch."""
-    options = QueryOptions(select=("LegalEntityId", "Name"), order_by=("LegalEntityId",), top=MAX_COMPANIES)
-    page = await context.d365.query("LegalEntities", options)
-    allowed = context.settings.companies
-    rows = [{"company": str(row.get("LegalEntityId", "")).lower(), "name": row.get("Name", "")} for row in page.records]
-    return [row for row in rows if not allowed or row["company"] in allowed]
-
-
-async def unknown_companies(context: ToolContext, named: Iterable[str]) -> list[str]:
-    """Return a note for each company that F&O does not list: it answers for one that is none as for an empty one."""
-    try:
-        known = [row["company"] for row in await list_companies(context)]
-    except D365McpError:  # not every user may read the list
-        return []
-    missing = [name for name in named if name.lower() not in known] if len(known) < MAX_COMPANIES else []
-    return [told_unknown(name, close_names(name, known)) for name in missing]
-
-
-def told_unknown(company: str, close: Sequence[str]) -> str:
-    mend = f"did you mean {or_list(close)}?" if close else "LegalEntities has those there are"
-    return f"F&O has no company {company}: {mend}"
 
 
 async def get_server_config(context: ToolContext) -> ServerConfigResult:

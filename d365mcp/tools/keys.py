@@ -9,7 +9,8 @@ from d365mcp.d365.filters.literals import property_literal
 from d365mcp.d365.filters.translate import and_filters
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions
-from d365mcp.errors import InvalidArgument, NotFound
+from d365mcp.errors import NotFound
+from d365mcp.tools.common import with_company
 from d365mcp.tools.results import Record
 from d365mcp.tools.tool import ToolContext
 
@@ -33,20 +34,6 @@ async def complete_key(
     return {COMPANY: default, **completed}, (note,)
 
 
-def with_company(entity: DataEntity, key: Mapping[str, Any], company: str | None) -> dict[str, Any]:
-    """Return the key, or a record, with the company in it, where it was given beside it."""
-    given = key_company(key)
-    if company and given is not None and str(given).lower() != company.lower():
-        raise InvalidArgument(f'The key says {COMPANY} "{given}" but company says "{company}".')
-    if company and entity.has_company and given is None:
-        return {COMPANY: company, **key}
-    return dict(key)
-
-
-def key_company(key: Mapping[str, Any]) -> Any:
-    return next((value for name, value in key.items() if name.casefold() == COMPANY.casefold()), None)
-
-
 async def record_by_key(
     context: ToolContext,
     entity: DataEntity,
@@ -59,16 +46,16 @@ async def record_by_key(
     columns = bound.columns(entity)
     if options.select:
         options = replace(options, select=tuple(dict.fromkeys([*options.select, *columns])))
-    record = await found_record(context, entity, key, predicate, options)
+    record = await _found_record(context, entity, key, predicate, options)
     bound.check_records(entity, [record])
     return record
 
 
-async def found_record(
+async def _found_record(
     context: ToolContext, entity: DataEntity, key: Mapping[str, Any], predicate: str, options: QueryOptions
 ) -> Record:
     missing = no_record(entity)
-    if not is_delicate(entity, key):
+    if not _is_delicate(entity, key):
         try:
             return await context.d365.get_record(entity.entity_set, predicate, options)
         except NotFound as error:
@@ -84,7 +71,7 @@ async def found_record(
     return page.records[0]
 
 
-def is_delicate(entity: DataEntity, key: Mapping[str, Any]) -> bool:
+def _is_delicate(entity: DataEntity, key: Mapping[str, Any]) -> bool:
     """Return whether a key is better asked by a filter: with an enumeration in it 10.0.47 answers 404, and front ends
     refuse an encoded slash. A star would make the filter a pattern, so such keys go by URL."""
     texts = [value for value in key.values() if isinstance(value, str)]

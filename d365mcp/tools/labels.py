@@ -9,7 +9,7 @@ from d365mcp.d365.filters.names import refuse_unwritable
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
-LabelId = Annotated[str, Field(max_length=500)]
+_LabelId = Annotated[str, Field(max_length=500)]
 
 
 class LabelsResult(TypedDict, total=False):
@@ -20,7 +20,7 @@ class LabelsResult(TypedDict, total=False):
 
 async def get_labels(
     context: ToolContext,
-    label_ids: Annotated[list[LabelId], Field(description='e.g. ["@SYS1"]', min_length=1, max_length=200)],
+    label_ids: Annotated[list[_LabelId], Field(description='e.g. ["@SYS1"]', min_length=1, max_length=200)],
     language: Language = None,
 ) -> LabelsResult:
     """Translate label ids to text."""

@@ -14,10 +14,10 @@ from d365mcp.telemetry.statistics import Numbers, StatisticsReport, verdict
 from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
 
-MOST_SLOW_TOOLS = 3
+_MOST_SLOW_TOOLS = 3
 
-Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=100)]
-ToolName = Annotated[str | None, Field(description="One tool only", max_length=100)]
+_Window = Annotated[str, Field(description="How far back, e.g. 30m, 24h, 7d", max_length=100)]
+_ToolName = Annotated[str | None, Field(description="One tool only", max_length=100)]
 
 
 class PerformanceResult(TypedDict, total=False):
@@ -42,10 +42,10 @@ class ResetResult(TypedDict):
 
 
 async def get_server_performance(
-    context: ToolContext, window: Window = "1h", tool: ToolName = None, series: bool = False
+    context: ToolContext, window: _Window = "1h", tool: _ToolName = None, series: bool = False
 ) -> PerformanceResult:
     """Calls, errors and response times of this MCP server, all instances; `series` adds points for a chart."""
-    this_instance = rounded(context.instance().describe())
+    this_instance = _rounded(context.instance().describe())
     try:
         report = await context.statistics.read(window, tool, series=series)
     except InvalidArgument:
@@ -56,15 +56,15 @@ async def get_server_performance(
     result = PerformanceResult(verdict=verdict(report.total, context.settings), window=window)
     result.update(fleet(report))
     if report.total:
-        result["response_time_percentiles_ms"] = percentiles(report.total)
+        result["response_time_percentiles_ms"] = _percentiles(report.total)
     elif tool and report.tools:
         # Calls of no tool of ours stand under the method's name.
         called = ", ".join(name for name in report.tools if name.isidentifier())
-        result["note"] = f"No call of {tool} in this window. CallOutcome were {called}."
-    result["tools"] = [{"tool": name, **numbers(each)} for name, each in report.tools.items()]
-    result["slowest_tools"] = slowest(report.tools)
+        result["note"] = f"No call of {tool} in this window. Called were {called}."
+    result["tools"] = [{"tool": name, **_figures(each)} for name, each in report.tools.items()]
+    result["slowest_tools"] = _slowest(report.tools)
     if series:
-        result["series"] = [{"at": stamp(at), **numbers(each)} for at, each in report.series]
+        result["series"] = [{"at": _stamp(at), **_figures(each)} for at, each in report.series]
     result["this_instance"] = this_instance
     return result
 
@@ -74,8 +74,8 @@ async def reset_performance_stats(context: ToolContext) -> ResetResult:
     operation = current_operation()
     trace = operation.trace if operation else Trace.continued(None)
     async with audited(context, "d365fo_reset_performance_stats", None):
-        moment = await context.statistics.reset(context.caller.name, trace)
-    return ResetResult(performance_stats_reset=True, reset_timestamp=stamp(moment))
+        instant = await context.statistics.reset(context.caller.name, trace)
+    return ResetResult(performance_stats_reset=True, reset_timestamp=_stamp(instant))
 
 
 def fleet(report: StatisticsReport) -> PerformanceResult:
@@ -96,34 +96,34 @@ def fleet(report: StatisticsReport) -> PerformanceResult:
             "throttles": total.throttles,
         }
     found = PerformanceResult(
-        since=stamp(report.since),
+        since=_stamp(report.since),
         request_stats={**stats, "instances": report.instances, "cold_starts": report.cold_starts},
     )
     if report.data_through:
-        found["data_through"] = stamp(report.data_through)
+        found["data_through"] = _stamp(report.data_through)
     if report.reset_at:
-        found["last_reset"] = stamp(report.reset_at)
+        found["last_reset"] = _stamp(report.reset_at)
     return found
 
 
-def percentiles(each: Numbers) -> dict[str, float]:
-    return rounded({"p50": each.p50_ms, "p90": each.p90_ms, "p95": each.p95_ms, "p99": each.p99_ms})
+def _percentiles(each: Numbers) -> dict[str, float]:
+    return _rounded({"p50": each.p50_ms, "p90": each.p90_ms, "p95": each.p95_ms, "p99": each.p99_ms})
 
 
-def numbers(each: Numbers) -> dict[str, Any]:
+def _figures(each: Numbers) -> dict[str, Any]:
     """Return one row of a table: zeros that say nothing are left out."""
     counted = {name: value for name, value in asdict(each).items() if value and name not in ("total_ms", "d365_ms")}
-    return {**rounded({**counted, "avg_ms": each.avg_ms}), "d365_share": round(each.d365_share, 3)}
+    return {**_rounded({**counted, "avg_ms": each.avg_ms}), "d365_share": round(each.d365_share, 3)}
 
 
-def slowest(tools: Mapping[str, Numbers]) -> list[str]:
+def _slowest(tools: Mapping[str, Numbers]) -> list[str]:
     ordered: Sequence[str] = sorted(tools, key=lambda name: -tools[name].p95_ms)
-    return list(ordered[:MOST_SLOW_TOOLS])
+    return list(ordered[:_MOST_SLOW_TOOLS])
 
 
-def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: round(value, 1) if isinstance(value, float) else value for name, value in values.items()}
 
 
-def stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _stamp(instant: datetime) -> str:
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

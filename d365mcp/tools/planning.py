@@ -1,7 +1,6 @@
 """What a query asks for, and how F&O is asked for it: checked, translated and scoped before anything is sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,17 +11,17 @@ from d365mcp.d365.filters.translate import Translation, and_filters, translate_f
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import check_expand, check_order_by, check_select
 from d365mcp.d365.paging import Query
-from d365mcp.errors import D365McpError
 from d365mcp.tools.columns import default_columns
+from d365mcp.tools.common import expanded_names, related_entities, with_enumerations
 from d365mcp.tools.policy import bound_of
 from d365mcp.tools.tool import ToolContext
 
-AS_PATTERN = "no record was found with the * itself, so it was read as F&O's pattern: * stands for any characters"
-NULLS_HERE = "F&O does not compare an enumeration with null: that part was checked here"
+_AS_PATTERN = "no record was found with the * itself, so it was read as F&O's pattern: * stands for any characters"
+_NULLS_HERE = "F&O does not compare an enumeration with null: that part was checked here"
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryArguments:
     """What a query asks for: kept in its cursor, and translated again when it goes on."""
 
     select: list[str] | None = None
@@ -45,26 +44,28 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A query in F&O's dialect, what of each record is shown, and what the caller should know."""
+class QueryPlan:
+    """A query in F&O's dialect, the columns of its records, and what the caller should know."""
 
     query: Query
     scope: CompanyScope
-    shown: tuple[str, ...]
+    columns: tuple[str, ...]  # none means all
     countable: bool
     notes: tuple[str, ...]
     translation: Translation | None = None
     related: Mapping[str, DataEntity] = field(default_factory=dict)  # entities of what is expanded
     named: tuple[str, ...] = ()  # companies asked for by name
-    selection: str = ""  # says which properties are shown where none were named
+    selection: str = ""  # says how many properties are left out where none were named
 
 
-async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Plan:
+async def planned(context: ToolContext, entity: DataEntity, asked: QueryArguments) -> QueryPlan:
     """Check and translate a query. Raises InvalidArgument or NotAllowed before anything is sent."""
-    translation = await translated(context, entity, asked.filter, nulls_here=asked.nulls_here) if asked.filter else None
+    translation = (
+        await _translated(context, entity, asked.filter, nulls_here=asked.nulls_here) if asked.filter else None
+    )
     expand = check_expand(asked.expand or (), entity)
     select = check_select(asked.select or (), entity) if asked.select else default_columns(entity)
-    scope = await scoped(context, entity, asked, translation, expand)
+    scope = await _scoped(context, entity, asked, translation, expand)
     filters = translation.filters if translation else ("",)
     is_superset = translation is not None and translation.needs_exact_check and not asked.as_pattern
     query = Query(
@@ -80,26 +81,26 @@ async def planned(context: ToolContext, entity: DataEntity, asked: Asked) -> Pla
     )
     countable = len(filters) == 1 and not is_superset
     selection = f"{len(select)} of {len(entity.properties)} properties shown: name others in select"
-    notes = list(plan_notes(asked, translation, scope))
+    notes = list(_plan_notes(asked, translation, scope))
     if asked.count and not countable:
         notes.append("count left out: F&O cannot count this filter exactly")
-    return Plan(
+    return QueryPlan(
         query,
         scope,
-        shown_columns(entity, asked, select, expand, scope),
+        _visible_columns(entity, asked, select, expand, scope),
         countable,
         tuple(notes),
         translation,
         await related_entities(context, entity, expanded_names(expand)),
-        named_companies(entity, asked, translation),
+        _named_companies(entity, asked, translation),
         selection if select and not asked.select else "",
     )
 
 
-def shown_columns(
-    entity: DataEntity, asked: Asked, select: Sequence[str], expand: Sequence[str], scope: CompanyScope
+def _visible_columns(
+    entity: DataEntity, asked: QueryArguments, select: Sequence[str], expand: Sequence[str], scope: CompanyScope
 ) -> tuple[str, ...]:
-    """Return the columns shown, none meaning all; records that may be of several companies say which."""
+    """Return the columns of a record, none meaning all; records that may be of several companies say which."""
     if not select:
         return ()
     mixed = entity.has_company and (asked.cross_company or (scope.cross_company and not scope.company))
@@ -107,29 +108,31 @@ def shown_columns(
     return (*company, *select, *expanded_names(expand))
 
 
-def plan_notes(asked: Asked, translation: Translation | None, scope: CompanyScope) -> Iterable[str]:
+def _plan_notes(asked: QueryArguments, translation: Translation | None, scope: CompanyScope) -> Iterable[str]:
     for note in translation.notes if translation else ():
-        yield AS_PATTERN if asked.as_pattern and note == WILDCARD_ADVICE else note
+        yield _AS_PATTERN if asked.as_pattern and note == WILDCARD_ADVICE else note
     if asked.nulls_here:
-        yield NULLS_HERE
+        yield _NULLS_HERE
     yield from scope.notes
 
 
-def named_companies(entity: DataEntity, asked: Asked, translation: Translation | None) -> tuple[str, ...]:
+def _named_companies(entity: DataEntity, asked: QueryArguments, translation: Translation | None) -> tuple[str, ...]:
     if not entity.has_company:
         return ()
     return (asked.company,) if asked.company else tuple(sorted((translation and translation.companies) or ()))
 
 
-async def translated(context: ToolContext, entity: DataEntity, filter: str, *, nulls_here: bool = False) -> Translation:
+async def _translated(
+    context: ToolContext, entity: DataEntity, filter: str, *, nulls_here: bool = False
+) -> Translation:
     """Translate a filter, with the enumerations and the related entities it compares at hand."""
     expression = parse_filter(filter)
     known = await with_enumerations(context, entity, expression.columns())
-    known = await with_related(context, known, [path for path in expression.columns() if "/" in path])
+    known = await _with_related(context, known, [path for path in expression.columns() if "/" in path])
     return translate_filter(expression, known, nulls_here=nulls_here)
 
 
-async def with_related(context: ToolContext, entity: DataEntity, paths: Sequence[str]) -> DataEntity:
+async def _with_related(context: ToolContext, entity: DataEntity, paths: Sequence[str]) -> DataEntity:
     """Return the entity with those that paths lead to, and with the enumerations at their ends."""
     links = {link.name.casefold(): link.name for link in entity.navigation_properties}
     ends: dict[str, list[str]] = {}
@@ -142,30 +145,12 @@ async def with_related(context: ToolContext, entity: DataEntity, paths: Sequence
     return replace(entity, related=related, enumerations=enumerations) if related else entity
 
 
-async def with_enumerations(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> DataEntity:
-    """Return the entity with the enumerations these properties use: their members are checked before anything is sent."""
-    proper = [entity.names_by_folded.get(name.casefold(), "") for name in names]
-    known = await context.catalog.enumerations_of(entity, proper)
-    return replace(entity, enumerations={**entity.enumerations, **known}) if known else entity
-
-
-async def related_entities(context: ToolContext, entity: DataEntity, names: Iterable[str]) -> dict[str, DataEntity]:
-    """Return the entities that navigation properties lead to by their names, as far as they are known."""
-    links = {link.name: link.related_entity for link in entity.navigation_properties}
-    found = {}
-    for name in names:
-        with suppress(D365McpError):  # what F&O does not tell of them is taken as it is written
-            found[name] = await context.catalog.public_entity(links[name])
-    return found
-
-
-def expanded_names(expand: Sequence[str]) -> tuple[str, ...]:
-    """Return the navigation properties of expanded items such as `Lines($select=ItemNumber)`."""
-    return tuple(item.split("(")[0] for item in expand)
-
-
-async def scoped(
-    context: ToolContext, entity: DataEntity, asked: Asked, translation: Translation | None, expand: Sequence[str]
+async def _scoped(
+    context: ToolContext,
+    entity: DataEntity,
+    asked: QueryArguments,
+    translation: Translation | None,
+    expand: Sequence[str],
 ) -> CompanyScope:
     """Return the companies a query reaches; where there is a bound, the default one by its name."""
     bound = bound_of(context)

@@ -40,7 +40,7 @@ def check_writable(context: ToolContext, entity: DataEntity) -> None:
     if entity.is_read_only:
         raise InvalidArgument(f"{entity.entity_set} is read-only in F&O.")
     allowed = context.settings.writable_entities
-    if allowed and not matches(entity.entity_set, allowed):
+    if allowed and not _matches(entity.entity_set, allowed):
         raise NotAllowed(
             f"{entity.entity_set} may not be written here: D365FO_WRITABLE_ENTITIES has {', '.join(allowed)}."
         )
@@ -88,7 +88,7 @@ def check_action(context: ToolContext, entity_set: str | None, action: str) -> N
     """Raise NotAllowed for an action that D365FO_ALLOWED_ACTIONS does not have."""
     check_writes_allowed(context)
     name = f"{entity_set}.{action}" if entity_set else action
-    if not matches(name, context.settings.allowed_actions):
+    if not _matches(name, context.settings.allowed_actions):
         raise NotAllowed(
             f"The action {name} may not be invoked here: the operator adds it (or a pattern) to D365FO_ALLOWED_ACTIONS."
         )
@@ -98,13 +98,13 @@ def check_service(context: ToolContext, group: str, service: str, operation: str
     """Raise NotAllowed for a service that D365FO_ALLOWED_SERVICES does not have."""
     check_writes_allowed(context)
     name = f"{group}/{service}/{operation}"
-    if not matches(name, context.settings.allowed_services):
+    if not _matches(name, context.settings.allowed_services):
         raise NotAllowed(
             f"The service {name} may not be called here: the operator adds it (or a pattern) to D365FO_ALLOWED_SERVICES."
         )
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
+def _matches(name: str, patterns: Iterable[str]) -> bool:
     """Return whether a name fits one of the patterns (`*` and `?`), whatever its case."""
     return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
 
@@ -132,10 +132,10 @@ async def audited(
         raise
     finally:
         activity_id = operation.activity_id if operation else None
-        audit(context.emit, context.caller, tool, entity, target.key, target.outcome, activity_id)
+        emit_audit(context.emit, context.caller, tool, entity, target.key, target.outcome, activity_id)
 
 
-def audit(
+def emit_audit(
     emit: Listener,
     caller: Caller,
     tool: str,
@@ -147,7 +147,7 @@ def audit(
     """Emit an audit event; of the key only a hash leaves."""
     operation = current_operation()
     trace = operation.trace.child() if operation else Trace.continued(None)
-    emit(Audit(caller.name, tool, entity, key_hash(key) if key else None, outcome, trace, activity_id))
+    emit(Audit(caller.name, tool, entity, _key_hash(key) if key else None, outcome, trace, activity_id))
 
 
 def target_of(arguments: Any) -> tuple[str | None, Mapping[str, Any] | None]:
@@ -158,7 +158,7 @@ def target_of(arguments: Any) -> tuple[str | None, Mapping[str, Any] | None]:
     return (entity if named else None), object_in(given.get("key"))
 
 
-def key_hash(key: Mapping[str, Any]) -> str:
+def _key_hash(key: Mapping[str, Any]) -> str:
     """Return the digest of a key, the same for the same record whatever the order of its parts.
 
     What is stored is made from it with a key: as it is, likely keys could be tried out on it.

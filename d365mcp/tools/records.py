@@ -17,21 +17,20 @@ from d365mcp.d365.page_set import difference
 from d365mcp.d365.paging import Position, Reader, RecordPlace, position_of, position_state
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
+from d365mcp.tools.common import ENVELOPE_CHARS, expanded_names, related_entities, with_enumerations, with_notes
 from d365mcp.tools.empty_results import why_empty
 from d365mcp.tools.keys import complete_key, record_by_key
-from d365mcp.tools.parameters import Company, EntityName, Expand, Format, Key, Select
-from d365mcp.tools.planning import Asked, Plan, expanded_names, planned, related_entities, with_enumerations
+from d365mcp.tools.parameters import Columns, Company, EntityName, Expand, Format, RecordKey
+from d365mcp.tools.planning import QueryArguments, QueryPlan, planned
 from d365mcp.tools.policy import bound_of, check_named_companies
 from d365mcp.tools.results import ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
 from d365mcp.tools.tool import ToolContext
 
-DEFAULT_ROWS = 50
-# Left of the budget for all that is not rows: notes, cursor, names.
-ENVELOPE_CHARS = 1_500
+_DEFAULT_ROWS = 50
 # Of the records that a pattern finds, so many are looked through for the pattern's own text.
-LITERAL_ROWS = 10_000
+_LITERAL_ROWS = 10_000
 # A page is cut short when less than this share of the request's time is left.
-RESERVED_SECONDS = 2.0
+_RESERVED_SECONDS = 2.0
 
 
 class QueryResult(TypedDict, total=False):
@@ -55,7 +54,7 @@ class RecordResult(TypedDict, total=False):
 async def query_entities(
     context: ToolContext,
     entity_name: EntityName,
-    select: Select = None,
+    select: Columns = None,
     filter: Annotated[str | None, Field(description="OData, e.g. CreditLimit gt 1000 and contains(Name,'oy')")] = None,
     order_by: Annotated[list[str] | None, Field(description='e.g. ["CreditLimit desc"]', max_length=10)] = None,
     top: Annotated[int | None, Field(description="Rows wanted in all, default 50", ge=1, le=1_000_000)] = None,
@@ -71,7 +70,7 @@ async def query_entities(
     """Read records of an entity: customers, vendors, sales orders, purchase orders, invoices, payments, ledger, inventory,
     products; filtered, sorted, in pages. Of the user's default company unless company or cross_company is given."""
     entity = await context.catalog.entity(entity_name)
-    asked = Asked(
+    asked = QueryArguments(
         select=select,
         filter=filter,
         order_by=order_by,
@@ -83,17 +82,17 @@ async def query_entities(
         include_etag=include_etag,
     )
     if cursor is None:
-        return await page_of(
-            context, entity, Walk(asked, Position(skip=skip), top or DEFAULT_ROWS, passed=skip), rows_as
+        return await _result_of(
+            context, entity, _Walk(asked, Position(skip=skip), top or _DEFAULT_ROWS, passed=skip), rows_as
         )
-    return await page_of(context, entity, await reopened(context, entity, asked, skip, cursor), rows_as)
+    return await _result_of(context, entity, await _reopened(context, entity, asked, skip, cursor), rows_as)
 
 
 @dataclass(frozen=True)
-class Walk:
+class _Walk:
     """A query and how far it has come: which record is next, how many are wanted still, how many were passed."""
 
-    asked: Asked
+    asked: QueryArguments
     position: Position
     wanted: int
     passed: int
@@ -112,28 +111,30 @@ class Walk:
         }
 
 
-async def reopened(context: ToolContext, entity: DataEntity, asked: Asked, skip: int, cursor: str) -> Walk:
+async def _reopened(context: ToolContext, entity: DataEntity, asked: QueryArguments, skip: int, cursor: str) -> _Walk:
     """Return the query a cursor goes on with. Raises InvalidCursor when it is another query's."""
     state = await context.cursors.open(cursor, context.caller.name)
     if state["entity"] != entity.entity_set:
         raise InvalidCursor(f"This cursor belongs to {state['entity']}, not to {entity.entity_set}.")
     if any(state["asked"].get(name) != value for name, value in asked.state().items()) or skip:
         raise InvalidCursor("A cursor goes on with its own query: give entity_name, cursor and rows_as, nothing else.")
-    return Walk(Asked(**state["asked"]), position_of(state["position"]), state["wanted"], state["passed"], begun=True)
+    return _Walk(
+        QueryArguments(**state["asked"]), position_of(state["position"]), state["wanted"], state["passed"], begun=True
+    )
 
 
-async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: Format) -> QueryResult:
+async def _result_of(context: ToolContext, entity: DataEntity, walk: _Walk, format: Format) -> QueryResult:
     """Read one result's worth of records, as many as fit the budget, and say how to go on."""
-    reading = await read_somehow(context, entity, walk, format)
+    reading = await _read_somehow(context, entity, walk, format)
     walk, plan, reader, page = reading.walk, reading.plan, reading.reader, reading.page
     result = QueryResult(entity_set=entity.entity_set)
-    company = await company_read(context, entity, plan, page)
+    company = await _company_read(context, entity, plan, page)
     if company:
         result["company"] = company
-    note_operation(page)
+    _note_operation(page)
     result["row_count"] = len(page.records)
     if format == "csv":
-        result["csv"] = to_csv(page.records, plan.shown or columns_of(page.records))
+        result["csv"] = to_csv(page.records, plan.columns or columns_of(page.records))
     else:
         result["records"] = page.records
     if reader.count is not None:
@@ -145,7 +146,7 @@ async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: 
         passed=walk.passed + len(page.records),
         # The pages are of one company, whatever becomes of the user's default one in between.
         asked=replace(
-            walk.asked, unordered=reader.query.unordered, company=walk.asked.company or pinned(plan, company)
+            walk.asked, unordered=reader.query.unordered, company=walk.asked.company or _pinned(plan, company)
         ),
     )
     if page.more and going_on.wanted:
@@ -155,24 +156,21 @@ async def page_of(context: ToolContext, entity: DataEntity, walk: Walk, format: 
     notes = [*plan.notes, *page.notes]
     if page.records and plan.selection:
         notes.append(plan.selection)
-    notes += await doubts(context, reading, going_on)
-    if notes:
-        result["notes"] = notes
-    return result
+    return with_notes(result, [*notes, *await _doubts(context, reading, going_on)])
 
 
-def pinned(plan: Plan, company: str | None) -> str | None:
+def _pinned(plan: QueryPlan, company: str | None) -> str | None:
     return company if plan.scope.is_default else None
 
 
-async def company_read(context: ToolContext, entity: DataEntity, plan: Plan, page: "Page") -> str | None:
+async def _company_read(context: ToolContext, entity: DataEntity, plan: QueryPlan, page: "_RecordPage") -> str | None:
     """Return the company of all records, where there is one: of the default one the records tell, or F&O, asked anew."""
     if plan.scope.company or not plan.scope.is_default:
         return plan.scope.company
     return next(iter(page.companies), None) or (await context.d365.session(fresh=True)).company
 
 
-async def doubts(context: ToolContext, reading: "Reading", walk: Walk) -> list[str]:
+async def _doubts(context: ToolContext, reading: "_PageRead", walk: _Walk) -> list[str]:
     """Return what makes the answer less than it seems: no records, pages that are no one set, a company that changed."""
     plan, reader, page = reading.plan, reading.reader, reading.page
     notes = []
@@ -192,57 +190,59 @@ async def doubts(context: ToolContext, reading: "Reading", walk: Walk) -> list[s
 
 
 @dataclass(frozen=True)
-class Reading:
+class _PageRead:
     """One way a query was read, and what came of it."""
 
-    walk: Walk
-    plan: Plan
+    walk: _Walk
+    plan: QueryPlan
     reader: Reader
-    page: "Page"
+    page: "_RecordPage"
 
 
-async def read_somehow(context: ToolContext, entity: DataEntity, walk: Walk, format: Format) -> Reading:
+async def _read_somehow(context: ToolContext, entity: DataEntity, walk: _Walk, format: Format) -> _PageRead:
     """Read a query as it is asked, else in the way F&O takes it."""
     plan = await planned(context, entity, walk.asked)
     expression = plan.translation.expression if plan.translation else None
     try:
-        reading = await read(context, walk, plan, format)
+        reading = await _read_page(context, walk, plan, format)
     except BadRequest:
-        if expression is None or walk.asked.nulls_here or not may_be_null_here(expression):
+        if expression is None or walk.asked.nulls_here or not _may_be_null_here(expression):
             raise
-        return await read_otherwise(context, entity, walk, replace(walk.asked, nulls_here=True), format)
+        return await _read_otherwise(context, entity, walk, replace(walk.asked, nulls_here=True), format)
     nothing = not (reading.page.records or reading.page.more or walk.passed)
     if nothing and expression and is_pattern_search(expression):
-        return await read_otherwise(context, entity, walk, replace(walk.asked, as_pattern=True), format)
+        return await _read_otherwise(context, entity, walk, replace(walk.asked, as_pattern=True), format)
     return reading
 
 
-def may_be_null_here(expression: Expression) -> bool:
+def _may_be_null_here(expression: Expression) -> bool:
     """Return whether a filter asks what is null, and can be checked without F&O: not behind a navigation property."""
     return has_null(expression) and not any("/" in column for column in expression.columns())
 
 
-async def read_otherwise(context: ToolContext, entity: DataEntity, walk: Walk, asked: Asked, format: Format) -> Reading:
-    return await read(context, replace(walk, asked=asked), await planned(context, entity, asked), format)
+async def _read_otherwise(
+    context: ToolContext, entity: DataEntity, walk: _Walk, asked: QueryArguments, format: Format
+) -> _PageRead:
+    return await _read_page(context, replace(walk, asked=asked), await planned(context, entity, asked), format)
 
 
-async def read(context: ToolContext, walk: Walk, plan: Plan, format: Format) -> Reading:
-    patience = LITERAL_ROWS if plan.query.exact and is_pattern_search(plan.query.exact) and not walk.begun else None
+async def _read_page(context: ToolContext, walk: _Walk, plan: QueryPlan, format: Format) -> _PageRead:
+    patience = _LITERAL_ROWS if plan.query.exact and is_pattern_search(plan.query.exact) and not walk.begun else None
     reader = Reader(context.d365, plan.query, walk.asked.count and plan.countable, patience)
-    page = Page(context.result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
+    page = _RecordPage(context.result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
     # One more than wanted tells whether there are more; a caller who said how many wants no more.
     await page.fill(reader, walk.wanted if walk.asked.top else walk.wanted + 1, plan, keep_etag=walk.asked.include_etag)
-    return Reading(walk, plan, reader, page)
+    return _PageRead(walk, plan, reader, page)
 
 
-def note_operation(page: "Page") -> None:
+def _note_operation(page: "_RecordPage") -> None:
     if operation := current_operation():
         operation.rows += len(page.records)
         operation.companies |= page.companies
 
 
 @dataclass
-class Page:
+class _RecordPage:
     """The records of one result, filled up to a budget of characters."""
 
     budget: int
@@ -261,7 +261,7 @@ class Page:
         """Return where the next page begins."""
         return self.last.following() if self.last else self.position
 
-    async def fill(self, reader: Reader, rows: int, plan: Plan, *, keep_etag: bool) -> None:
+    async def fill(self, reader: Reader, rows: int, plan: QueryPlan, *, keep_etag: bool) -> None:
         """Take records until there are no more, enough, or no room or time for another."""
         try:
             async with aclosing(reader.records(self.position, rows)) as source:
@@ -275,16 +275,16 @@ class Page:
                 raise
             self.cut_by_time()
 
-    def take(self, raw: Mapping[str, Any], place: RecordPlace, plan: Plan, *, keep_etag: bool) -> bool:
+    def take(self, raw: Mapping[str, Any], place: RecordPlace, plan: QueryPlan, *, keep_etag: bool) -> bool:
         """Add a record. Returns False, leaving it out, when the page is full."""
         if len(self.records) == self.wanted:
             return False
-        columns = selected(raw, plan.shown, keep_etag=keep_etag)
+        columns = _selected(raw, plan.columns, keep_etag=keep_etag)
         record = tidy(columns, plan.query.entity, keep_etag=keep_etag, related=plan.related)
         cost = row_chars(record, self.format)
         if cost > self.budget:
             if not self.records:
-                check_fits(cost, self.budget)
+                _check_fits(cost, self.budget)
             self.trimmed = True
             return False
         if self.records and self.out_of_time():
@@ -304,28 +304,28 @@ class Page:
     @staticmethod
     def out_of_time() -> bool:
         operation = current_operation()
-        return operation is not None and operation.remaining() < RESERVED_SECONDS
+        return operation is not None and operation.remaining() < _RESERVED_SECONDS
 
 
-def check_fits(cost: int, room: int) -> None:
+def _check_fits(cost: int, room: int) -> None:
     """Raise InvalidArgument where one record is longer than a result may be."""
     if cost > room:
         raise InvalidArgument(f"One record alone takes {cost} characters: name fewer properties in select.")
 
 
-def selected(raw: Mapping[str, Any], shown: Sequence[str], *, keep_etag: bool) -> Mapping[str, Any]:
-    """Return the columns shown, in their order; what was fetched only to find the place again is left out."""
-    if not shown:
+def _selected(raw: Mapping[str, Any], columns: Sequence[str], *, keep_etag: bool) -> Mapping[str, Any]:
+    """Return the wanted columns, in their order; what was fetched only to find the place again is left out."""
+    if not columns:
         return raw
-    names = [*([ETAG] if keep_etag else []), *shown]
+    names = [*([ETAG] if keep_etag else []), *columns]
     return {name: raw[name] for name in names if name in raw}
 
 
 async def get_entity_record(
     context: ToolContext,
     entity_name: EntityName,
-    key: Key,
-    select: Select = None,
+    key: RecordKey,
+    select: Columns = None,
     expand: Expand = None,
     company: Company = None,
     include_etag: bool = False,
@@ -344,11 +344,8 @@ async def get_entity_record(
     options = QueryOptions(select=names, expand=expanded, cross_company=entity.has_company)
     raw = await record_by_key(context, entity, key, predicate, options, bound)
     links = expanded_names(expanded)
-    columns = selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
+    columns = _selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
     related = await related_entities(context, entity, links)
     record = tidy(columns, entity, keep_etag=include_etag, related=related)
-    check_fits(chars(record), context.result_chars - ENVELOPE_CHARS)
-    result = RecordResult(entity_set=entity.entity_set, record=record)
-    if notes:
-        result["notes"] = list(notes)
-    return result
+    _check_fits(chars(record), context.result_chars - ENVELOPE_CHARS)
+    return with_notes(RecordResult(entity_set=entity.entity_set, record=record), notes)

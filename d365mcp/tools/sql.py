@@ -14,9 +14,8 @@ from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import current_operation
-from d365mcp.tools.environment import unknown_companies
+from d365mcp.tools.common import unknown_companies, with_enumerations
 from d365mcp.tools.parameters import Company, Format
-from d365mcp.tools.planning import with_enumerations
 from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 

@@ -37,14 +37,14 @@ async def sync_metadata(context: ToolContext) -> SyncResult:
 async def get_sync_progress(context: ToolContext) -> SyncResult:
     """How the metadata catalog's last rebuild goes or went, on whichever instance."""
     progress, asked_at = await context.catalog.build_progress()
-    result = SyncResult(state="never built") if progress is None else described(progress)
+    result = SyncResult(state="never built") if progress is None else _result_of(progress)
     if asked_at:
-        result["asked_at"] = date(asked_at)
+        result["asked_at"] = _timestamp(asked_at)
     result["catalog"] = context.catalog.source().describe()
     return result
 
 
-def described(progress: Progress) -> SyncResult:
+def _result_of(progress: Progress) -> SyncResult:
     result = SyncResult(state=progress.state)
     if progress.stage:
         result["stage"], result["done"] = progress.stage, progress.done
@@ -54,9 +54,9 @@ def described(progress: Progress) -> SyncResult:
         result["error"] = progress.error
     if progress.left_out:
         result["left_out"] = progress.left_out
-    result["started_at"], result["updated_at"] = date(progress.started_at), date(progress.updated_at)
+    result["started_at"], result["updated_at"] = _timestamp(progress.started_at), _timestamp(progress.updated_at)
     return result
 
 
-def date(seconds: float) -> str:
+def _timestamp(seconds: float) -> str:
     return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from d365mcp.errors import InvalidArgument, close_names, or_list
 from d365mcp.events import Caller, Listener
 from d365mcp.settings import Settings
-from d365mcp.tools.arguments import read
+from d365mcp.tools.arguments import read_arguments
 from d365mcp.tools.schemas import input_schema, output_schema
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ class Tool:
         Raises InvalidArgument: names each argument that is unknown, missing or wrong, and what would do.
         """
         try:
-            checked = self.arguments.model_validate(read(arguments, self.input_schema, writes=not self.read_only))
+            checked = self.arguments.model_validate(
+                read_arguments(arguments, self.input_schema, writes=not self.read_only)
+            )
         except ValidationError as problems:
             raise InvalidArgument(self.explain(problems)) from None
         return {name: getattr(checked, name) for name in self.arguments.model_fields}
@@ -140,15 +142,15 @@ class Tool:
         where = ".".join(place)[:100]
         if kind == "extra_forbidden":
             close = close_names(place[0], known)
-            mend = f" Did you mean {or_list(close)}?" if close else f" It takes {', '.join(known) or 'no arguments'}."
-            return f'No argument "{where}".' + (mend if len(place) == 1 else "")
+            hint = f" Did you mean {or_list(close)}?" if close else f" It takes {', '.join(known) or 'no arguments'}."
+            return f'No argument "{where}".' + (hint if len(place) == 1 else "")
         if kind == "missing":
             return f'The argument "{where}" is required.'
-        return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}{WRITTEN.get(kind, "")}.'
+        return f'The argument "{where}" is wrong: {message[0].lower()}{message[1:]}{_EXAMPLES.get(kind, "")}.'
 
 
 # How JSON writes what a wrong type was given for.
-WRITTEN = {
+_EXAMPLES = {
     "list_type": ', such as ["A", "B"]',
     "dict_type": ', such as {"dataAreaId": "usmf"}',
     "int_type": ", such as 5",

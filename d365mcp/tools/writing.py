@@ -11,13 +11,13 @@ from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.outcomes import Write
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, OutcomeUnknown
-from d365mcp.tools.keys import complete_key, key_company, no_record, with_company
-from d365mcp.tools.planning import with_enumerations
+from d365mcp.tools.common import key_company, with_company, with_enumerations
+from d365mcp.tools.keys import complete_key, no_record
 from d365mcp.tools.policy import check_record_company, check_writable, in_bounds
 from d365mcp.tools.results import tidy
 from d365mcp.tools.tool import ToolContext
 
-ETAG_SHAPE = re.compile(r'\*|(W/)?"[ !#-~]*"', re.ASCII)
+_ETAG_SHAPE = re.compile(r'\*|(W/)?"[ !#-~]*"', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ async def checked_update(
     *,
     fresh: bool = True,
 ) -> Change:
-    entity, key, predicate, added = await addressed(context, entity, key, data, if_match, company, fresh=fresh)
+    entity, key, predicate, added = await _addressed(context, entity, key, data, if_match, company, fresh=fresh)
     body, notes = check_body(data, entity, key=key)
     await check_record_company(context, entity, key, body)
     return Change(
@@ -90,12 +90,12 @@ async def checked_delete(
     *,
     fresh: bool = True,
 ) -> Change:
-    entity, key, predicate, added = await addressed(context, entity, key, {}, if_match, company, fresh=fresh)
+    entity, key, predicate, added = await _addressed(context, entity, key, {}, if_match, company, fresh=fresh)
     await check_record_company(context, entity, key, {})
     return Change("delete", entity, "DELETE", predicate, None, key, entity.has_company, if_match=if_match, notes=added)
 
 
-async def addressed(
+async def _addressed(
     context: ToolContext,
     entity: DataEntity,
     key: Mapping[str, Any],
@@ -107,18 +107,18 @@ async def addressed(
 ) -> tuple[DataEntity, Mapping[str, Any], str, tuple[str, ...]]:
     """Check who may change a record; return its entity with the enumerations used, its whole key, its predicate, notes."""
     check_writable(context, entity)
-    check_etag(if_match)
+    _check_etag(if_match)
     key, added = await complete_key(context, entity, key, company, fresh=fresh)
     entity = await with_enumerations(context, entity, {**key, **data})
     return entity, key, key_predicate(entity, key), tuple(added)
 
 
-def check_etag(if_match: str | None) -> None:
+def _check_etag(if_match: str | None) -> None:
     """Raise InvalidArgument for what is no entity tag: it becomes a header, in a batch a line of the body.
 
     https://www.rfc-editor.org/rfc/rfc9110#name-etag
     """
-    if if_match is not None and not ETAG_SHAPE.fullmatch(if_match):
+    if if_match is not None and not _ETAG_SHAPE.fullmatch(if_match):
         raise InvalidArgument("if_match is no etag: give the one that include_etag showed, unchanged.")
 
 
@@ -128,33 +128,33 @@ def record_key(entity: DataEntity, record: Mapping[str, Any] | None) -> dict[str
 
 
 @contextmanager
-def explained(change: Change) -> Iterator[None]:
+def with_outcome_hints(change: Change) -> Iterator[None]:
     """Say of a failed write what it means for its record."""
     try:
         yield
     except D365McpError as error:
-        explain(error, change)
+        explain_failure(error, change)
         raise
 
 
-def explain(error: D365McpError, change: Change) -> None:
+def explain_failure(error: D365McpError, change: Change) -> None:
     if isinstance(error, OutcomeUnknown):
-        error.hint = how_to_look(change)
+        error.hint = _how_to_look(change)
     elif isinstance(error, NotFound) and change.kind != "create":
         error.message = no_record(change.entity)
 
 
-def how_to_look(change: Change) -> str:
+def _how_to_look(change: Change) -> str:
     """Say how to find out whether a write went through."""
     match change.kind:
         case "create":
-            return look_for(change.entity, change.body or {})
+            return _look_for(change.entity, change.body or {})
         case "update":
             return "Read the record with d365fo_get_entity_record and compare before trying again."
     return "Look for the record with d365fo_get_entity_record before trying again: not found means it was deleted."
 
 
-def look_for(entity: DataEntity, body: Mapping[str, Any]) -> str:
+def _look_for(entity: DataEntity, body: Mapping[str, Any]) -> str:
     """Say how to find out whether a create went through: F&O has no idempotency key."""
     telling = [name for name, value in body.items() if isinstance(value, str) and value and name != COMPANY][:3]
     how = " and ".join(f"{name} eq '{str(body[name])[:60]}'" for name in telling) or "the newest records"
