@@ -103,6 +103,7 @@ class UnknownName(InvalidArgument):
         message = f'No {kind} "{shortened}".' + (f" Did you mean {or_list(close)}?" if close else "")
         super().__init__(message, hint=hint)
         self.close = tuple(close)
+        self.kind, self.name = kind, name
 
 
 class InvalidCursor(InvalidArgument):

@@ -16,7 +16,7 @@ from d365mcp.errors import InvalidArgument
 
 _MOST_PROBLEMS = 20
 # Keys that F&O numbers itself: creates on a live tenant left them out. They are an entity's own where they come last.
-_NUMBERED = frozenset(
+NUMBERED_KEYS = frozenset(
     {
         "CustomerAccount",
         "InventoryLotId",
@@ -135,7 +135,7 @@ def _is_base64(text: str) -> bool:
 
 def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
     """Return the mandatory properties that are not in the body and that neither the company nor a number sequence fills."""
-    own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in _NUMBERED else [])}
+    own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in NUMBERED_KEYS else [])}
     return [
         prop.name
         for prop in entity.properties.values()

@@ -40,8 +40,8 @@ _MAX_METADATA_PAGES = 1_000
 NOT_METADATA = "F&O's own metadata is never so: is D365FO_BASE_URL an F&O environment?"
 _VERSIONS = {
     "application": "GetApplicationVersion",
-    "platform": "GetPlatformBuildVersion",
-    "build": "GetApplicationBuildVersion",
+    "platform_build": "GetPlatformBuildVersion",
+    "application_build": "GetApplicationBuildVersion",
 }
 
 

@@ -162,6 +162,14 @@ class MetadataCatalog:
         """Return the light rows of all entities."""
         return await self.summaries_kept.get("", self.client.data_entities)
 
+    async def known_summaries(self) -> list[EntitySummary]:
+        """Return the light rows of all entities, as the snapshot has them where there is one."""
+        if (snapshot := await self.snapshots.current()) is None:
+            return await self.summaries()
+        return await self.summaries_kept.get(
+            str(snapshot.path), lambda: asyncio.to_thread(lambda: list(snapshot.summaries()))
+        )
+
     async def search_entities(
         self,
         words: str,

@@ -27,9 +27,12 @@ _LOOK_FIRST = "Look for the records (or your own reference in them) before tryin
 
 class BatchResult(TypedDict, total=False):
     outcome: str
+    count: int
     error: dict[str, Any]
     notes: list[str]
+    keys: list[dict[str, Any]]
     parts: list[dict[str, Any]]
+    in_all: dict[str, Any]
     requests: list[dict[str, Any]]
 
 
@@ -53,17 +56,42 @@ async def batch(
     if any("key" in part and key_company(part["key"]) is None for part in operations):
         await context.d365.session(fresh=True)  # keys without a company take the default one: as it is now
     changes = [await _checked_part(context, place, part) for place, part in enumerate(operations, 1)]
-    notes = [f"{place}: {note}" for place, change in enumerate(changes, 1) for note in change.notes]
+    notes = _numbered_notes([change.notes for change in changes])
     if dry_run:
         return await _dry_run(context, changes, notes)
     if not confirm and any(change.kind == "delete" for change in changes):
         raise InvalidArgument("This batch deletes records for good: repeat it with confirm true.")
     answer = await _sent(context, changes, atomic=atomic)
-    parts = [_result_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
-    result = BatchResult(outcome=_outcome_of(answer.parts, atomic=atomic), parts=parts)
+    result = BatchResult(outcome=_outcome_of(answer.parts, atomic=atomic))
+    if result["outcome"] == "done":
+        keys = [_key_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
+        result |= BatchResult(count=len(keys), keys=keys)
+    else:
+        result["parts"] = [_result_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
     if answer.error:
         result["error"] = answer.error.describe()
     return with_notes(result, notes)
+
+
+def _numbered_notes(notes: Sequence[Sequence[str]]) -> list[str]:
+    """Return the operations' notes, each once, with the places of the operations that it is about."""
+    places: dict[str, list[int]] = {}
+    for place, each in enumerate(notes, 1):
+        for note in each:
+            places.setdefault(note, []).append(place)
+    return [f"{_ranges(found)}: {note}" for note, found in places.items()]
+
+
+def _ranges(places: Sequence[int]) -> str:
+    """Return ascending numbers as people write them: 1-3, 5."""
+    texts: list[str] = []
+    start = end = places[0]
+    for place in [*places[1:], 0]:
+        if place != end + 1:
+            texts.append(f"{start}-{end}" if end > start else str(start))
+            start = place
+        end = place
+    return ", ".join(texts)
 
 
 async def _sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> BatchAnswer:
@@ -113,10 +141,14 @@ def _result_of(change: Change, part: PartResult) -> dict[str, Any]:
         "entity_set": change.entity.entity_set,
         "status": part.status,
         "outcome": part.outcome,
-        "key": record_key(change.entity, part.record) or dict(change.key or {}),
+        "key": _key_of(change, part),
         "error": part.error.describe() if part.error else None,
     }
     return {name: value for name, value in result.items() if value}
+
+
+def _key_of(change: Change, part: PartResult) -> dict[str, Any]:
+    return record_key(change.entity, part.record) or dict(change.key or {})
 
 
 async def _checked_part(context: ToolContext, place: int, part: _BatchPart) -> Change:
@@ -157,5 +189,19 @@ async def _dry_run(context: ToolContext, changes: Sequence[Change], notes: Seque
         | ({"changes": each.changes} if each.changes else {})
         for change, each in zip(changes, found, strict=True)
     ]
-    added = [f"{place}: {note}" for place, each in enumerate(found, 1) for note in each.notes]
-    return with_notes(BatchResult(outcome=NOTHING_SENT, requests=requests), [*notes, *added, NOT_CHECKED])
+    in_all = _in_all(requests)
+    result = BatchResult(outcome=NOTHING_SENT)
+    if in_all:
+        result["in_all"] = in_all
+    result["requests"] = [{name: value for name, value in each.items() if name not in in_all} for each in requests]
+    return with_notes(result, [*notes, *_numbered_notes([each.notes for each in found]), NOT_CHECKED])
+
+
+def _in_all(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is the same in all of several requests, their bodies and changes apart."""
+    first, *others = requests
+    return {
+        name: value
+        for name, value in first.items()
+        if others and name not in ("body", "changes") and all(each.get(name) == value for each in others)
+    }

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument
 from d365mcp.tools.common import ENVELOPE_CHARS, with_notes
 from d365mcp.tools.dry_runs import NOT_CHECKED, NOTHING_SENT, preview_of
+from d365mcp.tools.empties import without_empties
 from d365mcp.tools.keys import record_by_key
 from d365mcp.tools.parameters import Company, EntityName, RecordKey
 from d365mcp.tools.policy import audited, bound_of
@@ -43,6 +43,7 @@ async def create_entity_record(
     data: Data,
     company: Company = None,
     return_record: bool = False,
+    include_empty: bool = False,
     dry_run: DryRun = False,
 ) -> ChangeResult:
     """Create a record, such as a customer or a sales order. Leave out what F&O assigns (numbers, defaults). Returns its key."""
@@ -59,7 +60,7 @@ async def create_entity_record(
         result["etag"] = record[ETAG]
     notes = [*change.notes, *_stored_otherwise(change.body or {}, record)]
     if return_record:
-        notes += _add_record(context, result, record, entity)
+        notes += await _add_record(context, result, record, change, include_empty=include_empty)
     return with_notes(result, notes)
 
 
@@ -71,6 +72,7 @@ async def update_entity_record(
     company: Company = None,
     if_match: _IfMatch = None,
     return_record: bool = False,
+    include_empty: bool = False,
     dry_run: DryRun = False,
 ) -> ChangeResult:
     """Change some properties of a record, such as a customer's credit limit."""
@@ -91,27 +93,31 @@ async def update_entity_record(
     result = ChangeResult(entity_set=entity.entity_set, outcome="updated", key=dict(change.key or {}))
     notes = [*change.notes]
     if return_record:
-        notes += await _read_back(context, result, change)
+        notes += await _read_back(context, result, change, include_empty=include_empty)
     return with_notes(result, notes)
 
 
-async def _read_back(context: ToolContext, result: ChangeResult, change: Change) -> list[str]:
+async def _read_back(context: ToolContext, result: ChangeResult, change: Change, *, include_empty: bool) -> list[str]:
     """Add the record to a result, or return a note: what was done stays done, whatever becomes of reading it."""
     entity, options = change.entity, QueryOptions(cross_company=change.cross_company)
     try:
         record = await record_by_key(context, entity, change.key or {}, change.predicate, options, bound_of(context))
     except D365McpError as error:
         return [f"the change was made; its record could not be read back: {error.message}"]
-    return _add_record(context, result, record, entity)
+    return await _add_record(context, result, record, change, include_empty=include_empty)
 
 
-def _add_record(context: ToolContext, result: ChangeResult, record: Mapping[str, Any], entity: DataEntity) -> list[str]:
-    """Add a record to a result where the budget has room for it, else return a note."""
-    tidied = tidy(record, entity)
+async def _add_record(
+    context: ToolContext, result: ChangeResult, record: Mapping[str, Any], change: Change, *, include_empty: bool
+) -> list[str]:
+    """Add a record to a result, what was written above all; return notes on what is left out of it."""
+    tidied, notes = tidy(record, change.entity), list[str]()
+    if not include_empty:
+        tidied, notes = await without_empties(context, tidied, change.entity, keep=change.body or {})
     if chars(tidied) > context.result_chars - ENVELOPE_CHARS:
         return ["the record is too long for this answer: read it with d365fo_get_entity_record and select"]
     result["record"] = tidied
-    return []
+    return notes
 
 
 async def delete_entity_record(

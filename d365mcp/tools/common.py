@@ -15,7 +15,7 @@ from d365mcp.tools.tool import ToolContext
 NOTHING_FITS = "nothing fits: try other or fewer words, singular, or the English name"
 # Left of an answer's budget for all that is not records: names, notes, a cursor.
 ENVELOPE_CHARS = 1_500
-MAX_COMPANIES = 500
+MAX_COMPANIES = 2_000
 
 
 class _HasNotes(TypedDict, total=False):

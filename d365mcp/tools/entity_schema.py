@@ -1,13 +1,16 @@
 """Describes a data entity: its key, properties, enumerations, links and actions."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.models import DataEntity, EntityProperty, Enumeration
-from d365mcp.tools.columns import words_match
+from d365mcp.d365.bodies import NUMBERED_KEYS
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration
+from d365mcp.tools.columns import default_columns, ranked
+from d365mcp.tools.links import belonging, families, newer_version, validated_by
 from d365mcp.tools.parameters import EntityName, Language
 from d365mcp.tools.results import chars
 from d365mcp.tools.tool import ToolContext
@@ -17,7 +20,16 @@ _SMALL_ENUMERATION = 12
 _MAX_ENUMERATIONS = 20
 # Labels are one call each without a catalog snapshot, and a line each in the answer.
 _MAX_LABELS = 40
-_ENVELOPE_CHARS = 3_000
+_ENVELOPE_CHARS = 6_000
+# Of the properties that words find, of links and of names in a note, so many are given.
+_MOST_FOUND = 15
+_MOST_LINKS = 12
+_MOST_NAMED = 3
+# What F&O computes, by its name.
+_SET_BY_FO = re.compile(
+    r"^(Is)?Posted(DateTime|UserId)?$|^(Order|Journal|Invoice|Quotation)Total(\w*Amount)?$|^TotalAmount$"
+    r"|^(Created|Modified)(By|Date)"
+)
 
 
 class SchemaResult(TypedDict, total=False):
@@ -28,14 +40,20 @@ class SchemaResult(TypedDict, total=False):
     category: str
     read_only: bool
     company_specific: bool
+    newer_version: str
     left_out: int
     notes: list[str]
     key: list[str]
     mandatory: list[str]
+    create: dict[str, list[str]]
     properties: dict[str, Any]
     enumerations: dict[str, list[str]]
+    member_labels: dict[str, dict[str, str]]
     labels: dict[str, str]
+    validated_by: dict[str, str]
+    validated_by_inferred: dict[str, str]
     navigation: dict[str, str]
+    belongs_inferred: dict[str, str]
     actions: list[str]
 
 
@@ -43,43 +61,140 @@ async def get_entity_schema(
     context: ToolContext,
     entity_name: EntityName,
     columns: Annotated[
-        str | None, Field(description="Only properties with these words in name or label", max_length=200)
+        str | None, Field(description="Only properties with these words, best first", max_length=200)
     ] = None,
-    detail: Literal["compact", "full"] = "compact",
+    detail: Literal["summary", "full"] = "summary",
     language: Language = None,
 ) -> SchemaResult:
-    """Describe a data entity: key, mandatory properties, types, enumerations, navigation, actions.
-    Then query or change its records."""
+    """Describe an entity: key, properties by type, enumerations with labels, what a create needs, links and actions."""
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
     words = (columns or "").casefold().split()
-    chosen = await _properties_with(context, entity, words, language)
-    enumerations = await context.catalog.enumerations_of(entity, [prop.name for prop in chosen])
+    found = await _properties_with(context, entity, words, language)
+    chosen = found[:_MOST_FOUND] if words else found
+    known = await families(context)
     labels = await _labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
-    result = _frame(entity, labels.get(entity.label_id, ""))
-    if detail == "full":
-        budget = context.result_chars - _ENVELOPE_CHARS
+    notes = [context.catalog.note() or ""]
+    result = _frame(entity, labels.get(entity.label_id, "")) if not words else _short_frame(entity)
+    if newer := newer_version(entity, known):
+        result["newer_version"] = newer
+    if not entity.is_read_only:
+        result["create"] = _create(entity, chosen, whole=not words)
+    _add_properties(context, result, chosen, labels, full=detail == "full")
+    await _add_enumerations(context, result, entity, chosen, language, notes, many=bool(words))
+    facts, inferred = validated_by(entity, _asked_first(entity, chosen), known)
+    result["validated_by"], result["validated_by_inferred"] = _first(facts), _first(inferred)
+    if not words:
+        _add_links(result, entity)
+        result["belongs_inferred"] = await belonging(context, entity, known)
+    if words and not chosen:
+        notes.append("no property has these words in its name or label: leave columns out to see all")
+    if more := len(found) - len(chosen):
+        notes.append(f"{more} more properties have some of these words: use others to see them")
+    result["notes"] = [note for note in notes if note]
+    return _without_nothing(result)
+
+
+def _without_nothing(result: SchemaResult) -> SchemaResult:
+    """Return a result without the members that are empty."""
+    kept = {name: value for name, value in result.items() if value not in ({}, [], "")}
+    return cast(SchemaResult, kept)
+
+
+def _asked_first(entity: DataEntity, chosen: Sequence[EntityProperty]) -> list[EntityProperty]:
+    """Return the properties in the order in which people ask for them: key and mandatory ones, then the usual columns."""
+    usual = set(default_columns(entity, {}))
+    return sorted(chosen, key=lambda prop: (not prop.is_mandatory, prop.name not in usual))
+
+
+def _first(links: Mapping[str, str]) -> dict[str, str]:
+    return dict(list(links.items())[:_MOST_LINKS])
+
+
+def _short_frame(entity: DataEntity) -> SchemaResult:
+    """Return what a caller who asks for some columns needs beside them."""
+    result = SchemaResult(entity_set=entity.entity_set, key=[prop.name for prop in entity.key])
+    if entity.is_read_only:
+        result["read_only"] = True
+    return result
+
+
+def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool) -> dict[str, list[str]]:
+    """Return what a create must have, what F&O numbers, and what it alone sets; what names let infer says so."""
+    numbered = [prop.name for prop in entity.key if _is_numbered(prop, entity)]
+    needs = [
+        prop.name
+        for prop in entity.properties.values()
+        if (prop.is_key or prop.is_mandatory) and prop.allow_edit_on_create and prop.name not in (COMPANY, *numbered)
+    ]
+    fixed = [prop.name for prop in chosen if not (prop.allow_edit or prop.allow_edit_on_create)]
+    likely = [prop.name for prop in chosen if prop.name not in (*fixed, *needs) and _SET_BY_FO.search(prop.name)]
+    found = {"needs": needs, "numbered_inferred": numbered, "only_fo_sets": fixed[:_MOST_FOUND]}
+    if whole:
+        found["only_fo_sets_inferred"] = likely[:_MOST_LINKS]
+    return {name: names for name, names in found.items() if names}
+
+
+def _is_numbered(prop: EntityProperty, entity: DataEntity) -> bool:
+    """Return whether F&O gives a part of the key: a record id, or a number that creates have been seen without."""
+    is_own = prop.name in (entity.key[-1].name, "LineNumber")
+    own_ids = ("RecId", f"{entity.public_name}RecId")
+    return not prop.allow_edit_on_create or prop.name in own_ids or (is_own and prop.name in NUMBERED_KEYS)
+
+
+def _add_properties(
+    context: ToolContext,
+    result: SchemaResult,
+    chosen: Sequence[EntityProperty],
+    labels: Mapping[str, str],
+    *,
+    full: bool,
+) -> None:
+    if full:
         rows = [_full_property(prop, labels) for prop in chosen]
-        kept = _fitting(rows, budget)
+        kept = _fitting(rows, context.result_chars - _ENVELOPE_CHARS)
         result["properties"] = {str(row.pop("name")): row for row in kept}
         if len(kept) < len(rows):
             result["left_out"] = len(rows) - len(kept)
-    else:
-        result["properties"] = _by_type(chosen)
-        texts = {prop.name: labels[prop.label_id] for prop in chosen if prop.label_id in labels}
-        if telling := {name: text for name, text in texts.items() if _squeezed(text) != _squeezed(name)}:
-            result["labels"] = telling
-    members = {name: [member.name for member in each.members] for name, each in _small(enumerations, chosen)}
-    if members:
-        result["enumerations"] = members
-    if not words:
-        _add_links(result, entity)
-    notes = [context.catalog.note() or ""]
-    if words and not chosen:
-        notes.append("no property has these words in its name or label: leave columns out to see all")
-    if any(notes):
-        result["notes"] = [note for note in notes if note]
-    return result
+        return
+    result["properties"] = _by_type(chosen)
+    texts = {prop.name: labels[prop.label_id] for prop in chosen if prop.label_id in labels}
+    # A label that was made from the name says nothing more.
+    result["labels"] = {name: text for name, text in texts.items() if _squeezed(text) != _squeezed(name)}
+
+
+async def _add_enumerations(
+    context: ToolContext,
+    result: SchemaResult,
+    entity: DataEntity,
+    chosen: Sequence[EntityProperty],
+    language: str,
+    notes: list[str],
+    *,
+    many: bool,
+) -> None:
+    """Add the members of the enumerations used, their labels where these say more, and a note on those left out."""
+    enumerations = await context.catalog.enumerations_of(entity, [prop.name for prop in chosen])
+    listed = _small(enumerations, chosen)
+    result["enumerations"] = {name: [member.name for member in each.members] for name, each in listed}
+    ids = [member.label_id for _, each in listed for member in each.members if member.label_id]
+    texts: Mapping[str, str] = await context.catalog.kept_labels(ids, (language,))
+    if many and not texts:  # each is a call
+        texts, _ = await context.catalog.labels(ids[:_MAX_LABELS], language)
+    result["member_labels"] = {name: found for name, each in listed if (found := _telling_labels(each, texts))}
+    long = [name for name in enumerations if name not in result["enumerations"]]
+    if long:
+        names = ", ".join(f"{name} ({len(enumerations[name].members)})" for name in long[:_MOST_NAMED])
+        more = f" and {len(long) - _MOST_NAMED} more" if len(long) > _MOST_NAMED else ""
+        notes.append(f"members left out of {names}{more}: d365fo_get_enumeration_fields lists them")
+
+
+def _telling_labels(enumeration: Enumeration, texts: Mapping[str, str]) -> dict[str, str]:
+    return {
+        member.name: text
+        for member in enumeration.members
+        if (text := texts.get(member.label_id)) and _squeezed(text) != _squeezed(member.name)
+    }
 
 
 async def _properties_with(
@@ -90,7 +205,7 @@ async def _properties_with(
     ids = dict.fromkeys(prop.label_id for prop in every if prop.label_id)
 
     def fitting(labels: Mapping[str, str]) -> list[EntityProperty]:
-        return [prop for prop in every if words_match(prop.name, labels.get(prop.label_id, ""), words)]
+        return ranked(every, labels, words, default_columns(entity, {}))
 
     if not words:
         return every

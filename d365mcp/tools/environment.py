@@ -2,15 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Annotated, Any
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 import d365mcp
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError
-from d365mcp.tools.common import list_companies
+from d365mcp.tools.common import MAX_COMPANIES, list_companies
 from d365mcp.tools.tool import ToolContext
+
+# More than these are listed on demand.
+_MANY_COMPANIES = 30
 
 
 class EnvironmentResult(TypedDict, total=False):
@@ -21,6 +26,8 @@ class EnvironmentResult(TypedDict, total=False):
     user: dict[str, Any]
     versions: dict[str, str]
     catalog: dict[str, Any]
+    company_count: int
+    notes: list[str]
     companies: list[dict[str, Any]]
 
 
@@ -31,11 +38,16 @@ class ServerConfigResult(TypedDict, total=False):
     limits: dict[str, Any]
 
 
-async def get_environment_info(context: ToolContext) -> EnvironmentResult:
-    """Versions, companies (legal entities), default company and who we are in F&O. Each part may fail alone."""
+async def get_environment_info(
+    context: ToolContext,
+    companies: Annotated[
+        list[str] | None, Field(description="Only these: ids or words of names", max_length=50)
+    ] = None,
+) -> EnvironmentResult:
+    """Versions, companies (legal entities) with currency, default company and who we are in F&O. Each part may fail alone."""
     failures: dict[str, dict[str, Any]] = {}
     started = time.monotonic()
-    session, versions, companies = await asyncio.gather(
+    session, versions, known = await asyncio.gather(
         _part("user", _timed_session(context), failures),
         _part("versions", context.d365.versions(), failures),
         _part("companies", list_companies(context), failures),
@@ -49,14 +61,47 @@ async def get_environment_info(context: ToolContext) -> EnvironmentResult:
     if versions:
         result["versions"] = {name: value for name, value in versions.known.items() if value}
         failures |= {f"versions.{name}": error.describe() for name, error in versions.failures.items()}
-    if companies is not None:
-        result["companies"] = companies
+    if known is not None:
+        await _add_companies(context, result, known, companies or (), failures)
     result["catalog"] = context.catalog.source().describe()
     if failures:
         result["failures"] = failures
-    if not (session or versions or companies):
+    if not (session or versions or known):
         result["latency_ms"] = round((time.monotonic() - started) * 1000)
     return result
+
+
+async def _add_companies(
+    context: ToolContext,
+    result: EnvironmentResult,
+    known: list[dict[str, Any]],
+    asked: Iterable[str],
+    failures: dict[str, dict[str, Any]],
+) -> None:
+    """Add the companies asked for, or all where they are few, with the currency of their books."""
+    words = [word.strip().casefold() for word in asked]
+    rows = [row for row in known if any(_is_meant(row, word) for word in words)] if words else known
+    result["company_count"] = len(known)
+    if words and not rows:
+        result["notes"] = ["no company has such an id or name"]
+    if not words and len(known) > _MANY_COMPANIES:
+        rows = [row for row in known if row["company"] == result.get("default_company")]
+        result["notes"] = [f"{len(known)} companies: name those you want in companies, by id or by a word of the name"]
+    currencies = await _part("currencies", _currencies(context), failures) if rows else {}
+    result["companies"] = [
+        row | ({"currency": currency} if (currency := (currencies or {}).get(row["company"])) else {}) for row in rows
+    ]
+
+
+def _is_meant(row: Mapping[str, str], word: str) -> bool:
+    return word == row["company"] or (len(word) > 1 and word in row["name"].casefold())
+
+
+async def _currencies(context: ToolContext) -> dict[str, str]:
+    """Return the accounting currency by company, as the ledgers have it."""
+    options = QueryOptions(select=("LegalEntityId", "AccountingCurrency"), top=MAX_COMPANIES)
+    page = await context.d365.query("Ledgers", options)
+    return {str(row.get("LegalEntityId", "")).lower(): str(row.get("AccountingCurrency", "")) for row in page.records}
 
 
 async def _part(name: str, reading: Awaitable[Any], failures: dict[str, dict[str, Any]]) -> Any:

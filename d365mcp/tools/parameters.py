@@ -5,9 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 EntityName = Annotated[str, Field(description="e.g. CustomersV3", max_length=200)]
-Columns = Annotated[
-    list[str] | None, Field(description="Properties wanted; default: key and best known", max_length=400)
-]
+Columns = Annotated[list[str] | None, Field(description="Properties wanted", max_length=400)]
 Expand = Annotated[
     list[str] | None, Field(description="Navigation properties, first level; Nav($select=A,B)", max_length=20)
 ]

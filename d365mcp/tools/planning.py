@@ -1,5 +1,7 @@
 """What a query asks for, and how F&O is asked for it: checked, translated and scoped before anything is sent."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,15 +11,26 @@ from d365mcp.d365.filters.check import WILDCARD_ADVICE
 from d365mcp.d365.filters.parse import parse_filter
 from d365mcp.d365.filters.translate import Translation, and_filters, translate_filter
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import check_expand, check_order_by, check_select
+from d365mcp.d365.odata import check_expand, check_order_by
 from d365mcp.d365.paging import Query
-from d365mcp.tools.columns import default_columns
+from d365mcp.errors import UnknownName
+from d365mcp.tools.columns import default_columns, has_well_known, is_narrow
 from d365mcp.tools.common import expanded_names, related_entities, with_enumerations
 from d365mcp.tools.policy import bound_of
+from d365mcp.tools.suggestions import chosen_columns, explain_unknown
 from d365mcp.tools.tool import ToolContext
 
 _AS_PATTERN = "no record was found with the * itself, so it was read as F&O's pattern: * stands for any characters"
 _NULLS_HERE = "F&O does not compare an enumeration with null: that part was checked here"
+
+
+_FUNCTION = re.compile(r"(?:not )?(\w+)\(")
+# What a rewriting is about, by the literal that it ends in.
+_REWRITTEN = {
+    "member": re.compile(r"\b\w+'\w*'"),
+    "date": re.compile(r"\d{4}-\d\d-\d\dT"),
+    "null": re.compile(r" (eq|ne) ''"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,23 +68,34 @@ class QueryPlan:
     translation: Translation | None = None
     related: Mapping[str, DataEntity] = field(default_factory=dict)  # entities of what is expanded
     named: tuple[str, ...] = ()  # companies asked for by name
-    selection: str = ""  # says how many properties are left out where none were named
+    undated: Mapping[str, str] = field(default_factory=dict)  # notes on dates that may be missing, by property
+    is_default: bool = False  # no columns were named
 
 
 async def planned(context: ToolContext, entity: DataEntity, asked: QueryArguments) -> QueryPlan:
     """Check and translate a query. Raises InvalidArgument or NotAllowed before anything is sent."""
+    try:
+        return await _planned(context, entity, asked)
+    except UnknownName as error:
+        await explain_unknown(context, entity, error)
+        raise
+
+
+async def _planned(context: ToolContext, entity: DataEntity, asked: QueryArguments) -> QueryPlan:
     translation = (
         await _translated(context, entity, asked.filter, nulls_here=asked.nulls_here) if asked.filter else None
     )
     expand = check_expand(asked.expand or (), entity)
-    select = check_select(asked.select or (), entity) if asked.select else default_columns(entity)
+    select, left_out = await _selected(context, entity, asked.select)
+    undated = {name: note for name, note in _undated(translation) if name in entity.properties}
     scope = await _scoped(context, entity, asked, translation, expand)
     filters = translation.filters if translation else ("",)
     is_superset = translation is not None and translation.needs_exact_check and not asked.as_pattern
     query = Query(
         entity=entity,
         filters=tuple(and_filters(scope.filter, part) for part in filters),
-        select=select,
+        # Whether a date is missing is seen in the record.
+        select=tuple(dict.fromkeys([*select, *undated])) if select else (),
         order_by=check_order_by(asked.order_by or (), entity),
         expand=expand,
         cross_company=scope.cross_company,
@@ -80,8 +104,8 @@ async def planned(context: ToolContext, entity: DataEntity, asked: QueryArgument
         unordered=asked.unordered,
     )
     countable = len(filters) == 1 and not is_superset
-    selection = f"{len(select)} of {len(entity.properties)} properties shown: name others in select"
-    notes = list(_plan_notes(asked, translation, scope))
+    notes = [*left_out, *_plan_notes(asked, translation, scope)]
+    notes = [note for note in notes if note not in undated.values()]
     if asked.count and not countable:
         notes.append("count left out: F&O cannot count this filter exactly")
     return QueryPlan(
@@ -93,8 +117,21 @@ async def planned(context: ToolContext, entity: DataEntity, asked: QueryArgument
         translation,
         await related_entities(context, entity, expanded_names(expand)),
         _named_companies(entity, asked, translation),
-        selection if select and not asked.select else "",
+        undated,
+        not asked.select,
     )
+
+
+async def _selected(
+    context: ToolContext, entity: DataEntity, wanted: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the columns to ask for, none meaning all, and notes on those there are none of."""
+    if wanted:
+        return await chosen_columns(context, entity, wanted)
+    if has_well_known(entity) or is_narrow(entity):
+        return default_columns(entity, {}), []
+    ids = [prop.label_id for prop in entity.properties.values() if prop.label_id]
+    return default_columns(entity, await context.catalog.kept_labels(ids, context.settings.languages[:1])), []
 
 
 def _visible_columns(
@@ -108,12 +145,39 @@ def _visible_columns(
     return (*company, *select, *expanded_names(expand))
 
 
+def _undated(translation: Translation | None) -> Iterable[tuple[str, str]]:
+    """Yield the dates that records may lack although they meet the filter, with the note that says so."""
+    if translation:
+        for name in translation.undated:
+            yield from ((name, note) for note in translation.notes if note.startswith(f"{name}: no date"))
+
+
 def _plan_notes(asked: QueryArguments, translation: Translation | None, scope: CompanyScope) -> Iterable[str]:
-    for note in translation.notes if translation else ():
+    for note in _each_kind_once(translation.notes if translation else ()):
         yield _AS_PATTERN if asked.as_pattern and note == WILDCARD_ADVICE else note
     if asked.nulls_here:
         yield _NULLS_HERE
     yield from scope.notes
+
+
+def _each_kind_once(notes: Sequence[str]) -> Iterable[str]:
+    """Yield one rewriting of each kind, whatever the literals and operators; and all other notes."""
+    seen: Counter[str] = Counter()
+    firsts: dict[str, str] = {}
+    for note in notes:
+        kind = _kind(note) if " → " in note else note
+        firsts.setdefault(kind, note)
+        seen[kind] += 1
+    for kind, note in firsts.items():
+        yield f"{note} (and {seen[kind] - 1} more like it)" if seen[kind] > 1 else note
+
+
+def _kind(change: str) -> str:
+    """Return what kind of rewriting a change is: of a function, of an enumeration's member, of a date, or of else."""
+    before, _, after = change.partition(" → ")
+    if function := _FUNCTION.match(before):
+        return function[1]
+    return next((name for name, pattern in _REWRITTEN.items() if pattern.search(after)), change)
 
 
 def _named_companies(entity: DataEntity, asked: QueryArguments, translation: Translation | None) -> tuple[str, ...]:

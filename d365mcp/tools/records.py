@@ -12,18 +12,20 @@ from d365mcp.d365.filters.tree import Expression
 from d365mcp.d365.filters.write import has_null, is_pattern_search
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import QueryOptions, check_expand, check_select
+from d365mcp.d365.odata import QueryOptions, check_expand
 from d365mcp.d365.page_set import difference
 from d365mcp.d365.paging import Position, Reader, RecordPlace, position_of, position_state
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
 from d365mcp.tools.common import ENVELOPE_CHARS, expanded_names, related_entities, with_enumerations, with_notes
+from d365mcp.tools.empties import without_empties, without_empty_columns
 from d365mcp.tools.empty_results import why_empty
 from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Columns, Company, EntityName, Expand, Format, RecordKey
 from d365mcp.tools.planning import QueryArguments, QueryPlan, planned
 from d365mcp.tools.policy import bound_of, check_named_companies
-from d365mcp.tools.results import ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
+from d365mcp.tools.results import EMPTY_DATES, ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
+from d365mcp.tools.suggestions import chosen_columns
 from d365mcp.tools.tool import ToolContext
 
 _DEFAULT_ROWS = 50
@@ -133,8 +135,10 @@ async def _result_of(context: ToolContext, entity: DataEntity, walk: _Walk, form
         result["company"] = company
     _note_operation(page)
     result["row_count"] = len(page.records)
+    if plan.is_default and format == "records":
+        page.records = without_empty_columns(page.records, entity)
     if format == "csv":
-        result["csv"] = to_csv(page.records, plan.columns or columns_of(page.records))
+        result["csv"] = to_csv(page.records, plan.columns or columns_of(page.records) or list(entity.properties))
     else:
         result["records"] = page.records
     if reader.count is not None:
@@ -153,10 +157,16 @@ async def _result_of(context: ToolContext, entity: DataEntity, walk: _Walk, form
         result["next_cursor"] = await context.cursors.seal(going_on.state(entity), context.caller.name)
     if page.trimmed:
         result["left_out"] = page.left_out
-    notes = [*plan.notes, *page.notes]
-    if page.records and plan.selection:
-        notes.append(plan.selection)
+    notes = [*plan.notes, *(plan.undated[name] for name in sorted(page.undated)), *page.notes]
+    if page.records and plan.is_default:
+        notes += _selection_note(entity, page.records)
     return with_notes(result, [*notes, *await _doubts(context, reading, going_on)])
+
+
+def _selection_note(entity: DataEntity, records: Sequence[Record]) -> list[str]:
+    """Return a note on how many properties the records have, where that is not all."""
+    count, every = len(entity.properties.keys() & set(columns_of(records))), len(entity.properties)
+    return [f"{count} of {every} properties shown: name others in select"] if count < every else []
 
 
 def _pinned(plan: QueryPlan, company: str | None) -> str | None:
@@ -251,6 +261,7 @@ class _RecordPage:
     position: Position
     records: list[Record] = field(default_factory=list)
     companies: set[str] = field(default_factory=set)
+    undated: set[str] = field(default_factory=set)  # dates that a record lacks although it meets the filter
     notes: list[str] = field(default_factory=list)
     more: bool = False
     trimmed: bool = False
@@ -293,6 +304,7 @@ class _RecordPage:
         self.budget -= cost
         self.records.append(record)
         self.last = place
+        self.undated |= {name for name in plan.undated if raw.get(name) in EMPTY_DATES}
         if company := raw.get(COMPANY):
             self.companies.add(str(company).lower())
         return True
@@ -329,23 +341,28 @@ async def get_entity_record(
     expand: Expand = None,
     company: Company = None,
     include_etag: bool = False,
+    include_empty: bool = False,
 ) -> RecordResult:
-    """Read one record (a customer, an order, an invoice) by its full key: all properties unless select names some."""
+    """Read one record (a customer, an order, an invoice) by its full key: every property that has a value, or those in select."""
     entity = await context.catalog.entity(entity_name)
     bound = bound_of(context)
-    key, notes = await complete_key(context, entity, key, company)
+    key, added = await complete_key(context, entity, key, company)
     entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
     check_named_companies(context, entity, key)
     expanded = check_expand(expand or (), entity)
     if expanded:
         bound.refuse_unless_free("expand", "which company's records a navigation reaches cannot be proved")
-    names = check_select(select or (), entity)
+    names, left_out = await chosen_columns(context, entity, select or ())
     options = QueryOptions(select=names, expand=expanded, cross_company=entity.has_company)
     raw = await record_by_key(context, entity, key, predicate, options, bound)
     links = expanded_names(expanded)
     columns = _selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
     related = await related_entities(context, entity, links)
     record = tidy(columns, entity, keep_etag=include_etag, related=related)
+    notes = [*added, *left_out]
+    if not include_empty:
+        record, empties = await without_empties(context, record, entity, keep=(*names, *links))
+        notes += empties
     _check_fits(chars(record), context.result_chars - ENVELOPE_CHARS)
     return with_notes(RecordResult(entity_set=entity.entity_set, record=record), notes)

@@ -21,7 +21,7 @@ from d365mcp.wire import json_text
 Record = dict[str, Any]
 
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
-_EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
+EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
 ETAG = "@odata.etag"
 # What is never cut: records fit already, and a cursor goes on behind the last of them.
 _KEPT = frozenset({"notes", "records"})
@@ -73,7 +73,7 @@ def tidy(
 def tidy_value(value: Any, entity: DataEntity | None = None) -> Any:
     """Tidy a value, and the records in it, which are of `entity` where that is known."""
     if isinstance(value, str):
-        return None if value in _EMPTY_DATES else value
+        return None if value in EMPTY_DATES else value
     if isinstance(value, dict):
         return tidy(value, entity)
     if isinstance(value, list):

@@ -1,9 +1,13 @@
 """Servers the tools are tried on: one as it comes, one that may write."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.dev_host import ROOT
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
@@ -37,3 +41,20 @@ def writing_process(simulator_process: Simulator) -> Iterator[Served]:
 def writer(writing_process: Served, simulator: Simulator) -> Served:
     """The server with everything allowed, over a fresh F&O."""
     return writing_process
+
+
+@pytest.fixture(scope="session")
+def catalog_process(simulator_process: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = str(tmp_path_factory.mktemp("catalog"))
+    given = {"D365FO_BASE_URL": simulator_process.base_url, "TMPDIR": folder}
+    environ = {**os.environ, **simulator_process.identity_environment(), **given}
+    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+    with serving(simulator_process, **EVERYTHING, TMPDIR=folder) as served:
+        yield served
+
+
+@pytest.fixture
+def catalogued(catalog_process: Served, simulator: Simulator) -> Served:
+    """The server with everything allowed and a catalog, over a fresh F&O."""
+    return catalog_process

@@ -29,6 +29,7 @@ class Translation:
     `expression` says what was asked, names and types put right. `companies` are those the filter provably restricts
     dataAreaId to, in lower case; None means it does not. Where `needs_exact_check`, F&O answers with a superset: keep
     the records that `filters.matches(expression, record)`. `notes` has one line per change.
+    `undated` are the dates whose condition the records without a date meet, which F&O keeps as 1900-01-01.
     """
 
     filters: tuple[str, ...]
@@ -37,6 +38,7 @@ class Translation:
     needs_exact_check: bool
     columns: frozenset[str]
     notes: tuple[str, ...]
+    undated: frozenset[str]
 
 
 def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here: bool = False) -> Translation:
@@ -53,6 +55,7 @@ def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here:
         needs_exact_check=has_wildcard(expression) or (nulls_here and has_null(expression)),
         columns=expression.columns(),
         notes=checker.notes(),
+        undated=frozenset(checker.ceilings - checker.floors),
     )
 
 

@@ -1,0 +1,154 @@
+"""Which columns an answer has: those people ask for, those a caller names, and what a wrong name was meant to be."""
+
+from typing import Any
+
+import pytest
+
+from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.tools.columns import default_columns
+from d365mcp.tools.well_known_columns import COLUMNS
+from tests.served import Served
+
+US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
+
+
+def entity(*properties: EntityProperty) -> DataEntity:
+    """Return a wide entity that no list has, with rare properties before those that tell."""
+    rare = [EntityProperty(f"{word}Code{n}", "Edm.String") for word in ("NMFC", "Intrastat", "GIS") for n in range(10)]
+    return DataEntity("Contoso", "Contosos", {prop.name: prop for prop in (*rare, *properties)})
+
+
+WANTED = (
+    EntityProperty("ContosoId", "Edm.String", is_key=True),
+    EntityProperty("ContosoName", "Edm.String"),
+    EntityProperty("ApprovalStatus", "Microsoft.Dynamics.DataEntities.Approval"),
+    EntityProperty("LineAmount", "Edm.Decimal"),
+    EntityProperty("CurrencyCode", "Edm.String"),
+    EntityProperty("ContosoType", "Microsoft.Dynamics.DataEntities.ContosoType"),
+    EntityProperty("ContosoGroupId", "Edm.String"),
+    EntityProperty("DueDate", "Edm.DateTimeOffset", "Date"),
+    EntityProperty("FormattedPrimaryAddress", "Edm.String"),
+    EntityProperty("SiteId", "Edm.String"),
+)
+
+
+def test_columns_are_chosen_by_names_and_types_wherever_they_stand() -> None:
+    assert set(default_columns(entity(*WANTED), {})) == {prop.name for prop in WANTED}
+
+
+@pytest.mark.parametrize("label", ["Name", "Status", "Amount"])
+def test_a_column_whose_name_says_nothing_is_chosen_by_its_label(label: str) -> None:
+    types = {"Name": "Edm.String", "Status": "Microsoft.Dynamics.DataEntities.Some", "Amount": "Edm.Decimal"}
+    odd = EntityProperty("XQ7", types[label], label_id="@C:1")
+    assert "XQ7" in default_columns(entity(*WANTED, odd), {"@C:1": label})
+    assert "XQ7" not in default_columns(entity(*WANTED, odd), {"@C:1": "Intrastat procedure"})
+
+
+def test_a_text_of_the_name_of_an_amount_is_none() -> None:
+    text = EntityProperty("WillIncludeAmount", "Edm.String")
+    assert "WillIncludeAmount" not in default_columns(entity(*WANTED, text), {})
+
+
+def test_the_list_has_the_entities_used_most_once() -> None:
+    listed = [line.split()[0] for line in COLUMNS.splitlines() if line]
+    assert len(listed) == len(set(listed)) >= 60
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "columns"),
+    [
+        ("CustomersV3", {"CustomerAccount", "OrganizationName", "CustomerGroupId", "OnHoldStatus", "CreditLimit"}),
+        ("VendorsV2", {"VendorAccountNumber", "VendorOrganizationName", "VendorGroupId", "OnHoldStatus"}),
+        ("SalesOrderHeadersV2", {"SalesOrderNumber", "SalesOrderStatus", "OrderTotalAmount", "RequestedShippingDate"}),
+        ("SalesOrderLinesV3", {"InventoryLotId", "ItemNumber", "OrderedSalesQuantity", "LineAmount"}),
+        ("Ledgers", {"LegalEntityId", "AccountingCurrency"}),
+        ("FixedAssetsV2", {"FixedAssetNumber", "AcquisitionPrice", "AcquisitionDate"}),
+        ("BatchJobs", {"BatchJobRecId", "JobDescription", "Status"}),
+    ],
+)
+def test_what_people_ask_for_comes_without_being_named(reader: Served, entity_set: str, columns: set[str]) -> None:
+    result = reader.call("query_entities", entity_name=entity_set, top=5)
+    found = {name for record in result["records"] for name in record}
+    assert columns <= found
+    assert len(found) <= 16
+
+
+def test_columns_without_a_value_are_left_out_unless_named(reader: Served) -> None:
+    asked: dict[str, Any] = {"entity_name": "ProjectsV2", "filter": "ProjectId eq '000036'", "company": "usmf"}
+    default = reader.call("query_entities", **asked)
+    assert "ProjectContractId" not in default["records"][0]
+    assert f"{len(default['records'][0])} of 73 properties shown: name others in select" in default["notes"]
+    named = reader.call("query_entities", **asked, select=["ProjectId", "ProjectContractId", "ActualEndDate"])
+    assert named["records"] == [{"ProjectId": "000036", "ProjectContractId": "", "ActualEndDate": None}]
+
+
+def test_key_columns_stay_even_where_they_are_blank(reader: Served) -> None:
+    records = reader.call("query_entities", entity_name="WarehousesOnHandV2", company="usmf", top=2)["records"]
+    assert all(record["ProductColorId"] == "" for record in records)
+
+
+# Names that an entity has not
+
+
+def test_a_select_goes_on_without_a_column_there_is_none_of(catalogued: Served) -> None:
+    columns = ["CustomerAccount", "CustomerName", "CreditLimit"]
+    result = catalogued.call("query_entities", entity_name="CustomersV3", select=columns, company="usmf", top=1)
+    assert [set(record) for record in result["records"]] == [{"CustomerAccount", "CreditLimit"}]
+    assert 'left out: no property "CustomerName". Did you mean OrganizationName (label "Name")' in result["notes"][0]
+
+
+def test_a_page_that_goes_on_goes_on_without_it_too(reader: Served) -> None:
+    orders = {"entity_name": "SalesOrderHeadersV2"}
+    first = reader.call("query_entities", **orders, select=["SalesOrderNumber", "SalesOrderNme"], company="usmf")
+    second = reader.call("query_entities", **orders, cursor=first["next_cursor"])
+    assert [set(record) for record in second["records"]] == [{"SalesOrderNumber"}] * 50
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "name", "suggested"),
+    [
+        ("CustomersV3", "CustomerName", 'OrganizationName (label "Name")'),
+        ("CustomersV3", "Phone", "PrimaryContactPhone"),
+        ("CustomersV3", "Email", "PrimaryContactEmail"),
+        ("CustomersV3", "CustomerGroup", "CustomerGroupId"),
+        ("CustomersV3", "CreditLimt", "CreditLimit"),
+        ("SalesOrderHeadersV4", "Status", "SalesOrderStatus"),
+        ("SalesOrderLinesV3", "Qty", "OrderedSalesQuantity"),
+    ],
+)
+def test_what_was_meant_is_found_by_label_and_meaning(
+    catalogued: Served, entity_set: str, name: str, suggested: str
+) -> None:
+    for arguments in ({"select": [name]}, {"filter": f"{name} eq 'x'"}, {"order_by": [name]}):
+        error = catalogued.refuse("query_entities", entity_name=entity_set, **arguments)
+        assert (error["code"], suggested in error["message"]) == ("unknown_name", True), error
+
+
+def test_live_labels_of_the_likely_columns_are_read(reader: Served) -> None:
+    error = reader.refuse("query_entities", entity_name="CustomersV3", select=["CustomerName"])
+    assert 'OrganizationName (label "Name")' in error["message"]
+    assert len(reader.requests("/metadata/Labels")) <= 12
+
+
+@pytest.mark.parametrize("served", ["reader", "catalogued"])
+def test_a_column_of_a_related_entity_is_told_with_it(served: str, request: pytest.FixtureRequest) -> None:
+    server: Served = request.getfixturevalue(served)
+    columns = ["ItemNumber", "ProductName"]
+    result = server.call("query_entities", entity_name="ReleasedProductsV2", select=columns, company="usmf", top=1)
+    assert "ProductsV2 (linked by ProductNumber, inferred)" in result["notes"][0]
+    assert list(result["records"][0]) == ["ItemNumber"]
+
+
+def test_several_wrong_names_are_answered_together(reader: Served) -> None:
+    error = reader.refuse("query_entities", entity_name="CustomersV3", select=["CreditLimt", "PaymentTrms"])
+    assert "CreditLimit" in error["message"]
+    assert "PaymentTerms" in error["message"]
+
+
+@pytest.mark.parametrize("served", ["reader", "catalogued"])
+def test_one_record_goes_on_without_it_too(served: str, request: pytest.FixtureRequest) -> None:
+    server: Served = request.getfixturevalue(served)
+    columns = ["CustomerName", "CreditLimit"]
+    result = server.call("get_entity_record", entity_name="CustomersV3", key=US_003, select=columns)
+    assert result["record"] == {"CreditLimit": 350000}
+    assert "OrganizationName" in result["notes"][0]
