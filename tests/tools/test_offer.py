@@ -1,6 +1,7 @@
 """What the tools cost a model that only reads the list of them."""
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -9,12 +10,14 @@ from d365mcp.server.auth.access import Access
 from d365mcp.server.auth.callers import ANYONE
 from d365mcp.server.ordinary import Prepared
 from d365mcp.settings import TOOLSETS
-from tests.served import serving
+from tests.served import Served, serving
 from tests.simulated import Simulator
 
 DEFAULT = ("data", "metadata", "environment", "performance")
 # Bytes of compact JSON to a token; o200k needs more bytes for one (4.4 on lists like this).
 BYTES_PER_TOKEN = 4
+US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
+RAISED = {"operation": "update", "entity_name": "CustomersV3", "key": US_003, "data": {"CreditLimit": 1}}
 
 
 def tokens(toolsets: tuple[str, ...], *, read_only: bool) -> float:
@@ -24,27 +27,49 @@ def tokens(toolsets: tuple[str, ...], *, read_only: bool) -> float:
     return max(len(prepared.tools_list(version, access)) for version in prepared.fragments["tools"]) / BYTES_PER_TOKEN
 
 
-def test_the_default_list_stays_under_4000_tokens_with_writes_on() -> None:
-    assert tokens(DEFAULT, read_only=False) < 4000
-    assert tokens(DEFAULT, read_only=True) < 2800
-
-
-def test_everything_stays_under_5000_tokens() -> None:
-    assert tokens(TOOLSETS, read_only=False) < 5000
+def test_the_lists_stay_within_their_budgets() -> None:
+    assert tokens(DEFAULT, read_only=True) < 3000
+    assert tokens(DEFAULT, read_only=False) < 4300
+    assert tokens(TOOLSETS, read_only=False) < 7500
 
 
 def test_the_reading_tools_of_a_first_conversation_stay_under_2000_tokens() -> None:
     first = {"query_entities", "get_entity_record", "search_entities", "get_entity_schema", "get_enumeration_fields"}
     first |= {"get_labels", "get_environment_info", "get_server_config"}
     tools = [row["tool"] for row in Prepared().fragments["tools"]["2025-11-25"]]
-    shown = [tool for tool in tools if tool["name"].removeprefix("d365fo_") in first]
-    assert len(shown) == 8
-    assert len(json.dumps(shown, separators=(",", ":"))) / BYTES_PER_TOKEN < 2000
+    listed = [tool for tool in tools if tool["name"].removeprefix("d365fo_") in first]
+    assert len(listed) == 8
+    assert len(json.dumps(listed, separators=(",", ":"))) / BYTES_PER_TOKEN < 2000
 
 
-def test_the_instructions_are_short() -> None:
+def test_the_instructions_tell_the_four_moves_the_company_rule_and_when_to_use_sql_in_350_tokens() -> None:
     answer = Prepared().fragments["answers"]["2025-11-25"]["initialize"]
-    assert len(answer["instructions"]) < 1200
+    instructions = answer["instructions"]
+    assert len(instructions.encode()) / BYTES_PER_TOKEN <= 350
+    moves = ("search_entities", "get_entity_schema", "query_entities", "query_sql", "dry_run")
+    places = [instructions.index(move) for move in moves]
+    assert places == sorted(places)
+    assert "total, count, ranking or join" in instructions
+    assert "default company" in instructions
+
+
+@pytest.mark.parametrize(
+    ("budget", "tool", "arguments"),
+    [
+        (130, "query_entities", {"entity_name": "CustomersV3", "filter": "CustomerAccount eq 'US-003'"}),
+        (900, "get_entity_record", {"entity_name": "CustomersV3", "key": US_003}),
+        (150, "get_entity_schema", {"entity_name": "CustomersV3", "columns": "hold"}),
+        (3000, "get_entity_schema", {"entity_name": "CustomersV3"}),
+        (150, "get_environment_info", {"companies": ["usmf"]}),
+        (600, "get_environment_info", {}),
+        (60, "batch", {"operations": [RAISED, {**RAISED, "key": {**US_003, "CustomerAccount": "US-004"}}]}),
+    ],
+)
+def test_common_answers_stay_within_their_budgets(
+    catalogued: Served, budget: int, tool: str, arguments: dict[str, Any]
+) -> None:
+    answer = catalogued.call(tool, **arguments)
+    assert len(json.dumps(answer, separators=(",", ":"), ensure_ascii=False)) / BYTES_PER_TOKEN <= budget
 
 
 @pytest.mark.parametrize("tool", ["d365fo_reset_performance_stats", "d365fo_sync_metadata"])

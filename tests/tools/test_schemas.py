@@ -1,8 +1,18 @@
-"""Schemas: small enough to read, complete enough to write a query from."""
+"""Schemas: small enough to read, complete enough to write a query or a record from."""
 
 import json
 
+import pytest
+
 from tests.served import Served
+
+BOTH = pytest.mark.parametrize("served", ["reader", "catalogued"])
+
+
+@pytest.fixture
+def server(served: str, request: pytest.FixtureRequest) -> Served:
+    found: Served = request.getfixturevalue(served)
+    return found
 
 
 def test_three_hundred_properties_cost_under_4000_tokens(reader: Served) -> None:
@@ -37,3 +47,125 @@ def test_without_a_snapshot_the_answer_says_so(reader: Served) -> None:
     assert any(
         "no catalog snapshot" in note for note in reader.call("get_entity_schema", entity_name="Currencies")["notes"]
     )
+
+
+# What a create needs
+
+
+@BOTH
+def test_a_schema_says_what_a_create_needs_and_what_f_and_o_gives(server: Served) -> None:
+    create = server.call("get_entity_schema", entity_name="SalesOrderHeadersV4")["create"]
+    assert create["needs"] == ["OrderingCustomerAccountNumber", "CurrencyCode"]
+    assert create["numbered_inferred"] == ["SalesOrderNumber"]
+    assert {"SalesOrderStatus", "OrderTotalAmount"} <= set(create["only_fo_sets"])
+    journal = server.call("get_entity_schema", entity_name="LedgerJournalHeaders")["create"]
+    assert journal == {
+        "needs": ["JournalName"],
+        "numbered_inferred": ["JournalBatchNumber"],
+        "only_fo_sets": ["IsPosted", "JournalTotalCredit", "JournalTotalDebit"],
+    }
+    assert server.call("get_entity_schema", entity_name="CustomerGroups")["create"] == {"needs": ["CustomerGroupId"]}
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "data"),
+    [
+        ("SalesOrderHeadersV4", {"OrderingCustomerAccountNumber": "US-001", "CurrencyCode": "USD"}),
+        ("LedgerJournalHeaders", {"JournalName": "GenJrn"}),
+        ("CustomerGroups", {"CustomerGroupId": "96"}),
+        ("CustomersV3", {"OrganizationName": "Museum", "CustomerGroupId": "10", "SalesCurrencyCode": "USD"}),
+    ],
+)
+def test_what_it_needs_is_enough(writer: Served, entity_set: str, data: dict[str, str]) -> None:
+    create = writer.call("get_entity_schema", entity_name=entity_set)["create"]
+    assert set(create["needs"]) == set(data)
+    done = writer.call("create_entity_record", entity_name=entity_set, data=data, company="usmf")
+    assert all(done["key"][name] for name in create.get("numbered_inferred", ()))
+
+
+def test_an_entity_that_only_reads_is_created_by_nothing(reader: Served) -> None:
+    schema = reader.call("get_entity_schema", entity_name="WarehousesOnHandV2")
+    assert (schema["read_only"], "create" in schema) == (True, False)
+
+
+# Enumerations and labels
+
+
+@BOTH
+def test_labels_of_members_stand_beside_them(server: Served) -> None:
+    schema = server.call("get_entity_schema", entity_name="SalesOrderHeadersV4", columns="status")
+    assert "Backorder" in schema["enumerations"]["SalesStatus"]
+    assert schema["member_labels"]["SalesStatus"] == {"Backorder": "Open order"}  # the others' say nothing more
+
+
+def test_long_enumerations_are_said_to_be_left_out(reader: Served) -> None:
+    schema = reader.call("get_entity_schema", entity_name="SalesOrderHeadersV4")
+    assert "Timezone" not in schema["enumerations"]
+    assert any("Timezone (105)" in note and "get_enumeration_fields" in note for note in schema["notes"])
+
+
+def test_a_label_made_from_its_name_is_left_out(catalogued: Served) -> None:
+    labels = catalogued.call("get_entity_schema", entity_name="CustomersV3", columns="country name")["labels"]
+    assert labels["OrganizationName"] == "Name"
+    assert "AddressCountryRegionId" not in labels  # F&O calls it "Address country region id"
+
+
+# How entities hang together
+
+
+@BOTH
+def test_a_newer_version_is_named(server: Served) -> None:
+    assert server.call("get_entity_schema", entity_name="SalesOrderHeadersV2")["newer_version"] == "SalesOrderHeadersV4"
+    assert "newer_version" not in server.call("get_entity_schema", entity_name="SalesOrderHeadersV4")
+    assert server.call("get_entity_schema", entity_name="VendorsV2", columns="name")["newer_version"] == "VendorsV3"
+
+
+@BOTH
+def test_fields_name_the_entity_that_has_their_values(server: Served) -> None:
+    group = server.call("get_entity_schema", entity_name="CustomerGroups")
+    assert group["validated_by"] == {"DefaultDimensionDisplayValue": "DimensionSets.DisplayValue"}  # as F&O says
+    assert group["validated_by_inferred"]["PaymentTermId"] == "PaymentTerms"
+    customer = server.call("get_entity_schema", entity_name="CustomersV3", columns="group currency terms")
+    inferred = customer["validated_by_inferred"]
+    assert (inferred["PaymentTerms"], inferred["SalesCurrencyCode"]) == ("PaymentTerms", "Currencies")
+    assert "WithholdingTaxGroupCode" not in inferred  # a group of another kind than TaxGroups
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "other", "shared"),
+    [
+        ("SalesOrderHeadersV4", "SalesOrderLinesV3", "SalesOrderNumber"),
+        ("SalesOrderLinesV3", "SalesOrderHeadersV4", "SalesOrderNumber"),
+        ("PurchaseOrderHeadersV2", "PurchaseOrderLinesV2", "PurchaseOrderNumber"),
+        ("TransferOrderHeaders", "TransferOrderLines", "TransferOrderNumber"),
+    ],
+)
+def test_entities_that_share_the_key_belong_together(server: Served, entity_set: str, other: str, shared: str) -> None:
+    schema = server.call("get_entity_schema", entity_name=entity_set)
+    linked = json.dumps(schema.get("navigation", {}))
+    assert schema.get("belongs_inferred", {}).get(other) == shared or other.removesuffix("s") in linked
+
+
+# Columns by words
+
+
+def test_columns_with_all_words_come_first_and_few_are_listed(catalogued: Served) -> None:
+    schema = catalogued.call("get_entity_schema", entity_name="CustomersV3", columns="primary contact phone")
+    named = " ".join(schema["properties"].values()).split()
+    assert named[0] == "PrimaryContactPhone"
+    assert len(named) <= 15
+    assert any("more properties have some of these words" in note for note in schema["notes"])
+
+
+def test_a_word_is_found_at_its_beginning_rather_than_inside_another(reader: Served) -> None:
+    schema = reader.call("get_entity_schema", entity_name="CustomersV3", columns="hold")
+    assert schema["properties"] == {"CustVendorBlocked": "OnHoldStatus"}
+    inside = reader.call("get_entity_schema", entity_name="CustomersV3", columns="redit")
+    assert "CreditLimit" in inside["properties"]["Decimal"]
+
+
+def test_some_columns_cost_under_350_tokens(catalogued: Served) -> None:
+    for words in ("hold", "credit limit", "payment terms", "address", "status"):
+        schema = catalogued.call("get_entity_schema", entity_name="CustomersV3", columns=words)
+        assert len(json.dumps(schema, separators=(",", ":"), ensure_ascii=False)) / 4 < 350, words

@@ -1,0 +1,149 @@
+"""Answers say once what is the same, and nothing that is not so."""
+
+from typing import Any
+
+import pytest
+
+from tests.served import Served
+from tests.simulated import Simulator
+
+US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
+
+
+def update(account: str, **data: Any) -> dict[str, Any]:
+    key = {"dataAreaId": "usmf", "CustomerAccount": account}
+    return {"operation": "update", "entity_name": "CustomersV3", "key": key, "data": data}
+
+
+# Notes
+
+
+@pytest.mark.parametrize(
+    ("filter", "notes"),
+    [
+        (
+            "OnHoldStatus ne 'No' and OnHoldStatus ne 'Never' and OnHoldStatus ne 'Payment'",
+            ["OnHoldStatus ne 'No' → OnHoldStatus ne CustVendorBlocked'No' (and 2 more like it)"],
+        ),
+        (
+            "contains(OrganizationName,'Forest') or contains(OrganizationName,'Desert')",
+            ["contains(OrganizationName,'Forest') → OrganizationName eq '*Forest*' (and 1 more like it)"],
+        ),
+        ("CustomerAccount eq 'US-003'", []),
+    ],
+)
+def test_one_rewriting_is_told_once(reader: Served, filter: str, notes: list[str]) -> None:
+    asked = {"entity_name": "CustomersV3", "select": ["CustomerAccount"], "company": "usmf"}
+    assert reader.call("query_entities", **asked, filter=filter).get("notes", []) == notes
+
+
+def test_different_rewritings_are_told_each(reader: Served) -> None:
+    filter = "OnHoldStatus ne 'No' and startswith(OrganizationName,'T')"
+    asked = {"entity_name": "CustomersV3", "select": ["CustomerAccount"], "company": "usmf"}
+    assert len(reader.call("query_entities", **asked, filter=filter)["notes"]) == 2
+
+
+def test_empty_dates_are_noted_only_where_there_are_some(reader: Served) -> None:
+    asked: dict[str, Any] = {"entity_name": "FixedAssetsV2", "select": ["FixedAssetNumber"], "company": "usmf"}
+    note = "GuaranteeDate: no date counts as 1900-01-01"
+    some = reader.call("query_entities", **asked, filter="GuaranteeDate lt 2030-01-01")
+    assert any(note in each for each in some["notes"])
+    assert list(some["records"][0]) == ["FixedAssetNumber"]
+    orders = {"entity_name": "SalesOrderHeadersV2", "select": ["SalesOrderNumber"], "company": "usmf", "top": 3}
+    assert not any(
+        "no date counts" in each
+        for each in reader.call("query_entities", **orders, filter="RequestedShippingDate lt 2035-01-01").get(
+            "notes", []
+        )
+    )
+
+
+# Batches
+
+
+def test_a_batch_that_went_well_is_a_count_and_the_keys_in_order(writer: Served) -> None:
+    accounts = ("US-004", "US-003", "US-005")
+    result = writer.call("batch", operations=[update(account, CreditLimit=1) for account in accounts])
+    keys = [{"dataAreaId": "usmf", "CustomerAccount": account} for account in accounts]
+    assert result == {"outcome": "done", "count": 3, "keys": keys}
+
+
+def test_keys_that_f_and_o_numbered_are_in_it(writer: Served) -> None:
+    data = {"dataAreaId": "usmf", "JournalName": "GenJrn"}
+    part = {"operation": "create", "entity_name": "LedgerJournalHeaders", "data": data}
+    result = writer.call("batch", operations=[part, part])
+    assert len({key["JournalBatchNumber"] for key in result["keys"]}) == 2
+
+
+def test_a_batch_that_did_not_go_well_says_it_part_by_part(writer: Served) -> None:
+    parts = [update("US-003", CreditLimit=1), update("nobody", CreditLimit=1)]
+    result = writer.call("batch", operations=parts, atomic=False)
+    assert [part["outcome"] for part in result["parts"]] == ["done", "failed"]
+    assert "keys" not in result
+
+
+def test_a_note_on_several_operations_is_said_once(writer: Served) -> None:
+    parts = [
+        update("US-003", OnHoldStatus="all"),
+        update("US-004", OnHoldStatus="all"),
+        update("US-005", CreditLimit=1),
+    ]
+    parts.append(update("US-006", OnHoldStatus="all"))
+    result = writer.call("batch", operations=parts)
+    assert result["notes"] == ['1-2, 4: OnHoldStatus: "all" → OnHoldStatus: "All"']
+
+
+def test_requests_come_without_what_is_the_same_in_all(writer: Served) -> None:
+    parts = [update("US-003", CreditLimit=1), update("US-004", CreditLimit=2)]
+    result = writer.call("batch", operations=parts, dry_run=True)
+    assert result["in_all"] == {"method": "PATCH", "exists": True}
+    assert [sorted(request) for request in result["requests"]] == [["body", "changes", "path"]] * 2
+    one = writer.call("batch", operations=parts[:1], dry_run=True)
+    assert one["requests"][0]["method"] == "PATCH"
+
+
+# CSV
+
+
+@pytest.mark.parametrize("entity_set", ["CustomersV3", "CustomerGroups", "Companies"])
+def test_an_empty_csv_has_its_heading(reader: Served, entity_set: str) -> None:
+    key = reader.call("get_entity_schema", entity_name=entity_set)["key"]
+    asked = {"entity_name": entity_set, "filter": f"{key[-1]} eq 'nothing'", "rows_as": "csv"}
+    heading = reader.call("query_entities", **asked)["csv"].strip().split(",")
+    assert set(key) <= set(heading)
+    assert reader.call("query_entities", **asked, select=key)["csv"] == f"{','.join(key)}\n"
+
+
+# The environment
+
+
+def test_companies_come_with_name_and_currency(reader: Served) -> None:
+    result = reader.call("get_environment_info")
+    assert {"company": "jpmf", "name": "Contoso Entertainment Japan", "currency": "JPY"} in result["companies"]
+    assert result["company_count"] == len(result["companies"])
+    assert set(result["versions"]) == {"application", "platform_build", "application_build"}
+
+
+def test_those_asked_for_come_alone(reader: Served) -> None:
+    for companies in (["demf"], ["DEMF"], ["Germany"]):
+        result = reader.call("get_environment_info", companies=companies)
+        assert [row["company"] for row in result["companies"]] == ["demf"]
+    assert "no company has such an id or name" in reader.call("get_environment_info", companies=["zz"])["notes"]
+
+
+def test_currencies_may_fail_alone(reader: Served) -> None:
+    reader.simulator.fault("/data/Ledgers", status=403)
+    result = reader.call("get_environment_info")
+    assert result["failures"]["currencies"]["code"] == "forbidden"
+    assert {"company": "jpmf", "name": "Contoso Entertainment Japan"} in result["companies"]
+
+
+def test_many_companies_are_listed_on_demand(writer: Served, simulator: Simulator) -> None:
+    for number in range(10):
+        data = {"LegalEntityId": f"z{number}", "Name": f"Contoso number {number}"}
+        writer.call("create_entity_record", entity_name="LegalEntities", data=data)
+    result = writer.call("get_environment_info")
+    assert (result["company_count"], [row["company"] for row in result["companies"]]) == (35, ["usmf"])
+    assert "35 companies: name those you want in companies" in result["notes"][0]
+    asked = writer.call("get_environment_info", companies=["number 7"])
+    assert [row["company"] for row in asked["companies"]] == ["z7"]
