@@ -96,8 +96,8 @@ async def get_entity_schema(
 
 
 def _without_nothing(result: SchemaResult) -> SchemaResult:
-    """Return a result without the members that are empty."""
-    kept = {name: value for name, value in result.items() if value not in ({}, [], "")}
+    """Return a result without the members that are empty, but for the properties."""
+    kept = {name: value for name, value in result.items() if name == "properties" or value not in ({}, [], "")}
     return cast(SchemaResult, kept)
 
 
@@ -152,7 +152,7 @@ def _add_properties(
 ) -> None:
     if full:
         rows = [_full_property(prop, labels) for prop in chosen]
-        kept = _fitting(rows, context.result_chars - _ENVELOPE_CHARS)
+        kept = _fitting(rows, max(context.result_chars - _ENVELOPE_CHARS, context.result_chars // 4))
         result["properties"] = {str(row.pop("name")): row for row in kept}
         if len(kept) < len(rows):
             result["left_out"] = len(rows) - len(kept)

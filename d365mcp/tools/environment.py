@@ -22,12 +22,12 @@ class EnvironmentResult(TypedDict, total=False):
     environment_url: str
     default_company: str
     latency_ms: int
+    company_count: int
     failures: dict[str, dict[str, Any]]
+    notes: list[str]
     user: dict[str, Any]
     versions: dict[str, str]
     catalog: dict[str, Any]
-    company_count: int
-    notes: list[str]
     companies: list[dict[str, Any]]
 
 

@@ -65,7 +65,7 @@ def test_a_key_without_a_company_takes_the_one_given_or_the_default(writer: Serv
     result = writer.call("get_entity_record", **asked, select=["OrganizationName"])
     assert result["record"] == {"OrganizationName": "Contoso Retail San Diego"}
     assert result["notes"] == ["the key has no dataAreaId: usmf, the user's default company, was taken"]
-    assert "notes" not in writer.call("get_entity_record", **asked, company="usmf")
+    assert "notes" not in writer.call("get_entity_record", **asked, company="usmf", include_empty=True)
     changed = writer.call("update_entity_record", **asked, data={"CreditLimit": 7})
     assert changed["key"] == {"dataAreaId": "usmf", "CustomerAccount": "US-001"}
     assert changed["notes"] == result["notes"]
@@ -162,7 +162,7 @@ def test_no_record_is_created_in_a_forbidden_company_after_the_default_one_chang
     assert created["key"] == {"dataAreaId": "usmf", "CustomerGroupId": "91"}
     assert created["notes"] == ["dataAreaId usmf, the user's default company, was added"]
     part = {"operation": "create", "entity_name": "CustomerGroups", "data": {**GROUP, "CustomerGroupId": "92"}}
-    assert bound.call("batch", operations=[part])["parts"][0]["key"]["dataAreaId"] == "usmf"
+    assert bound.call("batch", operations=[part])["keys"][0]["dataAreaId"] == "usmf"
     bodies = [request["body"] for request in bound.requests() if request["method"] == "POST"]
     assert len(bodies) == 2 and all('"dataAreaId"' in body and "usmf" in body for body in bodies)
 

@@ -63,7 +63,7 @@ def test_a_date_is_shown_as_a_day_everywhere(writer: Served) -> None:
     )
     parts = [{"operation": "create", "entity_name": "ExchangeRates", "data": {**data, "StartDate": "2026-07-15"}}]
     batch = writer.call("batch", operations=parts)
-    assert batch["parts"][0]["key"]["StartDate"] == "2026-07-15"
+    assert batch["keys"][0]["StartDate"] == "2026-07-15"
     assert changed["record"]["StartDate"] == "2026-07-14"
     assert not times_in([rows, lines, one, created, changed, batch])
     assert writer.call("get_entity_record", entity_name="ExchangeRates", key=created["key"])["record"]["Rate"] == 1.2

@@ -219,12 +219,15 @@ def test_a_batch_that_is_not_atomic_goes_on_after_a_failure(writer: Served, patt
     stopped = len(pattern) if heeded or first < 0 else first + 1
     wanted = ["failed" if letter == "-" else "done" for letter in pattern[:stopped]]
     wanted += ["not run"] * (len(pattern) - stopped)
-    assert [part["outcome"] for part in result["parts"]] == wanted
+    if set(wanted) == {"done"}:
+        assert (result["outcome"], result["count"]) == ("done", len(pattern))
+    else:
+        assert [part["outcome"] for part in result["parts"]] == wanted
     assert groups(writer) == {
         "91",
         *(letter for letter, outcome in zip(pattern, wanted, strict=True) if outcome == "done"),
     }
-    for part in result["parts"]:
+    for part in result.get("parts", ()):
         if part["outcome"] == "failed":
             assert "The record already exists." in part["error"]["d365_messages"]
             assert not part["error"]["retryable"]

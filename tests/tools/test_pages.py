@@ -107,7 +107,7 @@ def test_an_enumeration_in_the_key_may_be_what_is_refused(reader: Served) -> Non
     reader.simulator.fault("/data/SequenceV2Tables", status=400)  # in whatever words
     result = reader.call("query_entities", entity_name="SequenceV2Tables", top=3)
     assert len(result["records"]) == 3
-    assert "notes" not in result
+    assert not any("order of its key" in note for note in result["notes"])
     assert reader.call("query_sql", sql="SELECT count(*) n FROM SequenceV2Tables")["records"][0]["n"] > 3
 
 
