@@ -64,6 +64,17 @@ async def explain_unknown(context: ToolContext, entity: DataEntity, error: Unkno
         error.args = (error.message,)
 
 
+async def explain_all_unknown(
+    context: ToolContext, entity: DataEntity, names: Iterable[str], error: InvalidArgument
+) -> None:
+    """Put better suggestions into an error about a body, for the names that the entity has not."""
+    unknown = [name for name in names if not name.startswith("@odata.") and find_property(name, entity) is None]
+    for name in unknown[:MOST_SUGGESTIONS]:
+        plain = unknown_properties([name], entity).message
+        error.message = error.message.replace(plain, await message_for(context, entity, name))
+    error.args = (error.message,)
+
+
 async def message_for(context: ToolContext, entity: DataEntity, name: str) -> str:
     """Say that there is no such column, what is like it, and where it is."""
     plain = unknown_properties([name], entity)

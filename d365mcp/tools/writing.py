@@ -15,6 +15,7 @@ from d365mcp.tools.common import key_company, with_company, with_enumerations
 from d365mcp.tools.keys import complete_key, no_record
 from d365mcp.tools.policy import check_record_company, check_writable, in_bounds
 from d365mcp.tools.results import tidy
+from d365mcp.tools.suggestions import explain_all_unknown
 from d365mcp.tools.tool import ToolContext
 
 _ETAG_SHAPE = re.compile(r'\*|(W/)?"[ !#-~]*"', re.ASCII)
@@ -59,8 +60,18 @@ async def checked_create(
     check_writable(context, entity)
     entity = await with_enumerations(context, entity, data)
     record, added = await in_bounds(context, entity, with_company(entity, data, company))
-    body, notes = check_body(record, entity)
+    body, notes = await _checked_body(context, record, entity)
     return Change("create", entity, "POST", body=body, key=record_key(entity, body), notes=(*added, *notes))
+
+
+async def _checked_body(
+    context: ToolContext, record: Mapping[str, Any], entity: DataEntity, *, key: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    try:
+        return check_body(record, entity, key=key)
+    except InvalidArgument as error:
+        await explain_all_unknown(context, entity, record, error)
+        raise
 
 
 async def checked_update(
@@ -74,7 +85,7 @@ async def checked_update(
     fresh: bool = True,
 ) -> Change:
     entity, key, predicate, added = await _addressed(context, entity, key, data, if_match, company, fresh=fresh)
-    body, notes = check_body(data, entity, key=key)
+    body, notes = await _checked_body(context, data, entity, key=key)
     await check_record_company(context, entity, key, body)
     return Change(
         "update", entity, "PATCH", predicate, body, key, entity.has_company, if_match=if_match, notes=(*added, *notes)

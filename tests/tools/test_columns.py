@@ -152,3 +152,10 @@ def test_one_record_goes_on_without_it_too(served: str, request: pytest.FixtureR
     result = server.call("get_entity_record", entity_name="CustomersV3", key=US_003, select=columns)
     assert result["record"] == {"CreditLimit": 350000}
     assert "OrganizationName" in result["notes"][0]
+
+
+def test_a_body_with_wrong_names_is_answered_as_well(catalogued: Served) -> None:
+    data = {"CustomerName": "x", "CreditLimt": 1, "OrganizationName": "y"}
+    error = catalogued.refuse("update_entity_record", entity_name="CustomersV3", key=US_003, data=data)
+    assert 'OrganizationName (label "Name")' in error["message"]
+    assert "Did you mean CreditLimit" in error["message"]
