@@ -57,7 +57,8 @@ _ROLES = frozenset(
 _WHOLE_WORDS = frozenset({"customer", "vendor", "currency", "warehouse", "project", "worker", "employee", *_ALIASES})
 # Keys of these names say nothing of what the record belongs to.
 _PLAIN_KEYS = frozenset({COMPANY, "Name", "Code", "Id", "Description", "LineNumber", "RecId", "StartDate", "EndDate"})
-_CANDIDATES = 12
+_CANDIDATES = 20
+_CANDIDATES_LIVE = 8  # each is a call
 _LISTED = 8
 
 
@@ -174,7 +175,7 @@ def _shared(entity: DataEntity, other: DataEntity, own: Collection[str]) -> set[
     """Return the key columns that tie two entities: all of one's key, or two of either."""
     theirs = {prop.name for prop in other.key} - _PLAIN_KEYS
     ours_there, theirs_here = set(own) & other.properties.keys(), theirs & entity.properties.keys()
-    if own and ours_there == set(own):
+    if own and (ours_there == set(own) or len(ours_there) > 1):
         return ours_there
     if (theirs and theirs_here == theirs) or len(theirs_here & set(own)) > 1:
         return theirs_here
@@ -187,13 +188,16 @@ async def _candidates(
     """Return the newest entities that begin with the same name, and those that a search for the key finds."""
     family = _family(entity.public_name)
     stem = _family(_PART.sub("", _VERSION.sub("", entity.public_name)))
-    alike = [name for name in known.members if name.startswith(stem) and name != family]
-    words = " ".join(words_of(name) for name in sorted(own)[-1:])
-    with suppress(D365McpError):
-        hits = (await context.catalog.search_entities(words, limit=_CANDIDATES)).hits if words else ()
-        alike += [name for hit in hits if (name := _family(hit.summary.public_name)) != family]
-    rows = (known.newest(name) for name in dict.fromkeys(sorted(alike[:_CANDIDATES], key=len) + alike))
-    return [row for row in rows if row is not None][: _CANDIDATES + _LISTED]
+    most = _CANDIDATES_LIVE if context.catalog.note() else _CANDIDATES
+    alike = sorted((name for name in known.members if name.startswith(stem)), key=len)
+    with_key = []
+    if words := [words_of(prop.name) for prop in entity.key if prop.name in own]:
+        with suppress(D365McpError):
+            hits = (await context.catalog.search_entities(words[-1], limit=most)).hits
+            with_key = [_family(hit.summary.public_name) for hit in hits]
+    names = dict.fromkeys([*alike[: most // 2], *with_key, *alike])
+    rows = [row for name in names if name != family and (row := known.newest(name))]
+    return rows[:most]
 
 
 async def _entity(context: ToolContext, name: str) -> DataEntity | None:
