@@ -65,6 +65,7 @@ FULL: dict[str, Arguments] = {
         "expand": ["CustomerGroup"],
         "company": "usmf",
         "include_etag": True,
+        "include_empty": True,
     },
     "query_sql": {
         "sql": "SELECT 1",
@@ -74,7 +75,14 @@ FULL: dict[str, Arguments] = {
         "allow_partial": True,
         "rows_as": "csv",
     },
-    "create_entity_record": {**CUSTOMERS, "data": DATA, "company": "usmf", "return_record": True, "dry_run": True},
+    "create_entity_record": {
+        **CUSTOMERS,
+        "data": DATA,
+        "company": "usmf",
+        "return_record": True,
+        "include_empty": True,
+        "dry_run": True,
+    },
     "update_entity_record": {
         **CUSTOMERS,
         "key": KEY,
@@ -82,6 +90,7 @@ FULL: dict[str, Arguments] = {
         "company": "usmf",
         "if_match": ETAG,
         "return_record": True,
+        "include_empty": True,
         "dry_run": True,
     },
     "delete_entity_record": {
@@ -102,7 +111,7 @@ FULL: dict[str, Arguments] = {
         "dry_run": True,
     },
     "call_action": {"action": "Post", **CUSTOMERS, "key": KEY, "parameters": {"_a": ""}, "dry_run": True},
-    "get_environment_info": {},
+    "get_environment_info": {"companies": ["usmf", "Germany"]},
     "get_server_config": {},
     "get_server_performance": {"window": "2h", "tool": "d365fo_batch", "series": True},
     "reset_performance_stats": {},
