@@ -469,7 +469,7 @@ def test_an_emptied_limit_of_one_operation_is_refused_and_nothing_is_sent(
     assert wrote(writer) == []
 
 
-def test_a_misspelt_rehearsal_is_told_and_nothing_is_sent(writer: Served) -> None:
+def test_a_misspelt_rehearsal_is_said_and_nothing_is_sent(writer: Served) -> None:
     error = writer.refuse("delete_entity_record", **RECKLESS["delete_entity_record"], dryRun=True)
     assert 'No argument "dryRun". Did you mean dry_run?' in error["message"]
     assert wrote(writer) == []

@@ -1,4 +1,4 @@
-"""Writing: only when allowed, checked before it is sent, never done twice, and told honestly."""
+"""Writing: only when allowed, checked before it is sent, never done twice, and reported honestly."""
 
 from typing import Any
 
@@ -158,7 +158,7 @@ def test_a_key_repeated_in_an_update_is_left_out(writer: Served) -> None:
 
 
 def test_what_is_no_base64_is_not_sent(writer: Served) -> None:
-    """Microsoft's library would refuse it too: it is told before it costs a round trip."""
+    """Microsoft's library would refuse it too: it is refused before it costs a round trip."""
     job = writer.call("query_entities", entity_name="BatchJobs", select=["BatchJobRecId"], top=1)["records"][0]
     asked = {"entity_name": "BatchJobs", "key": job, "data": {"Recurrence": "every Monday!"}}
     assert "base64" in writer.refuse("update_entity_record", **asked)["message"]
@@ -222,7 +222,7 @@ def test_deleting_needs_confirmation(writer: Served) -> None:
     assert writer.refuse("get_entity_record", entity_name="CustomerGroups", key=key)["code"] == "not_found"
 
 
-def test_gotcha_27_f_and_os_own_reason_is_told_without_its_stack(writer: Served) -> None:
+def test_gotcha_27_f_and_os_own_reason_is_said_without_its_stack(writer: Served) -> None:
     data = {**CUSTOMER, "CustomerGroupId": "99"}
     error = writer.refuse("create_entity_record", entity_name="CustomersV3", data=data, company="usmf")
     assert "Warning: Customer group 99 does not exist." in error["d365_messages"]

@@ -131,7 +131,7 @@ def test_live_labels_of_the_likely_columns_are_read(reader: Served) -> None:
 
 
 @pytest.mark.parametrize("served", ["reader", "catalogued"])
-def test_a_column_of_a_related_entity_is_told_with_it(served: str, request: pytest.FixtureRequest) -> None:
+def test_a_column_of_a_related_entity_is_said_with_it(served: str, request: pytest.FixtureRequest) -> None:
     server: Served = request.getfixturevalue(served)
     columns = ["ItemNumber", "ProductName"]
     result = server.call("query_entities", entity_name="ReleasedProductsV2", select=columns, company="usmf", top=1)

@@ -106,7 +106,7 @@ def test_a_walk_stays_in_the_company_it_began_in(reader: Served) -> None:
     assert (second["company"], companies(second), len(second["records"])) == ("usmf", {"usmf"}, 50)
 
 
-def test_a_default_company_that_changes_between_pages_is_told(reader: Served) -> None:
+def test_a_default_company_that_changes_between_pages_is_said(reader: Served) -> None:
     reader.simulator.control(page_size=10)
     page = {"value": [{"dataAreaId": "demf", "CustomerAccount": "DE-001"}]}
     reader.simulator.fault("/data/CustomersV3", after_n=1, status=200, body=page)
@@ -188,7 +188,7 @@ ROW = {"dataAreaId": "demf", "CustomerAccount": "DE-001", "OrganizationName": "E
         ("query_sql", {"sql": "SELECT OrganizationName FROM CustomersV3", "cross_company": True}, {"value": [ROW]}),
     ],
 )
-def test_a_forbidden_row_is_not_shown_whatever_f_and_o_answers(
+def test_a_forbidden_row_is_not_given_whatever_f_and_o_answers(
     bound: Served, tool: str, arguments: dict[str, Any], body: dict[str, Any]
 ) -> None:
     bound.simulator.fault("/data/CustomersV3", status=200, body=body)
@@ -197,7 +197,7 @@ def test_a_forbidden_row_is_not_shown_whatever_f_and_o_answers(
     assert "Elektronik" not in str(error)
 
 
-def test_a_forbidden_row_of_a_later_page_is_not_shown(bound: Served) -> None:
+def test_a_forbidden_row_of_a_later_page_is_not_given(bound: Served) -> None:
     bound.simulator.control(page_size=5)
     bound.simulator.fault("/data/CustomersV3", after_n=1, status=200, body={"value": [ROW]})
     error = bound.refuse("query_entities", entity_name="CustomersV3", select=NAMES, top=20)

@@ -1,4 +1,4 @@
-"""Continuation cursors open only where, for whom and while they should."""
+"""Continuation cursors open only where, for the caller for which and while they should."""
 
 import asyncio
 import base64

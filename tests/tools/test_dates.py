@@ -1,4 +1,4 @@
-"""Dates: what a filter with a time says of them, and how they are shown."""
+"""Dates: what a filter with a time says of them, and how answers write them."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_filter_with_a_time_keeps_its_meaning_on_a_date(
     assert (first is None or min(days) == first) and (last is None or max(days) == last)
 
 
-def test_a_midnight_that_was_perhaps_meant_as_its_day_is_told(reader: Served) -> None:
+def test_a_midnight_that_was_perhaps_meant_as_its_day_is_said(reader: Served) -> None:
     asked = "RequestedShippingDate ge 2021-09-01T00:00:00Z and RequestedShippingDate le 2021-09-14T00:00:00Z"
     notes = reader.call("query_entities", **SHIPPED, filter=asked)["notes"]
     assert [note for note in notes if "midnight" in note] == [
@@ -47,7 +47,7 @@ def times_in(value: object) -> list[str]:
 RATE = {"RateTypeName": "Default", "FromCurrency": "EUR", "ToCurrency": "USD", "StartDate": "2026-07-14"}
 
 
-def test_a_date_is_shown_as_a_day_everywhere(writer: Served) -> None:
+def test_a_date_is_given_as_a_day_everywhere(writer: Served) -> None:
     asked = {"entity_name": "SalesOrderHeadersV2", "select": ["RequestedShippingDate", "ConfirmedShippingDate"]}
     rows = writer.call("query_entities", **asked, filter="RequestedShippingDate ne null", top=50)["records"]
     assert all(len(row["RequestedShippingDate"]) == 10 for row in rows)

@@ -39,7 +39,7 @@ def note_of(reader: Served, asked: dict[str, Any], **more: Any) -> str:
         ({"entity_name": "LegalEntities"}, {"filter": "LegalEntityId eq 'usm'"}, "near it is 'usmf'"),
     ],
 )
-def test_an_equality_that_finds_nothing_is_told_with_what_is_near(
+def test_an_equality_that_finds_nothing_is_said_with_what_is_near(
     reader: Served, asked: dict[str, Any], more: dict[str, Any], note: str
 ) -> None:
     assert note in note_of(reader, asked, **more)
@@ -64,7 +64,7 @@ def test_what_asks_for_no_text_is_not_explained(reader: Served, filter: str) -> 
     assert len(reader.requests()) == 1
 
 
-def test_how_many_properties_are_shown_is_said_where_some_are(reader: Served) -> None:
+def test_how_many_properties_are_given_is_said_where_some_are(reader: Served) -> None:
     full = reader.call("query_entities", entity_name="CustomersV3", top=1)
     assert any("properties shown" in note for note in full["notes"])
     assert "notes" not in reader.call("query_entities", entity_name="CustomersV3", filter="CreditLimit gt 99999999")

@@ -1,4 +1,4 @@
-"""What answers in F&O's place is told as what it is: a gateway, a sign-in, maintenance."""
+"""What answers in F&O's place is reported as what it is: a gateway, a sign-in, maintenance."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ PAGES: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("what", "answer", "code"), PAGES)
 @pytest.mark.parametrize("tool", ["query_entities", "get_entity_record", "query_sql"])
-def test_a_page_in_between_is_told_as_what_it_is(
+def test_a_page_in_between_is_said_as_what_it_is(
     reader: Served, tool: str, what: str, answer: dict[str, Any], code: str
 ) -> None:
     arguments: dict[str, dict[str, Any]] = {

@@ -153,7 +153,7 @@ def test_gotcha_19_the_large_metadata_documents_are_never_asked_for(reader: Serv
     assert not any(path == "/metadata/publicentities" and "$filter" not in query for path, query in asked)
 
 
-def test_gotcha_22_who_may_not_read_is_told_so(reader: Served) -> None:
+def test_gotcha_22_who_may_not_read_is_said_so(reader: Served) -> None:
     reader.simulator.fault("/data/CustomersV3", status=403)
     error = reader.refuse("query_entities", **CUSTOMERS, top=1)
     assert (error["code"], "role" in error["hint"]) == ("forbidden", True)

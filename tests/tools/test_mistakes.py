@@ -1,4 +1,4 @@
-"""Mistakes people and models make: each answer names the mend."""
+"""Mistakes people and models make: each answer names the way out."""
 
 import time
 from typing import Any
@@ -13,11 +13,11 @@ from tests.simulated import Simulator
 CUSTOMERS = {"entity_name": "CustomersV3"}
 
 
-def told(error: dict[str, Any]) -> str:
+def text_of(error: dict[str, Any]) -> str:
     return f"{error['message']} {error.get('hint', '')}"
 
 
-def test_a_language_there_is_not_is_told(reader: Served) -> None:
+def test_a_language_there_is_not_is_said(reader: Served) -> None:
     members = reader.call("get_enumeration_fields", enumeration_name="NoYes", language="german")
     assert members["members"] == [{"name": "No", "value": 0}, {"name": "Yes", "value": 1}]
     assert members["notes"][0].startswith("3 of 3 labels are left out: ")
@@ -25,7 +25,7 @@ def test_a_language_there_is_not_is_told(reader: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "mend"),
+    ("tool", "arguments", "hint"),
     [
         ("query_entities", {**CUSTOMERS, "select": 5}, 'a valid list, such as ["A", "B"]'),
         ("query_entities", {**CUSTOMERS, "top": "five"}, "a valid integer, such as 5."),
@@ -43,8 +43,8 @@ def test_a_language_there_is_not_is_told(reader: Served) -> None:
         ("query_entities", {**CUSTOMERS, "filter": "CreditLimit gt 01/31/2026"}, "a date is written 2026-07-14"),
     ],
 )
-def test_a_mistake_is_answered_with_its_mend(reader: Served, tool: str, arguments: dict[str, Any], mend: str) -> None:
-    assert mend in told(reader.refuse(tool, **arguments))
+def test_a_mistake_is_answered_with_its_hint(reader: Served, tool: str, arguments: dict[str, Any], hint: str) -> None:
+    assert hint in text_of(reader.refuse(tool, **arguments))
 
 
 WHOLE = [
@@ -76,7 +76,7 @@ def test_a_record_that_is_not_there_is_said_to_be_missing(writer: Served, tool: 
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "mend"),
+    ("tool", "arguments", "hint"),
     [
         ("call_action", {"action": "GetApplicationVersion"}, "give entity_name"),
         ("call_json_service", {"service_group": "UserSessionServices"}, "Leave names out from the right"),
@@ -88,11 +88,11 @@ def test_a_record_that_is_not_there_is_said_to_be_missing(writer: Served, tool: 
     ],
 )
 def test_an_operation_that_is_none_is_answered_with_where_to_look(
-    writer: Served, tool: str, arguments: dict[str, Any], mend: str
+    writer: Served, tool: str, arguments: dict[str, Any], hint: str
 ) -> None:
     error = writer.refuse(tool, **arguments)
     assert error["code"] == "not_found"
-    assert mend in error["hint"]
+    assert hint in error["hint"]
 
 
 def test_where_fo_refuses_the_reader_is_led_to_its_own_words(writer: Served) -> None:
@@ -108,7 +108,7 @@ def test_a_tool_that_is_none_is_answered_with_the_close_one(reader: Served) -> N
     assert error["message"].startswith('No tool "d365fo_query_entity". Did you mean d365fo_query_entities')
 
 
-def test_a_label_that_is_none_is_told_with_how_ids_look(reader: Served) -> None:
+def test_a_label_that_is_none_is_said_with_how_ids_look(reader: Served) -> None:
     found = reader.call("get_labels", label_ids=["SYS1", "@SYS1"])
     assert list(found["labels"]) == ["@SYS1"]
     assert "ids are like @SYS1" in found["failures"]["SYS1"]
@@ -120,13 +120,13 @@ def test_a_search_that_finds_nothing_says_what_else_to_try(reader: Served) -> No
 
 
 @pytest.mark.parametrize("named", [{"company": "usfm"}, {"filter": "dataAreaId eq 'usfm'"}])
-def test_a_company_that_is_none_is_told_where_nothing_was_found(reader: Served, named: dict[str, str]) -> None:
+def test_a_company_that_is_none_is_said_where_nothing_was_found(reader: Served, named: dict[str, str]) -> None:
     result = reader.call("query_entities", **CUSTOMERS, select=["CustomerAccount"], **named)
     assert result["records"] == []
     assert any("F&O has no company usfm: did you mean usmf" in note for note in result["notes"])
 
 
-def test_a_company_that_is_none_is_told_by_a_statement(reader: Served) -> None:
+def test_a_company_that_is_none_is_said_by_a_statement(reader: Served) -> None:
     result = reader.call("query_sql", sql="SELECT count(*) n FROM CustomersV3", company="usfm")
     assert any("F&O has no company usfm" in note for note in result["notes"])
 
@@ -147,7 +147,7 @@ def test_an_unknown_part_of_an_operation_is_named(writer: Served) -> None:
     assert 'The argument "operations.0.operation" is required. No argument "operations.0.kind".' in message
 
 
-def test_a_statement_that_cannot_be_read_is_told_where_and_without_the_parsers_insides(reader: Served) -> None:
+def test_a_statement_that_cannot_be_read_is_said_where_and_without_the_parsers_insides(reader: Served) -> None:
     message = reader.refuse("query_sql", sql="SELEC * FROM CustomersV3")["message"]
     assert "at FROM in line 1, column 12" in message
     assert "<" not in message

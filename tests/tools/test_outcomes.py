@@ -1,4 +1,4 @@
-"""A write is told as what it was: done when F&O's answer shows it, refused when F&O says so, unknown in all other cases."""
+"""A write is reported as what it was: done when F&O's answer shows it, refused when F&O says so, unknown in all other cases."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ THROWN = {
 
 @pytest.fixture
 def attempt(writer: Served) -> Callable[..., dict[str, Any]]:
-    """Write while something fails, and return what is told: a result, or an error with its code."""
+    """Write while something fails, and return what comes of it: a result, or an error with its code."""
     writer.call("create_entity_record", **GROUPS, data=GROUP)
 
     def one(write: str, /, **fault: Any) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_a_refusal_is_one_whatever_its_status(attempt: Attempt, status: int) -> 
         assert result["d365_messages"][1:] == ["Warnung: Die Gruppe ist gesperrt.", "Fehler: Abgebrochen."]
 
 
-def test_what_a_json_service_throws_inside_is_shown(attempt: Attempt) -> None:
+def test_what_a_json_service_throws_inside_is_given(attempt: Attempt) -> None:
     for status in (400, 500):
         result = attempt("service", status=status, body=THROWN)
         assert (result["code"], result["retryable"]) == ("bad_request", False)
@@ -136,7 +136,7 @@ LOST: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fault", LOST)
-def test_what_was_done_and_whose_reply_got_lost_is_never_told_as_undone(
+def test_what_was_done_and_whose_reply_got_lost_is_never_said_as_undone(
     writer: Served, attempt: Attempt, fault: dict[str, Any]
 ) -> None:
     for kind in ALL:
@@ -151,7 +151,7 @@ def test_what_was_done_and_whose_reply_got_lost_is_never_told_as_undone(
         assert lost[-1]["status"] != 201
 
 
-def test_a_dropped_connection_is_told_with_what_to_look_for(attempt: Attempt) -> None:
+def test_a_dropped_connection_is_said_with_what_to_look_for(attempt: Attempt) -> None:
     hints = {kind: attempt(kind, kind="drop")["hint"] for kind in ALL}
     assert "Query CustomerGroups in company usmf for CustomerGroupId eq '92'" in hints["create"]
     assert "d365fo_get_entity_record and compare" in hints["update"]
@@ -163,7 +163,7 @@ def test_a_dropped_connection_is_told_with_what_to_look_for(attempt: Attempt) ->
     "fault", [*LOST, {"kind": "html", "status": 200}, {"status": 200, "body": "{}"}, {"status": 503}]
 )
 def test_a_document_of_a_controller_of_the_callers_own_is_a_write_too(writer: Served, fault: dict[str, Any]) -> None:
-    """It does whatever it does: it is not run twice, and told as any action."""
+    """It does whatever it does: it is not run twice, and reported as any action."""
     report = {"controller": "SalesInvoiceController", "table": "CustInvoiceJour", "field": "InvoiceId"}
     asked = {"document": "custom", "number": "CIV-000708", "company": "usmf", **report}
     writer.simulator.fault("RunCopilotReport", **fault, after=True, times=3)
@@ -187,7 +187,7 @@ def test_a_write_waits_out_a_throttle(writer: Served, attempt: Attempt, kind: st
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_a_throttle_that_lasts_is_told_as_one_before_the_work(writer: Served, attempt: Attempt, kind: str) -> None:
+def test_a_throttle_that_lasts_is_said_as_one_before_the_work(writer: Served, attempt: Attempt, kind: str) -> None:
     result = attempt(kind, status=429, headers={"Retry-After": "60"}, times=9)
     assert (result["code"], result["retryable"], result["retry_after"]) == ("throttled", True, 60)
     assert "has not begun" in result["hint"]
@@ -305,7 +305,7 @@ def test_each_kind_of_operation_has_its_own_words_in_a_batch(writer: Served) -> 
     }
 
 
-# What was done is told as done
+# What was done is reported as done
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_an_update_is_done_too_when_its_answer_is_the_record(writer: Served, att
     assert result["outcome"] == "updated"
 
 
-def test_a_create_is_told_by_the_record_that_comes_back(attempt: Attempt) -> None:
+def test_a_create_is_said_by_the_record_that_comes_back(attempt: Attempt) -> None:
     assert attempt("create", status=200, body=GROUP)["key"] == KEY
     assert attempt("create", status=201, body={"Description": "x"})["code"] == "outcome_unknown"
     assert attempt("create", status=201, body={**GROUP, "CustomerGroupId": None})["code"] == "outcome_unknown"

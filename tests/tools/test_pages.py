@@ -1,4 +1,4 @@
-"""Several pages are one set: ordered by the key, counted, and told where they are not."""
+"""Several pages are one set: ordered by the key, counted, and a note says where they are not."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -50,7 +50,7 @@ def test_one_page_is_not_counted(reader: Served) -> None:
     assert not any(request["path"].endswith("/$count") for request in reader.requests())
 
 
-def test_records_that_come_or_go_between_pages_are_told(shuffled: Served) -> None:
+def test_records_that_come_or_go_between_pages_are_said(shuffled: Served) -> None:
     lost = {"value": [{"dataAreaId": "usmf", "CustomerAccount": "US-900"}]}
     shuffled.simulator.fault("/data/CustomersV3$", after_n=2, status=200, body=lost)
     result = shuffled.call("query_entities", **CUSTOMERS, top=100)
@@ -117,7 +117,7 @@ def test_an_order_that_was_asked_for_is_not_dropped(reader: Served) -> None:
     assert (error["code"], "$orderby" in error["d365_messages"][0]) == ("bad_request", True)
 
 
-def test_a_refusal_that_is_not_about_the_order_is_told_as_it_is(reader: Served) -> None:
+def test_a_refusal_that_is_not_about_the_order_is_said_as_it_is(reader: Served) -> None:
     reader.simulator.fault("/data/CustomersV3", status=400, body={"error": {"code": "", "message": "The reason."}})
     assert reader.refuse("query_entities", **CUSTOMERS)["d365_messages"] == ["The reason."]
     assert len(reader.requests()) == 1
@@ -127,7 +127,7 @@ def test_a_refusal_that_is_not_about_the_order_is_told_as_it_is(reader: Served) 
     assert reader.refuse("query_entities", entity_name="SequenceV2Tables")["d365_messages"] == ["first"]
 
 
-def test_unordered_pages_that_repeat_records_are_told(shuffled: Served) -> None:
+def test_unordered_pages_that_repeat_records_are_said(shuffled: Served) -> None:
     shuffled.simulator.control(refuse_order=["CustomersV3"])
     result = shuffled.call("query_entities", **CUSTOMERS, top=100)
     repeated = len(accounts(result)) - len(set(accounts(result)))
@@ -206,7 +206,7 @@ def test_null_enumerations_are_found_where_f_and_o_does_not_compare_them(places:
         ("PurchaseOrderLinesV2", "DeliveryAddressTimeZone"),
     ],
 )
-def test_a_null_enumeration_of_a_known_set_is_shown_and_found(reader: Served, entity: str, column: str) -> None:
+def test_a_null_enumeration_of_a_known_set_is_given_and_found(reader: Served, entity: str, column: str) -> None:
     asked = {"entity_name": entity, "select": [column], "cross_company": entity != "LegalEntities", "top": 5}
     result = reader.call("query_entities", **asked, filter=f"{column} eq null")
     assert {record[column] for record in result["records"]} == {None}

@@ -66,11 +66,11 @@ def test_9_a_name_that_is_accepted_is_also_found(reader: Served) -> None:
         assert reader.call("query_entities", entity_name=name, select=["CustomerAccount"], top=1)["records"]
 
 
-def test_12_a_failing_connection_is_told_with_its_reason(reader: Served) -> None:
+def test_12_a_failing_connection_is_said_with_its_reason(reader: Served) -> None:
     reader.simulator.fault("/api/services", status=403, times=3)
-    told = reader.call("get_environment_info")
-    assert told["failures"]["user"]["code"] == "forbidden"
-    assert told["versions"]["application"]
+    facts = reader.call("get_environment_info")
+    assert facts["failures"]["user"]["code"] == "forbidden"
+    assert facts["versions"]["application"]
 
 
 def test_14_settings_come_from_the_environment_alone_at_each_start() -> None:

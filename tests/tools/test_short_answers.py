@@ -32,12 +32,12 @@ def update(account: str, **data: Any) -> dict[str, Any]:
         ("CustomerAccount eq 'US-003'", []),
     ],
 )
-def test_one_rewriting_is_told_once(reader: Served, filter: str, notes: list[str]) -> None:
+def test_one_rewriting_is_said_once(reader: Served, filter: str, notes: list[str]) -> None:
     asked = {"entity_name": "CustomersV3", "select": ["CustomerAccount"], "company": "usmf"}
     assert reader.call("query_entities", **asked, filter=filter).get("notes", []) == notes
 
 
-def test_different_rewritings_are_told_each(reader: Served) -> None:
+def test_different_rewritings_are_said_each(reader: Served) -> None:
     filter = "OnHoldStatus ne 'No' and startswith(OrganizationName,'T')"
     asked = {"entity_name": "CustomersV3", "select": ["CustomerAccount"], "company": "usmf"}
     assert len(reader.call("query_entities", **asked, filter=filter)["notes"]) == 2

@@ -47,8 +47,8 @@ def words(text: str) -> set[str]:
 
 
 def hits(phrase: str, tool: Tool) -> int:
-    told = words(f"{tool.name.replace('_', ' ')} {tool.title} {tool.description}")
-    return len(words(phrase) & told)
+    said = words(f"{tool.name.replace('_', ' ')} {tool.title} {tool.description}")
+    return len(words(phrase) & said)
 
 
 @pytest.mark.parametrize(("phrase", "fitting"), PHRASES.items())
