@@ -26,10 +26,9 @@ _SAME = {
 
 
 def _words(text: str) -> list[str]:
-    return [
-        _SAME.get(word, word)
-        for word in words_of("".join(part.capitalize() if part.islower() else part for part in text.split())).split()
-    ]
+    """Return the words of a name or of a label, each as F&O's names have it."""
+    found = text.casefold() if " " in text else words_of(text)
+    return [_SAME.get(word, word) for word in found.split()]
 
 
 async def chosen_columns(
@@ -144,8 +143,8 @@ async def _elsewhere(context: ToolContext, entity: DataEntity, name: str) -> lis
     found: dict[str, str] = {}
     for link in entity.navigation_properties[:_ENTITIES]:
         other = await _entity(context, link.related_entity, public=True)
-        if other and (column := other.names_by_folded.get(name.casefold())) and other.entity_set not in found:
-            found[other.entity_set] = f"{other.entity_set} (expand {link.name})" if column else ""
+        if other and name.casefold() in other.names_by_folded:
+            found.setdefault(other.entity_set, f"{other.entity_set} (expand {link.name})")
     if not found:
         for other in await _named_alike(context, entity, name):
             shared = [prop.name for prop in other.key if prop.name != COMPANY]
