@@ -90,3 +90,8 @@ async def unknown_companies(context: ToolContext, named: Iterable[str]) -> list[
 def _unknown_company(company: str, close: Sequence[str]) -> str:
     hint = f"did you mean {or_list(close)}?" if close else "LegalEntities has those there are"
     return f"F&O has no company {company}: {hint}"
+
+
+def squeezed(text: str) -> str:
+    """Return a text's letters and digits in lower case: a label that says no more than a name is the same."""
+    return "".join(sign for sign in text.casefold() if sign.isalnum())

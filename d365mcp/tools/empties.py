@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.tools.common import squeezed
 from d365mcp.tools.results import Record
 from d365mcp.tools.tool import ToolContext
 
@@ -40,7 +41,7 @@ def _is_empty(value: Any, prop: EntityProperty | None, labels: Mapping[tuple[str
     if prop is None or not prop.enumeration or not isinstance(value, str):
         return False
     text = labels.get((prop.enumeration, value)) or value
-    return value != "No" and "".join(filter(str.isalnum, text.casefold())) in _NOTHING
+    return value != "No" and squeezed(text) in _NOTHING
 
 
 async def _member_labels(context: ToolContext, record: Record, entity: DataEntity) -> Mapping[tuple[str, str], str]:

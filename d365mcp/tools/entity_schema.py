@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.bodies import NUMBERED_KEYS
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration
 from d365mcp.tools.columns import default_columns, ranked
+from d365mcp.tools.common import squeezed
 from d365mcp.tools.links import belonging, families, newer_version, validated_by
 from d365mcp.tools.parameters import EntityName, Language
 from d365mcp.tools.results import chars
@@ -61,12 +62,13 @@ async def get_entity_schema(
     context: ToolContext,
     entity_name: EntityName,
     columns: Annotated[
-        str | None, Field(description="Only properties with these words, best first", max_length=200)
+        str | None, Field(description="Only properties with these words in name or label", max_length=200)
     ] = None,
-    detail: Literal["summary", "full"] = "summary",
+    detail: Literal["compact", "full"] = "compact",
     language: Language = None,
 ) -> SchemaResult:
-    """Describe an entity: key, properties by type, enumerations with labels, what a create needs, links and actions."""
+    """Describe a data entity: key, properties by type, enumerations with labels, what a create needs, related entities,
+    actions. Then query or change its records."""
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
     words = (columns or "").casefold().split()
@@ -160,7 +162,7 @@ def _add_properties(
     result["properties"] = _by_type(chosen)
     texts = {prop.name: labels[prop.label_id] for prop in chosen if prop.label_id in labels}
     # A label that was made from the name says nothing more.
-    result["labels"] = {name: text for name, text in texts.items() if _squeezed(text) != _squeezed(name)}
+    result["labels"] = {name: text for name, text in texts.items() if squeezed(text) != squeezed(name)}
 
 
 async def _add_enumerations(
@@ -193,7 +195,7 @@ def _telling_labels(enumeration: Enumeration, texts: Mapping[str, str]) -> dict[
     return {
         member.name: text
         for member in enumeration.members
-        if (text := texts.get(member.label_id)) and _squeezed(text) != _squeezed(member.name)
+        if (text := texts.get(member.label_id)) and squeezed(text) != squeezed(member.name)
     }
 
 
@@ -304,7 +306,3 @@ async def _labels_of(
         wanted += [prop.label_id for prop in chosen[: _MAX_LABELS * 3]]
     texts, _ = await context.catalog.labels([each for each in wanted if each], language)
     return texts
-
-
-def _squeezed(text: str) -> str:
-    return "".join(sign for sign in text.casefold() if sign.isalnum())
