@@ -12,7 +12,8 @@ from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, InvalidArgument, close_names, or_list
 from d365mcp.tools.tool import ToolContext
 
-NOTHING_FITS = "nothing fits: try other or fewer words, singular, or the English name"
+# The way out of a search that found nothing.
+OTHER_WORDS = "try other or fewer words, or the English name"
 # Left of an answer's budget for all that is not records: names, notes, a cursor.
 ENVELOPE_CHARS = 1_500
 MAX_COMPANIES = 2_000

@@ -1,4 +1,4 @@
-"""Finds data entities and describes their schema."""
+"""Finds data entities by business words."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.tools.enumerations import OTHER_WORDS
+from d365mcp.tools.common import OTHER_WORDS, squeezed
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -72,7 +72,3 @@ def described_hit(hit: "Hit") -> dict[str, Any]:
     }
     public = {} if row.data_service_enabled else {"public": False}
     return {name: value for name, value in described.items() if value} | public
-
-
-def squeezed(text: str) -> str:
-    return "".join(sign for sign in text.casefold() if sign.isalnum())

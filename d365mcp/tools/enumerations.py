@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from d365mcp.tools.common import OTHER_WORDS
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from d365mcp.metadata.catalog import OthersFound
 
 NO_ACTIONS = "actions are searched in a catalog, and there is none yet: d365fo_get_entity_schema lists an entity's own"
-OTHER_WORDS = "try other or fewer words, or the English name"
 
 
 class EnumerationResult(TypedDict, total=False):
