@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from d365mcp.d365.models import DataEntity, EntityProperty
+from d365mcp.d365.models import DataEntity, EntityProperty, Record
 from d365mcp.tools.common import squeezed
-from d365mcp.tools.results import Record
 from d365mcp.tools.tool import ToolContext
 
 # What an enumeration's empty member is called, its blanks and signs left out.

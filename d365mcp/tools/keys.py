@@ -7,11 +7,10 @@ from typing import Any
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.filters.literals import property_literal
 from d365mcp.d365.filters.translate import and_filters
-from d365mcp.d365.models import COMPANY, DataEntity
+from d365mcp.d365.models import COMPANY, DataEntity, Record
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import NotFound
 from d365mcp.tools.common import with_company
-from d365mcp.tools.results import Record
 from d365mcp.tools.tool import ToolContext
 
 

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from d365mcp.d365.filters.tree import Expression
 from d365mcp.d365.filters.write import has_null, is_pattern_search
 from d365mcp.d365.keys import key_predicate
-from d365mcp.d365.models import COMPANY, DataEntity
+from d365mcp.d365.models import COMPANY, DataEntity, Record
 from d365mcp.d365.odata import QueryOptions, check_expand
 from d365mcp.d365.page_set import difference
 from d365mcp.d365.paging import Position, Reader, RecordPlace, position_of, position_state
@@ -24,7 +24,7 @@ from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Columns, Company, EntityName, Expand, Format, RecordKey
 from d365mcp.tools.planning import QueryArguments, QueryPlan, planned
 from d365mcp.tools.policy import bound_of, check_named_companies
-from d365mcp.tools.results import EMPTY_DATES, ETAG, Record, chars, columns_of, row_chars, tidy, to_csv
+from d365mcp.tools.results import EMPTY_DATES, ETAG, chars, columns_of, row_chars, tidy, to_csv
 from d365mcp.tools.suggestions import chosen_columns
 from d365mcp.tools.tool import ToolContext
 

@@ -14,11 +14,9 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from d365mcp.d365.models import DataEntity
+from d365mcp.d365.models import DataEntity, Record
 from d365mcp.tools.parameters import Format
 from d365mcp.wire import json_text
-
-Record = dict[str, Any]
 
 # F&O has no null dates: an empty one is 1900-01-01, at noon for a Date, at midnight for a UtcDateTime.
 EMPTY_DATES = frozenset({"1900-01-01T12:00:00Z", "1900-01-01T00:00:00Z"})
