@@ -92,7 +92,7 @@ def _by_rank(ranked: tuple[EntityProperty, tuple[int, int]]) -> tuple[int, int, 
 
 def _rank(prop: EntityProperty, label: str) -> tuple[int, int] | None:
     """Return the kind of a property by its name, or by its label, and how many words say it; None where no kind fits."""
-    name = name_words(prop.name)
+    name = spaced_words(prop.name)
     if _is_rare(prop):
         return None
     for number, (pattern, types, _) in enumerate(_KINDS):
@@ -104,7 +104,7 @@ def _rank(prop: EntityProperty, label: str) -> tuple[int, int] | None:
 
 
 def _is_rare(prop: EntityProperty) -> bool:
-    return bool(_OF_A_COUNTRY.search(prop.name) or _RARE.search(name_words(prop.name)))
+    return bool(_OF_A_COUNTRY.search(prop.name) or _RARE.search(spaced_words(prop.name)))
 
 
 def _type_of(prop: EntityProperty) -> str:
@@ -115,7 +115,7 @@ def _type_of(prop: EntityProperty) -> str:
     return _TEXT if prop.type_name == "Edm.String" else _NUMBER
 
 
-def name_words(name: str) -> str:
+def spaced_words(name: str) -> str:
     """Return a name's words in lower case, with blanks between them."""
     return " ".join(_WORD.findall(name)).casefold()
 
@@ -125,7 +125,7 @@ def ranked(
 ) -> list[EntityProperty]:
     """Return the properties that have some of the words in name or label: those with all words first, then the usual
     columns, then those that say little else."""
-    texts = {prop.name: f"{name_words(prop.name)} {labels.get(prop.label_id, '')}".casefold() for prop in properties}
+    texts = {prop.name: f"{spaced_words(prop.name)} {labels.get(prop.label_id, '')}".casefold() for prop in properties}
     begun = {word for word in words if any(_begins(word, text) for text in texts.values())}
     hits = {
         name: sum(_begins(word, text) if word in begun else word in text or word in name.casefold() for word in words)
@@ -133,7 +133,7 @@ def ranked(
     }
     found = [prop for prop in properties if hits[prop.name]]
     return sorted(
-        found, key=lambda prop: (-hits[prop.name], prop.name not in usual, len(name_words(prop.name).split()))
+        found, key=lambda prop: (-hits[prop.name], prop.name not in usual, len(spaced_words(prop.name).split()))
     )
 
 

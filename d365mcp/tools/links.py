@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, EntitySummary
 from d365mcp.errors import D365McpError
-from d365mcp.tools.columns import name_words
+from d365mcp.tools.columns import spaced_words
 from d365mcp.tools.tool import ToolContext
 
 _VERSION = re.compile(r"V(\d+)$")
@@ -134,7 +134,7 @@ def _named_in(prop: EntityProperty, entity: DataEntity, known: Families) -> str 
     """Return the entity that a field's name names, the longest name first: CustomerGroupId names CustomerGroups."""
     own = _family(entity.public_name)
     party = next((word for word in ("customer", "vendor") if own.startswith(word)), "")
-    words = name_words(prop.name).split()
+    words = spaced_words(prop.name).split()
     if prop.name == COMPANY or (words[-1] not in _TAILS and len(words) == 1):
         return None
     while len(words) > 1 and words[-1] in _TAILS:
@@ -191,7 +191,7 @@ async def _candidates(
     most = _CANDIDATES_LIVE if context.catalog.note() else _CANDIDATES
     alike = sorted((name for name in known.members if name.startswith(stem)), key=len)
     with_key = []
-    if words := [name_words(prop.name) for prop in entity.key if prop.name in own]:
+    if words := [spaced_words(prop.name) for prop in entity.key if prop.name in own]:
         with suppress(D365McpError):
             hits = (await context.catalog.search_entities(words[-1], limit=most)).hits
             with_key = [_family(hit.summary.public_name) for hit in hits]

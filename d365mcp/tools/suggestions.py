@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from d365mcp.d365.filters.names import MOST_SUGGESTIONS, find_property, unknown_properties
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names, or_list
-from d365mcp.tools.columns import name_words
+from d365mcp.tools.columns import spaced_words
 from d365mcp.tools.tool import ToolContext
 
 _NAMED = 3
@@ -27,7 +27,7 @@ _SAME = {
 
 def _words(text: str) -> list[str]:
     """Return the words of a name or of a label, each as F&O's names have it."""
-    found = text.casefold() if " " in text else name_words(text)
+    found = text.casefold() if " " in text else spaced_words(text)
     return [_SAME.get(word, word) for word in found.split()]
 
 
@@ -133,7 +133,7 @@ async def _labels(context: ToolContext, entity: DataEntity, telling: list[str]) 
     if kept := await context.catalog.kept_labels(ids, (language,)):
         return kept
     likely = [prop for prop in entity.properties.values() if prop.label_id and telling[-1:] == _words(prop.name)[-1:]]
-    likely.sort(key=lambda prop: len(name_words(prop.name).split()))
+    likely.sort(key=lambda prop: len(spaced_words(prop.name).split()))
     texts, _ = await context.catalog.labels([prop.label_id for prop in likely[:_LABELS]], language)
     return texts
 
@@ -156,7 +156,7 @@ async def _elsewhere(context: ToolContext, entity: DataEntity, name: str) -> lis
 async def _named_alike(context: ToolContext, entity: DataEntity, name: str) -> Iterable[DataEntity]:
     """Return entities that a search for the column's words finds, and that have the column."""
     try:
-        hits = (await context.catalog.search_entities(name_words(name), limit=_ENTITIES)).hits
+        hits = (await context.catalog.search_entities(spaced_words(name), limit=_ENTITIES)).hits
     except D365McpError:  # not every user may read the list of entities
         return ()
     others = [await _entity(context, hit.summary.entity_set) for hit in hits]
