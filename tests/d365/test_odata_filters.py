@@ -497,6 +497,16 @@ def test_what_a_pattern_finds_is_not_asked_for_in_another_part() -> None:
     assert len(set().union(first, *others)) == 62
 
 
+@pytest.mark.parametrize("written", [["Müller", "MÜLLER"], ["abc", "abc  "], ["Straße", "STRASSE"]])
+def test_values_that_f_and_o_may_take_for_one_stay_in_one_part(written: list[str]) -> None:
+    names = [written[0], *(f"{number:060}" for number in range(90)), written[1]]
+    text = "CustomerAccount in (" + ",".join(f"'{name}'" for name in names) + ")"
+    parts = parts_of(translate_filter(text, CUSTOMERS))
+    named = {f"CustomerAccount eq '{name}'" for name in written}
+    assert len(parts) > 2
+    assert [bool(part & named) for part in parts].count(True) == 1
+
+
 def test_a_long_list_of_patterns_stays_whole() -> None:
     text = "CustomerAccount in (" + ",".join(f"'*{number:x}'" for number in range(600)) + ",'a')"
     assert len(translate_filter(text, CUSTOMERS).filters) == 1

@@ -4,6 +4,7 @@ Text is searched by wildcards inside eq, and `*` cannot be escaped:
 https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import quote
 
@@ -127,7 +128,8 @@ def split_for_urls(expression: Expression) -> tuple[Expression, ...]:
 def _chunked(whole: Membership, room: int) -> list[Expression]:
     """Cut a list of values where a part would grow beyond `room`.
 
-    Patterns stay together, and what they find is not asked for again: no record comes back from two parts. More
+    Patterns stay together, and what they find is not asked for again. So do values that F&O may take for one: no record
+    comes back from two parts. More
     patterns than fit one part are not worth the trouble.
     """
     patterns = [value for value in whole.values if has_wildcard(value)]
@@ -135,15 +137,24 @@ def _chunked(whole: Membership, room: int) -> list[Expression]:
     left = room - sum(_cost(whole.item, value) for value in patterns)
     if left < 0:
         return [whole]
-    for value in whole.values:
-        if has_wildcard(value) or any(_covers(pattern, value) for pattern in patterns):
-            continue
-        if _cost(whole.item, value) > left and chunks[-1]:
+    plain = [value for value in whole.values if not has_wildcard(value)]
+    for alike in _alike([value for value in plain if not any(_covers(pattern, value) for pattern in patterns)]):
+        cost = sum(_cost(whole.item, value) for value in alike)
+        if cost > left and chunks[-1]:
             chunks.append([])
             left = room
-        chunks[-1].append(value)
-        left -= _cost(whole.item, value)
+        chunks[-1] += alike
+        left -= cost
     return [Membership(whole.item, tuple(chunk)) for chunk in chunks]
+
+
+def _alike(values: Sequence[Expression]) -> list[list[Expression]]:
+    """Return the values in groups that F&O may take for one: its database ignores case, trailing blanks, and ß for ss."""
+    groups: dict[object, list[Expression]] = {}
+    for value in values:
+        text = value.value if isinstance(value, Literal) else value
+        groups.setdefault(text.rstrip(" ").casefold() if isinstance(text, str) else text, []).append(value)
+    return list(groups.values())
 
 
 def _cost(item: Expression, value: Expression) -> int:
