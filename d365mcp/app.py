@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from d365mcp.server.auth.facade import Facade
     from d365mcp.server.execution import ToolCalls
     from d365mcp.server.sdk import Engine
+    from d365mcp.sql.processes import DatabaseProcesses
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
@@ -208,6 +209,12 @@ class Application:
         )
 
     @shared_property
+    def databases(self) -> "DatabaseProcesses":
+        from d365mcp.sql.processes import DatabaseProcesses, ProcessLimits
+
+        return DatabaseProcesses(ProcessLimits())
+
+    @shared_property
     def cursors(self) -> "CursorSeal":
         from d365mcp.tools.cursors import CursorSeal
 
@@ -241,6 +248,7 @@ class Application:
             emit=self.emit,
             statistics=self.statistics,
             instance=self.instance,
+            databases=lambda: self.databases,
             result_chars=access.result_chars,
         )
 

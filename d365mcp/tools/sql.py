@@ -1,8 +1,6 @@
 """Answers questions over many records: one SELECT over entity sets."""
 
 import asyncio
-from contextlib import closing
-from functools import partial
 from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +19,7 @@ from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
-    from d365mcp.sql.run import Answer
+    from d365mcp.sql.answers import StatementAnswer
 
 ENVELOPE_CHARS = 2_000
 
@@ -50,7 +48,7 @@ async def query_sql(
 ) -> SqlResult:
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
-    # sqlglot and DuckDB come in with the first statement, in a thread: nothing is imported on the event loop.
+    # sqlglot comes in with the first statement, in a thread: nothing is imported on the event loop.
     rooms = await asyncio.to_thread(imported)
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
@@ -59,13 +57,15 @@ async def query_sql(
     entities = {name: await entity_of(context, name, columns) for name in rooms.statement.table_names(tree)}
     statement = await asyncio.to_thread(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
-    limits = rooms.run.Limits(max_rows_scanned, allow_partial, asked)
-    with closing(await asyncio.to_thread(rooms.database.Database)) as database:
-        values = await database.off_loop(partial(database.values, statement.constants))
+    limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
+    databases = await asyncio.to_thread(context.databases)
+    async with databases.process() as process:
+        database = rooms.database.Database(process, context.result_chars)
+        values = await database.values(statement.constants)
         planned = await asyncio.to_thread(rooms.plan.plan, statement, values)
-        answer: Answer = await rooms.run.run(planned, database, context.d365, limits)
+        answer: StatementAnswer = await rooms.run.run(planned, database, context.d365, limits)
     if operation := current_operation():
-        operation.rows += len(answer.rows)
+        operation.rows += answer.rows.count
     result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
@@ -74,7 +74,7 @@ async def query_sql(
 
 def imported() -> Any:
     """Import what plans and runs statements."""
-    names = ("statement", "plan", "companies", "database", "run")
+    names = ("statement", "plan", "companies", "answers", "database", "run")
     return SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
 
 
@@ -84,16 +84,16 @@ async def entity_of(context: ToolContext, name: str, columns: list[str]) -> Data
     return await with_enumerations(context, entity, columns)
 
 
-def shaped(answer: "Answer", format: Format, budget: int) -> SqlResult:
+def shaped(answer: "StatementAnswer", format: Format, budget: int) -> SqlResult:
     """Return the answer cut to the budget in whole rows."""
     names = unique(answer.columns)
-    result = SqlResult(row_count=len(answer.rows), rows_scanned=answer.rows_scanned, requests=answer.requests)
+    result = SqlResult(row_count=answer.rows.count, rows_scanned=answer.rows_scanned, requests=answer.requests)
     if answer.companies:
         result["companies"] = answer.companies
     if answer.company:
         result["company"] = answer.company
     kept = []
-    for row in answer.rows:
+    for row in answer.rows.rows:
         record = dict(zip(names, row, strict=True))
         budget -= row_chars(record, format)
         if budget < 0:
@@ -101,11 +101,11 @@ def shaped(answer: "Answer", format: Format, budget: int) -> SqlResult:
         kept.append(record)
     result |= SqlResult(csv=to_csv(kept, names)) if format == "csv" else SqlResult(records=kept)
     notes = list(dict.fromkeys(answer.notes))
-    if left_out := len(answer.rows) - len(kept):
+    if left_out := answer.rows.count - len(kept):
         result["left_out"] = left_out
         notes.append("rows left out to keep the answer short: aggregate further, or add a LIMIT")
-    if answer.more:
-        notes.append(f"only the first {len(answer.rows):,} rows are counted: aggregate further, or add a LIMIT")
+    if answer.rows.more:
+        notes.append(f"only the first {answer.rows.count:,} rows are counted: aggregate further, or add a LIMIT")
     if answer.partial:
         result["partial"] = True
     if notes:

@@ -1,4 +1,4 @@
-"""Loads F&O's pages into DuckDB as they came, typed by the entity's schema. Imports nothing of ours.
+"""Loads F&O's pages into DuckDB as they came, typed by the entity's schema.
 
 A column is its name and its DuckDB type. Decimals are exact: F&O's have 6 places; where a page has more, up to the 16 a
 real can have, its columns get them.
@@ -8,8 +8,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
+
+from d365mcp.sql.child.cells import WIDE
+from d365mcp.sql.child.pages import begins_as_page
 
 Column = tuple[str, str]
 
@@ -17,18 +20,6 @@ EMPTY = "1900-01-01"
 DATES = ("DATE", "TIMESTAMP")
 MOST_PLACES = 16
 DIGITS = 38
-WIDE = Context(prec=80)
-TAIL = 8192
-# A page begins with annotations, none of them a list or an object, and then come the records.
-BEFORE_RECORDS = re.compile(
-    rb'(?:\xef\xbb\xbf)?\s*\{(?:\s*"@[^"]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,)*\s*"value"\s*:\s*\['
-)
-LINK = rb'"@odata\.nextLink"\s*:\s*("(?:[^"\\]|\\.)*")'
-LINK_BEFORE = re.compile(LINK)
-# Behind the records only: within a text the quotes about the name would be escaped.
-LINK_AFTER = re.compile(
-    rb"\]\s*(?:,\s*\"@[^\"]*\"\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|[\w.+-]+)\s*)*?,\s*" + LINK + rb"[^\]]*\}\s*$"
-)
 # More digits than a double holds, more places than a column has, or a power of ten.
 LONG_NUMBER = r":\s*-?(?:[0-9][0-9.]{15}|[0-9]+\.[0-9]{7}|[0-9.]+[eE])"
 # Escapes in JSON; half of a surrogate pair is no character, and DuckDB reads no page that has one.
@@ -47,9 +38,19 @@ class Loaded:
     schema's, or missing: they are NULL."""
 
     rows: int
-    next_link: str | None
     more: bool = False
     unread: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which records of a page are wanted: no more than there is room for, and perhaps not the first."""
+
+    room: int
+    skip_first: bool
+
+    def clause(self) -> str:
+        return f"LIMIT {int(self.room)}" + (" OFFSET 1" if self.skip_first else "")
 
 
 def create(connection: Any, table: str, columns: Sequence[Column]) -> None:
@@ -58,21 +59,24 @@ def create(connection: Any, table: str, columns: Sequence[Column]) -> None:
     connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} ({shape})")
 
 
-def load(connection: Any, table: str, columns: Sequence[Column], page: bytes, room: int) -> Loaded:
-    """Add up to `room` records of a page to a table. Raises NoRecords, and what DuckDB raises when it is stopped."""
-    begin = BEFORE_RECORDS.match(page)
-    if begin is None:
+def load(
+    connection: Any, table: str, columns: Sequence[Column], page: bytes, room: int, skip_first: bool = False
+) -> Loaded:
+    """Add up to `room` records of a page to a table, without its first one where asked. Raises NoRecords, and what DuckDB
+    raises where memory runs out."""
+    if not begins_as_page(page):
         raise NoRecords
     text = page.decode("utf-8-sig", errors="replace")
     (long,) = connection.execute("SELECT regexp_matches(?, ?)", [text, LONG_NUMBER]).fetchone()
-    rows, unread = attempt(connection, insert, table, columns, text, room, long=long), False
+    part, unread = Part(room, skip_first), False
+    rows = attempt(connection, insert, table, columns, text, part, long=long)
     if rows is None and not attempt(connection, odd_records, text):
         text = HALVES.sub(lambda found: found[0] if found["whole"] else r"\ufffd", text)
-        rows, unread = attempt(connection, insert, table, columns, text, room, long=long, strict=False), True
+        rows, unread = attempt(connection, insert, table, columns, text, part, long=long, strict=False), True
     if rows is None:
         raise NoRecords
-    more = rows == room and records_in(connection, text) > room
-    return Loaded(rows, next_link(page, begin.end()), more, unread)
+    more = rows == room and records_in(connection, text) > room + skip_first
+    return Loaded(rows, more, unread)
 
 
 def attempt(connection: Any, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -100,7 +104,7 @@ def insert(
     table: str,
     columns: Sequence[Column],
     text: str,
-    room: int,
+    part: Part,
     *,
     strict: bool = True,
     long: bool = False,
@@ -118,7 +122,7 @@ def insert(
     else:  # record by record, which is three times as fast; numbers go through a double
         records = f"SELECT {read}(value, ?) AS r FROM json_each(?::VARCHAR, '$.value')"  # noqa: S608 - nothing but our own words
         parameters = [json.dumps(shape), text]
-    into = f"INSERT INTO {quoted(table)} SELECT {values} FROM ({records}) LIMIT {int(room)}"  # noqa: S608 - names in quotes, a number
+    into = f"INSERT INTO {quoted(table)} SELECT {values} FROM ({records}) {part.clause()}"  # noqa: S608 - names in quotes, a number
     return int(connection.execute(into, parameters).fetchone()[0])
 
 
@@ -182,10 +186,17 @@ def types_of(connection: Any, table: str) -> list[Column]:
     return [(str(each[0]), str(each[1])) for each in found]
 
 
-def next_link(page: bytes, begin: int) -> str | None:
-    """Return a page's link to the next without parsing the page: it stands before the records or behind them."""
-    found = LINK_BEFORE.search(page, 0, begin) or LINK_AFTER.search(page[-TAIL:])
-    return str(json.loads(found[1])) if found else None
+def distinct(connection: Any, table: str, columns: Sequence[str]) -> list[list[Any]]:
+    """Return what is in some columns, each combination once."""
+    sql = f"SELECT DISTINCT {', '.join(map(quoted, columns))} FROM {quoted(table)}"  # noqa: S608 - our names, quoted
+    return [list(row) for row in connection.execute(sql).fetchall()]
+
+
+def repeated(connection: Any, table: str, columns: Sequence[str]) -> int:
+    """Return how many records have the same values in these columns as another one."""
+    names = ", ".join(map(quoted, columns))
+    sql = f"SELECT count(*) - count(DISTINCT ({names})) FROM {quoted(table)}"  # noqa: S608 - our names, quoted
+    return int(connection.execute(sql).fetchone()[0])
 
 
 def quoted(name: str) -> str:

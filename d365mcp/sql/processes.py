@@ -1,0 +1,199 @@
+"""DuckDB's processes: started late, used again, ended hard, no more at work at once than the operator allows."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import d365mcp
+from d365mcp.errors import Busy, InvalidArgument, NotReady
+from d365mcp.events import current_operation
+from d365mcp.sql.child.fences import MB, TOO_LARGE
+from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
+
+# A statement is not begun with less than this left of its request's time.
+LEAST_SECONDS = 2.0
+RESET_SECONDS = 2.0
+# So long a process that has closed its pipes may take to say how it ended.
+ENDING_SECONDS = 0.5
+# An idle process that holds more than this share of its memory is ended: all of it comes back at once.
+KEPT_SHARE = 0.45
+# Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.
+DUCKDB_SHARE = 4 / 7
+NO_PROCESS = "SQL needs a process of its own, which could not be started here"
+ENDED = "The database process ended before it answered."
+
+# Beside these two folders it sees the standard library alone: no site, no user's code.
+START = (
+    "import sys; sys.path += sys.argv[1:3]; from d365mcp.sql.child.main import serve; serve(*map(int, sys.argv[3:]))"
+)
+
+
+@dataclass(frozen=True)
+class ProcessLimits:
+    """How many statements are at work at once, and how much memory each may take."""
+
+    concurrency: int = 2
+    memory_mb: int = 448
+
+
+class DatabaseProcess:
+    """One process, which one thread talks to. A call that is cancelled ends it: nobody knows what it is doing."""
+
+    def __init__(self, limits: ProcessLimits) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.memory_mb = limits.memory_mb
+        self.ended = False
+
+    async def call(self, work: str, body: bytes = b"", /, **head: Any) -> Frame:
+        """Do one piece of work. Raises InvalidArgument where memory ran out, NotReady where the process is gone."""
+        if self.ended:
+            raise self._gone()
+        loop = asyncio.get_running_loop()
+        try:
+            frame = await loop.run_in_executor(self._thread, self._exchange, {"work": work, **head}, body)
+        except asyncio.CancelledError:
+            self.end()
+            raise
+        if frame is None:
+            raise self._gone()
+        return frame
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.ended and (self._process is None or self._process.poll() is None)
+
+    def _exchange(self, head: dict[str, Any], body: bytes) -> Frame | None:
+        if self.ended:
+            return None
+        self._process = process = self._process or self._started()
+        if self.ended:  # meanwhile
+            process.kill()
+        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        frame = None
+        with suppress(OSError, ValueError):
+            send_frame(process.stdin, head, body)  # type: ignore[arg-type]
+            frame = receive_frame(process.stdout)  # type: ignore[arg-type]
+        if frame is None:
+            self._reap()
+        return frame
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        found = find_spec("_duckdb")
+        if found is None or not found.origin or not sys.executable:
+            raise NotReady(f"{NO_PROCESS}: DuckDB is not installed.")
+        folders = [str(Path(d365mcp.__file__).parents[1]), str(Path(found.origin).parent)]
+        memory = [str(self.memory_mb), str(int(self.memory_mb * DUCKDB_SHARE))]
+        try:
+            return subprocess.Popen(  # noqa: S603 - this Python and our own words
+                [sys.executable, "-I", "-S", "-c", START, *folders, *memory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it may quote records
+                cwd=Path(sys.executable).anchor,
+                env={},  # none of this server's secrets
+            )
+        except OSError as problem:
+            raise NotReady(f"{NO_PROCESS}: {problem.strerror}.") from problem
+
+    def _gone(self) -> Exception:
+        status = self._process.returncode if self._process else None
+        self.end()
+        return out_of_memory(self.memory_mb) if status == TOO_LARGE else NotReady(ENDED, hint="Ask again.")
+
+    def end(self) -> None:
+        """End the process at once, without waiting for it."""
+        if not self.ended:
+            self.ended = True
+            if self._process:
+                self._process.kill()
+            self._thread.submit(self._reap)
+            self._thread.shutdown(wait=False)
+
+    def _reap(self) -> None:
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING_SECONDS)
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+
+
+def out_of_memory(memory_mb: int) -> InvalidArgument:
+    advice = "Select fewer columns, filter more, or aggregate in a subquery first."
+    return InvalidArgument(f"This statement needs more than the {memory_mb} MB it may use. {advice}")
+
+
+class DatabaseProcesses:
+    """A process for each statement at work; an idle one is kept for the next."""
+
+    def __init__(self, limits: ProcessLimits) -> None:
+        self.limits = limits
+        self._places = asyncio.Semaphore(limits.concurrency)
+        self._idle: list[DatabaseProcess] = []
+
+    @asynccontextmanager
+    async def process(self) -> AsyncIterator[DatabaseProcess]:
+        """Give a process to one statement. Raises Busy where none is free in time."""
+        await self._take_place()
+        try:
+            process = self._idle_one() or DatabaseProcess(self.limits)
+            try:
+                yield process
+            except Exception:
+                await self._put_back(process)
+                raise
+            except BaseException:
+                process.end()
+                raise
+            await self._put_back(process)
+        finally:
+            self._places.release()
+
+    def _idle_one(self) -> DatabaseProcess | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            process.end()
+        return None
+
+    async def _take_place(self) -> None:
+        operation = current_operation()
+        try:
+            async with asyncio.timeout(max(0, operation.remaining() - LEAST_SECONDS) if operation else None):
+                await self._places.acquire()
+        except TimeoutError:
+            number = self.limits.concurrency
+            raise Busy(
+                f"{number} statement{'s are' if number > 1 else ' is'} being answered, the most at once, and none ended in time.",
+                hint="Ask again, or narrow the filters of your statements.",
+            ) from None
+
+    async def _put_back(self, process: DatabaseProcess) -> None:
+        """Keep a process that is well and small, without anything of its statement."""
+        if not self._idle and await self._is_fit(process) and not self._idle:
+            self._idle.append(process)
+        else:
+            process.end()
+
+    async def _is_fit(self, process: DatabaseProcess) -> bool:
+        try:
+            async with asyncio.timeout(RESET_SECONDS):
+                head, _ = await process.call("reset")
+        except (TimeoutError, NotReady, InvalidArgument):
+            return False
+        return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * KEPT_SHARE * MB)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().end()
