@@ -212,7 +212,7 @@ class Application:
     def databases(self) -> "DatabaseProcesses":
         from d365mcp.sql.processes import DatabaseProcesses, ProcessLimits
 
-        return DatabaseProcesses(ProcessLimits())
+        return DatabaseProcesses(ProcessLimits.of(self.settings))
 
     @shared_property
     def cursors(self) -> "CursorSeal":

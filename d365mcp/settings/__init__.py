@@ -208,6 +208,15 @@ class Settings:
         "both",
         "Results as text and structure (`both`) or as `text` alone, which says the same. A request may ask for the other (`X-MCP-Result-Form`).",
     )
+    sql_concurrency: int = setting(
+        "MCP_SQL_CONCURRENCY", whole(1, 64), 2, "SQL statements at work at once in one process of this server."
+    )
+    sql_memory_mb: int = setting(
+        "MCP_SQL_MEMORY_MB",
+        whole(160, 1_000_000),
+        896,
+        "Memory in MB that SQL may take in one instance; its statements at work share it evenly, none has less than 160.",
+    )
     max_document_bytes: int = setting(
         "MCP_MAX_DOCUMENT_BYTES", whole(10_000, 100_000_000), 5_000_000, "Size of a document that is still returned."
     )

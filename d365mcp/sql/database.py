@@ -10,10 +10,10 @@ from typing import Any
 from d365mcp.d365.client import page_of
 from d365mcp.d365.responses import Answer
 from d365mcp.errors import InvalidAnswer, InvalidArgument
+from d365mcp.sql.allowed import OTHER_DIALECTS
 from d365mcp.sql.child.cells import untyped
 from d365mcp.sql.child.loading import Column
 from d365mcp.sql.processes import DatabaseProcess, out_of_memory
-from d365mcp.sql.refusals import OTHER_DIALECTS
 
 MAX_RESULT_ROWS = 10_000
 MAX_RESULT_CHARS = 1_000_000

@@ -14,9 +14,11 @@ from typing import Any
 import d365mcp
 from d365mcp.errors import Busy, InvalidArgument, NotReady
 from d365mcp.events import current_operation
+from d365mcp.settings import Settings
 from d365mcp.sql.child.fences import MB, TOO_LARGE
 from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
 
+LEAST_MEMORY_MB = 160  # DuckDB takes 75 before it does anything
 # A statement is not begun with less than this left of its request's time.
 LEAST_SECONDS = 2.0
 RESET_SECONDS = 2.0
@@ -41,6 +43,12 @@ class ProcessLimits:
 
     concurrency: int = 2
     memory_mb: int = 448
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ProcessLimits":
+        """Share the instance's memory among its workers, and each worker's among the statements at work."""
+        statements = settings.host.worker_processes * settings.sql_concurrency
+        return cls(settings.sql_concurrency, max(LEAST_MEMORY_MB, settings.sql_memory_mb // statements))
 
 
 class DatabaseProcess:

@@ -14,57 +14,6 @@ from d365mcp.sql.types import NUMBERS, column_type
 ORDERED = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 TRUTHS = ("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")
-# What people write who come from F&O's own database.
-OTHER_DIALECTS = (
-    "This is DuckDB's SQL: LIMIT 5, not TOP 5; coalesce, not ISNULL; strftime(d, '%Y-%m'), not FORMAT; "
-    'd + INTERVAL 1 DAY, not DATEADD; "Name", not [Name].'
-)
-# Functions of other databases, and what to write instead.
-INSTEAD = {
-    **dict.fromkeys(("dateadd", "add_months"), "d + INTERVAL 7 DAY"),
-    **dict.fromkeys(("getdate", "sysdatetime", "getutcdate", "sysdate", "curdate"), "current_date"),
-    **dict.fromkeys(("datename",), "monthname(d) or dayname(d)"),
-    **dict.fromkeys(("date_format", "to_char", "formatdatetime"), "strftime(d, '%Y-%m')"),
-    **dict.fromkeys(("convert", "try_convert"), "CAST(x AS DATE)"),
-    **dict.fromkeys(("isnumeric", "to_number"), "TRY_CAST(x AS DOUBLE) IS NOT NULL"),
-    "isnull": "coalesce(x, 0)",
-    "nvl2": "CASE WHEN x IS NULL THEN a ELSE b END",
-    "decode": "CASE x WHEN a THEN b ELSE c END",
-    "eomonth": "last_day(d)",
-    "to_date": "strptime(x, '%d.%m.%Y')::DATE",
-    "datefromparts": "make_date(2026, 7, 14)",
-    "patindex": "strpos(x, 'a')",
-    "charindex": "strpos(x, 'a')",
-    "replicate": "repeat(x, 3)",
-    "months_between": "date_diff('month', a, b)",
-    "square": "x * x",
-    "newid": "the key of the entity",
-}
-UNITS_IN_QUOTES = ("datepart", "date_part", "datetrunc", "date_trunc", "date_diff", "datesub", "date_sub")
-
-
-def refuse_foreign(tree: exp.Query) -> None:
-    """Raise InvalidArgument for functions of other databases, with what does the same here."""
-    for node in tree.find_all(exp.Func):
-        name = str(node.this).lower() if isinstance(node, exp.Anonymous) else node.sql_names()[0].lower()
-        if name in INSTEAD and isinstance(node, exp.Anonymous | exp.ToChar):
-            raise InvalidArgument(f"DuckDB has no {name.upper()}: write {INSTEAD[name]}.", hint=OTHER_DIALECTS)
-        if name in UNITS_IN_QUOTES and isinstance(node, exp.Anonymous) and is_bare_unit(node):
-            unit = node.expressions[0].name.lower()
-            raise InvalidArgument(f"The unit stands in quotes: write {name}('{unit}', …).")
-        if isinstance(node, exp.Cast) and node.to.this == exp.DataType.Type.USERDEFINED:
-            raise InvalidArgument(
-                f"There is no type {node.to.sql()[:40]}: write CAST(x AS DATE), not CONVERT(DATE, x)."
-            )
-
-
-def is_bare_unit(node: exp.Anonymous) -> bool:
-    first = node.expressions[0] if node.expressions else None
-    return (
-        isinstance(first, exp.Column)
-        and not first.table
-        and first.name.lower() in ("year", "month", "day", "quarter", "week")
-    )
 
 
 def refuse_mistakes(blocks: Blocks) -> None:
