@@ -23,7 +23,7 @@ LEAST_MEMORY_MB = 160  # DuckDB takes 75 before it does anything
 LEAST_SECONDS = 2.0
 RESET_SECONDS = 2.0
 # So long a process that has closed its pipes may take to say how it ended.
-ENDING_SECONDS = 0.5
+ENDING_SECONDS = 5.0
 # An idle process that holds more than this share of its memory is ended: all of it comes back at once.
 KEPT_SHARE = 0.45
 # Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.

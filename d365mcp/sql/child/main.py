@@ -13,7 +13,7 @@ from d365mcp.sql.child.work import Work, engine
 
 def serve(memory_mb: int, duckdb_mb: int) -> None:
     """Answer frames, bounded. The main thread reads, so that the server's end ends a statement under way."""
-    frames_in, frames_out = sys.stdin.buffer, sys.stdout.buffer
+    frames_in, frames_out = sys.stdin.buffer, own_output()
     fences.give_way()
     fences.forbid_files()
     work = Work(engine(), duckdb_mb * fences.MB)
@@ -24,6 +24,15 @@ def serve(memory_mb: int, duckdb_mb: int) -> None:
     while frame := receive_frame(frames_in):
         inbox.put(frame)
     os._exit(0)
+
+
+def own_output() -> BinaryIO:
+    """Return standard output for the frames alone: DuckDB writes a progress bar to it after two seconds."""
+    own = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return own
 
 
 def answer_frames(work: Work, inbox: "queue.SimpleQueue[Frame]", frames_out: BinaryIO) -> None:

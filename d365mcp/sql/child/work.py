@@ -16,6 +16,7 @@ CONFIG = {
 SETTINGS = (
     "SET default_collation = 'NOCASE'",  # as F&O compares text
     "SET TimeZone = 'UTC'",  # as F&O's times are, wherever the server stands
+    "SET enable_progress_bar = false",
     # Not in CONFIG, which DuckDB applies in an order of its own: it may refuse temp_directory once access is off.
     "SET enable_external_access = false",
     "SET lock_configuration = true",
