@@ -1,6 +1,7 @@
 """Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
 
 import asyncio
+import gc
 import hmac
 import logging
 import math
@@ -111,6 +112,7 @@ class Application:
             from d365mcp.d365 import transport  # noqa: F401 - it imports aiohttp
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
+        gc.freeze()  # a look of the garbage collector's through all of this would keep the event loop for 50 ms
         return engine
 
     @shared_property

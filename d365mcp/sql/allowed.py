@@ -9,7 +9,7 @@ from sqlglot import exp
 from d365mcp.errors import InvalidArgument
 
 MAX_SCANS = 16
-MAX_NODES = 5_000
+MAX_NODES = 8_000
 MAX_TEXT_CHARS = 4_000
 
 

@@ -1,7 +1,10 @@
-"""Reads one SELECT, and refuses what is more than reading entity sets. Pure."""
+"""Reads one SELECT, and refuses what is more than reading entity sets."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import sqlglot
 from sqlglot import exp
@@ -10,12 +13,24 @@ from sqlglot.errors import ParseError, TokenError
 from d365mcp.errors import InvalidArgument
 from d365mcp.sql.allowed import OTHER_DIALECTS, refuse_others
 
+T = TypeVar("T")
+
 DIALECT = "duckdb"
 MAX_SQL_CHARS = 20_000
 READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
 )
 TABLE_PARTS = frozenset({"this", "alias", "joins"})
+# One statement after the other: the parser holds the GIL, and several at once would keep it from the event loop.
+_PLANNER = ThreadPoolExecutor(1, thread_name_prefix="sql")
+
+
+async def planned(work: Callable[..., T], *arguments: Any) -> T:
+    """Do a piece of planning off the event loop. Raises InvalidArgument for a statement that is nested too deeply."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_PLANNER, work, *arguments)
+    except RecursionError:
+        raise InvalidArgument("The statement is nested too deeply.", hint="Name its parts with WITH.") from None
 
 
 def parse(sql: str) -> exp.Query:
@@ -59,6 +74,8 @@ def refuse_incomplete(tree: exp.Query) -> None:
     """Raise InvalidArgument for what is read and cannot be written, such as a function without its arguments."""
     try:
         tree.sql(DIALECT)
+    except RecursionError:
+        raise
     except Exception:  # the generator stumbles in many ways over what is not there
         raise InvalidArgument("A function in the statement has too few arguments, or such as it cannot have.") from None
 

@@ -1,6 +1,8 @@
 """Answers questions over many records: one SELECT over entity sets."""
 
 import asyncio
+import gc
+from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,18 +54,18 @@ async def query_sql(
     rooms = await asyncio.to_thread(imported)
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
-    tree = await asyncio.to_thread(rooms.statement.parse, sql)
+    tree = await rooms.statement.planned(rooms.statement.parse, sql)
     columns = rooms.statement.column_names(tree)
     entities = {name: await entity_of(context, name, columns) for name in rooms.statement.table_names(tree)}
-    statement = await asyncio.to_thread(rooms.plan.prepared, tree, entities)
+    statement = await rooms.statement.planned(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
     limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
     databases = await asyncio.to_thread(context.databases)
     async with databases.process() as process:
         database = rooms.database.Database(process, context.result_chars)
         values = await database.values(statement.constants)
-        planned = await asyncio.to_thread(rooms.plan.plan, statement, values)
-        answer: StatementAnswer = await rooms.run.run(planned, database, context.d365, limits)
+        plan = await rooms.statement.planned(rooms.plan.plan, statement, values)
+        answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits)
     if operation := current_operation():
         operation.rows += answer.rows.count
     result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
@@ -72,10 +74,16 @@ async def query_sql(
     return result
 
 
+@cache
 def imported() -> Any:
-    """Import what plans and runs statements."""
+    """Import what plans and runs statements, once.
+
+    It stays: left to the garbage collector, a look through all of it would keep the event loop for a tenth of a second.
+    """
     names = ("statement", "plan", "companies", "answers", "database", "run")
-    return SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
+    rooms = SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
+    gc.freeze()
+    return rooms
 
 
 async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,21 +70,27 @@ class Delays:
 
 @contextmanager
 def measured_delays() -> Iterator[Delays]:
-    """Measure, in a running loop. Time in which this process did nothing was taken by others, and does not count."""
+    """Measure, in a running loop. Time in which others had the processor does not count: neither when this process did
+    nothing, nor when the loop's thread was ready to run."""
     found = Delays()
 
     async def beat() -> None:
         while True:
-            wall, used = time.perf_counter(), time.process_time()
+            wall, used, queued = time.perf_counter(), time.process_time(), seconds_in_queue()
             await asyncio.sleep(0.005)
-            late = min(time.perf_counter() - wall - 0.005, time.process_time() - used)
-            found.most = max(found.most, late)
+            late = time.perf_counter() - wall - 0.005 - (seconds_in_queue() - queued)
+            found.most = max(found.most, min(late, time.process_time() - used))
 
     beating = asyncio.ensure_future(beat())
     try:
         yield found
     finally:
         beating.cancel()
+
+
+def seconds_in_queue() -> float:
+    """Return how long this thread has waited for a processor so far."""
+    return int(Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]) / 1e9
 
 
 def memory() -> int:
@@ -102,6 +109,10 @@ def children() -> set[int]:
     for each in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
             parts = (each / "stat").read_text().rsplit(")", 1)[1].split()
-            if int(parts[1]) == os.getpid() and parts[0] != "Z" and b"d365mcp.sql.child" in (each / "cmdline").read_bytes():
+            if (
+                int(parts[1]) == os.getpid()
+                and parts[0] != "Z"
+                and b"d365mcp.sql.child" in (each / "cmdline").read_bytes()
+            ):
                 found.add(int(each.name))
     return found
