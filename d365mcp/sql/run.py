@@ -8,7 +8,9 @@ from dataclasses import replace
 from d365mcp.d365.client import D365Client
 from d365mcp.errors import D365Error, DeadlineExceeded, InvalidAnswer
 from d365mcp.events import current_operation
+from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.sql.answers import Limits, StatementAnswer
+from d365mcp.sql.catalog_tables import CatalogFetch, is_catalog_table
 from d365mcp.sql.companies import Asked, Reading, must_name_default, read_as, refuse_mixture, refuse_unread
 from d365mcp.sql.database import Database, Rows
 from d365mcp.sql.fetching import Fetch
@@ -21,7 +23,9 @@ _SPARE_SECONDS = 0.5
 _TOO_LONG = "The statement took too long: filter more rows out, or aggregate fewer."
 
 
-async def run(plan: Plan, database: Database, client: D365Client, limits: Limits) -> StatementAnswer:
+async def run(
+    plan: Plan, database: Database, client: D365Client, limits: Limits, snapshot: Snapshot | None = None
+) -> StatementAnswer:
     """Fetch what the plan's scans need and answer it. The answer is never over partial data unless that is allowed.
 
     Raises InvalidArgument when a table is too large, DeadlineExceeded when time runs out; both name what would help.
@@ -29,7 +33,12 @@ async def run(plan: Plan, database: Database, client: D365Client, limits: Limits
     answer = StatementAnswer(columns=plan.headings)
     readings = await readings_of(plan, client, limits.asked)
     gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-    fetches = [Fetch(database, client, limits, gate, answer, scan, readings[scan.name]) for scan in plan.scans]
+    fetches = [
+        CatalogFetch(database, snapshot, answer, scan)
+        if is_catalog_table(scan.entity.entity_set)
+        else Fetch(database, client, limits, gate, answer, scan, readings[scan.name])
+        for scan in plan.scans
+    ]
     try:
         async with asyncio.TaskGroup() as tables:
             for fetch in fetches:

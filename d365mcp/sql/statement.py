@@ -16,6 +16,7 @@ from d365mcp.sql.allowed import OTHER_DIALECTS, refuse_others
 T = TypeVar("T")
 
 DIALECT = "duckdb"
+CATALOG_SCHEMA = "metadata"
 MAX_SQL_CHARS = 20_000
 READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
@@ -43,10 +44,24 @@ def parse(sql: str) -> exp.Query:
         raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
         raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+    name_catalog_tables(statements[0])
     refuse_side_doors(statements[0])
     refuse_others(statements[0])
     refuse_incomplete(statements[0])
     return statements[0]
+
+
+def name_catalog_tables(tree: exp.Query) -> None:
+    """Let `metadata.entities` be one name, by which it is planned."""
+    for column in tree.find_all(exp.Column):
+        if column.text("db").casefold() == CATALOG_SCHEMA:
+            column.set("db", None)
+    for table in tree.find_all(exp.Table):
+        if table.text("db").casefold() == CATALOG_SCHEMA and not table.args.get("catalog"):
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
+            table.set("this", exp.to_identifier(f"{CATALOG_SCHEMA}.{table.name}", quoted=True))
+            table.set("db", None)
 
 
 def refuse_side_doors(tree: exp.Query) -> None:

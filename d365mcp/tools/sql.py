@@ -5,7 +5,7 @@ import gc
 from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -56,7 +56,9 @@ async def query_sql(
         raise InvalidArgument("Give either company or cross_company, not both.")
     tree = await rooms.statement.planned(rooms.statement.parse, sql)
     columns = rooms.statement.column_names(tree)
-    entities = {name: await entity_of(context, name, columns) for name in rooms.statement.table_names(tree)}
+    entities = {name: await entity_of(context, rooms, name, columns) for name in rooms.statement.table_names(tree)}
+    reads_catalog = any(map(rooms.catalog_tables.is_catalog_table, entities))
+    snapshot = await context.catalog.snapshots.current() if reads_catalog else None
     statement = await rooms.statement.planned(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
     limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
@@ -65,7 +67,7 @@ async def query_sql(
         database = rooms.database.Database(process, context.result_chars)
         values = await database.values(statement.constants)
         plan = await rooms.statement.planned(rooms.plan.plan, statement, values)
-        answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits)
+        answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits, snapshot)
     if operation := current_operation():
         operation.rows += answer.rows.count
     result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
@@ -80,14 +82,16 @@ def imported() -> Any:
 
     It stays: left to the garbage collector, a look through all of it would keep the event loop for a tenth of a second.
     """
-    names = ("statement", "plan", "companies", "answers", "database", "run")
+    names = ("statement", "plan", "companies", "catalog_tables", "answers", "database", "run")
     rooms = SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
     gc.freeze()
     return rooms
 
 
-async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
-    """Return an entity with the enumerations the statement may compare."""
+async def entity_of(context: ToolContext, rooms: Any, name: str, columns: list[str]) -> DataEntity:
+    """Return an entity with the enumerations the statement may compare, or one of the catalog's own tables."""
+    if rooms.catalog_tables.is_catalog_table(name):
+        return cast(DataEntity, rooms.catalog_tables.catalog_entity(name))
     entity = await context.catalog.entity(name)
     return await with_enumerations(context, entity, columns)
 
