@@ -23,6 +23,7 @@ class StatementAnswer:
     rows: Rows = Rows()
     requests: list[str] = field(default_factory=list)
     rows_scanned: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # waited for F&O, and at work in the database
     companies: dict[str, str] = field(default_factory=dict)  # by entity set that has companies
     company: str = ""  # where it is the same one for all
     partial: bool = False

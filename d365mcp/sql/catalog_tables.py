@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.errors import NotReady, UnknownName, close_names
@@ -158,7 +159,7 @@ class CatalogFetch:
                 f"{self.scan.entity.entity_set} cannot be read: this environment has no catalog yet.",
                 hint="It is built at night and by d365fo_sync_metadata. The search tools read F&O's metadata meanwhile.",
             )
-        table = self._table()
+        table = self.table
         await table.clear()
         pages = self._pages(self.snapshot)
         while page := await asyncio.to_thread(next, pages, b""):
@@ -169,7 +170,11 @@ class CatalogFetch:
         """Return that all rows were read."""
         return False
 
-    def _table(self) -> Table:
+    def advise(self, seconds: float) -> None:
+        """Say nothing: this asks F&O nothing."""
+
+    @cached_property
+    def table(self) -> Table:
         properties = self.scan.entity.properties
         columns = [(name, column_type(properties[name])) for name in self.scan.columns]
         return self.database.table(self.scan.name, columns, _MAX_ROWS)

@@ -36,6 +36,7 @@ class Rows:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     count: int = 0
     more: bool = False
+    peak_bytes: int = 0  # of the process's memory
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Database:
     async def query(self, sql: str) -> Rows:
         """Return the rows of a statement, as far as they fit into an answer."""
         found, body = await asked(self._process, "query", sql=sql, max_rows=MAX_RESULT_ROWS, max_chars=self._max_chars)
-        return Rows([tuple(row) for row in json.loads(body)], found["count"], found["more"])
+        return Rows([tuple(row) for row in json.loads(body)], found["count"], found["more"], found["peak"])
 
 
 class NoRecordsError(Exception):

@@ -178,16 +178,27 @@ class Fetch:
         self.note(f"only the first {self.table.rows:,} rows were read ({reason})")
         return False
 
+    def advise(self, seconds: float) -> None:
+        """Say what would have saved most of the time, where the scan reads all there is."""
+        if not self.scan.filter and (wanted := self.open_columns()):
+            self.note(
+                f"{self.table.rows:,} rows took {seconds:.0f} s: a filter on {or_list(wanted)} would save most of it"
+            )
+
     def advice(self) -> str:
-        """Name the columns whose filter would help most."""
+        """Say what would let the scan come to its end."""
+        wanted = self.open_columns()
+        filters = f"Filter {self.scan.entity.entity_set} by {or_list(wanted)}" if wanted else "Filter more"
+        return f"{filters}, raise max_rows_scanned, or set allow_partial."
+
+    def open_columns(self) -> list[str]:
+        """Return the columns whose filter would help most."""
         open_columns = [
             prop.name
             for prop in self.scan.entity.properties.values()
             if prop.name not in self.scan.filter and (prop.name in self.scan.columns or prop.data_type == "Date")
         ]
-        wanted = sorted(open_columns, key=lambda name: _preference(self.scan.entity.properties[name]))[:3]
-        filters = f"Filter {self.scan.entity.entity_set} by {or_list(wanted)}" if wanted else "Filter more"
-        return f"{filters}, raise max_rows_scanned, or set allow_partial."
+        return sorted(open_columns, key=lambda name: _preference(self.scan.entity.properties[name]))[:3]
 
 
 def _preference(prop: EntityProperty) -> int:

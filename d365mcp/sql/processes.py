@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -57,7 +58,10 @@ class DatabaseProcess:
     def __init__(self, limits: ProcessLimits) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_idle = False
         self.memory_mb = limits.memory_mb
+        self.seconds = 0.0  # at work for the statement at hand
+        self.page_bytes = 0
         self.ended = False
 
     async def call(self, work: str, body: bytes = b"", /, **head: Any) -> Frame:
@@ -79,6 +83,18 @@ class DatabaseProcess:
         return not self.ended and (self._process is None or self._process.poll() is None)
 
     def _exchange(self, head: dict[str, Any], body: bytes) -> Frame | None:
+        """Send a frame and return the answer, None where the process is gone. Blocks."""
+        began = time.perf_counter()
+        frame = self._once(head, body)
+        if frame is None and self._is_idle and self._process and self._process.returncode != TOO_LARGE:
+            self._process = None  # it had ended while it waited: another takes its place
+            frame = self._once(head, body)
+        self._is_idle = head["work"] == "reset"
+        self.seconds += time.perf_counter() - began
+        self.page_bytes += len(body)
+        return frame
+
+    def _once(self, head: dict[str, Any], body: bytes) -> Frame | None:
         if self.ended:
             return None
         self._process = process = self._process or self._started()
@@ -198,6 +214,7 @@ class DatabaseProcesses:
         try:
             async with asyncio.timeout(RESET_SECONDS):
                 head, _ = await process.call("reset")
+                process.seconds, process.page_bytes = 0.0, 0
         except (TimeoutError, NotReady, InvalidArgument):
             return False
         return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * KEPT_SHARE * MB)

@@ -20,6 +20,8 @@ from d365mcp.sql.plan import Plan
 _REQUESTS_AT_ONCE = 4
 # The answer itself needs so much of the request's time.
 _SPARE_SECONDS = 0.5
+# A statement that waits longer for F&O is told what would have saved most.
+_COSTLY_SECONDS = 5.0
 _TOO_LONG = "The statement took too long: filter more rows out, or aggregate fewer."
 
 
@@ -30,7 +32,8 @@ async def run(
 
     Raises InvalidArgument when a table is too large, DeadlineExceeded when time runs out; both name what would help.
     """
-    answer = StatementAnswer(columns=plan.headings)
+    answer, operation = StatementAnswer(columns=plan.headings), current_operation()
+    asked_ms = operation.d365_ms if operation else 0.0
     readings = await readings_of(plan, client, limits.asked)
     gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
     fetches = [
@@ -49,6 +52,9 @@ async def run(
     if plan.limit is not None and answer.rows.count < plan.limit and await fetches[0].run_without_top():
         answer.rows = await within_time(database, plan.sql)
     readings = await with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
+    answer.seconds["d365"] = round((operation.d365_ms - asked_ms) / 1000, 3) if operation else 0.0
+    if answer.seconds["d365"] > _COSTLY_SECONDS:
+        max(fetches, key=lambda fetch: fetch.table.rows).advise(answer.seconds["d365"])
     answer.companies, answer.company = companies_read(readings.values()), only_company(readings.values())
     answer.notes = list(dict.fromkeys([*plan.notes, *company_notes(plan, readings), *answer.notes]))
     return answer

@@ -99,6 +99,7 @@ def mcp_request(event: McpRequest, source: Source) -> Envelope:
         "queue_ms": event.queue_ms,
         "rows": event.rows,
         "bytes": event.bytes,
+        **event.measured,
     }
     return dependency(event, source, base, properties, measurements)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ class SqlResult(TypedDict, total=False):
     company: str
     companies: dict[str, str]
     rows_scanned: dict[str, int]
+    seconds: dict[str, float]
     notes: list[str]
     requests: list[str]
     records: list[dict[str, Any]]
@@ -63,13 +65,23 @@ async def query_sql(
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
     limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
     databases = await asyncio.to_thread(context.databases)
+    operation, began = current_operation(), time.perf_counter()
     async with databases.process() as process:
+        waited = time.perf_counter() - began
         database = rooms.database.Database(process, context.result_chars)
         values = await database.values(statement.constants)
         plan = await rooms.statement.planned(rooms.plan.plan, statement, values)
         answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits, snapshot)
-    if operation := current_operation():
-        operation.rows += answer.rows.count
+        answer.seconds["database"] = round(process.seconds, 3)
+        if operation:
+            operation.rows += answer.rows.count
+            operation.measured |= {
+                "sql_wait_ms": waited * 1000,
+                "sql_run_ms": process.seconds * 1000,
+                "sql_peak_mb": answer.rows.peak_bytes / 1_048_576,
+                "sql_rows": sum(answer.rows_scanned.values()),
+                "sql_page_bytes": process.page_bytes,
+            }
     result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
@@ -100,6 +112,7 @@ def shaped(answer: "StatementAnswer", format: Format, budget: int) -> SqlResult:
     """Return the answer cut to the budget in whole rows."""
     names = unique(answer.columns)
     result = SqlResult(row_count=answer.rows.count, rows_scanned=answer.rows_scanned, requests=answer.requests)
+    result["seconds"] = answer.seconds
     if answer.companies:
         result["companies"] = answer.companies
     if answer.company:
