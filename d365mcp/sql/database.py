@@ -62,17 +62,23 @@ class Table:
         self.room = room
         self.rows = 0
         self.more = self.unread = False
+        self._is_made = False
 
     async def clear(self) -> None:
-        """Make the table, or make it empty: what it has is read anew."""
-        self.rows, self.more, self.unread = 0, False, False
-        await asked(self._process, "create", table=self.name, columns=self.columns)
+        """Let the table be empty: what it has is read anew."""
+        self.rows, self.more, self.unread, self._is_made = 0, False, False, False
+
+    async def _asked(self, work: str, body: bytes = b"", **head: Any) -> dict[str, Any]:
+        """Let the process do a piece of work on the table; the first makes it."""
+        columns, self._is_made = None if self._is_made else self.columns, True
+        found, _ = await asked(self._process, work, body, table=self.name, columns=columns, **head)
+        return found
 
     async def load(self, body: bytes, *, skip_first: bool = False) -> int:
         """Add a page, and return how many rows it added. Raises InvalidAnswer for one that has no records."""
         room = self.room - self.rows
         try:
-            found, _ = await asked(self._process, "load", body, table=self.name, room=room, skip=skip_first)
+            found = await self._asked("load", body, room=room, skip=skip_first)
         except NoRecordsError:
             await asyncio.to_thread(page_of, Answer(200, body=body), "")  # says what came instead
             raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
@@ -83,7 +89,7 @@ class Table:
 
     async def look(self, columns: Sequence[str] = (), key: Sequence[str] = ()) -> Looked:
         """Look at what there is, in these columns, and with this key more than once."""
-        found, _ = await asked(self._process, "look", table=self.name, distinct=list(columns), key=list(key))
+        found = await self._asked("look", distinct=list(columns), key=list(key))
         records = [dict(zip(columns, row, strict=True)) for row in found["distinct"]]
         return Looked(records, found["inexact"], found["repeated"])
 

@@ -164,24 +164,20 @@ class DatabaseProcesses:
         self.limits = limits
         self._places = asyncio.Semaphore(limits.concurrency)
         self._idle: list[DatabaseProcess] = []
+        self._returning: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def process(self) -> AsyncIterator[DatabaseProcess]:
         """Give a process to one statement. Raises Busy where none is free in time."""
         await self._take_place()
+        process = self._idle_one() or DatabaseProcess(self.limits)
         try:
-            process = self._idle_one() or DatabaseProcess(self.limits)
-            try:
-                yield process
-            except Exception:
-                await self._put_back(process)
-                raise
-            except BaseException:
-                process.end()
-                raise
-            await self._put_back(process)
+            yield process
         finally:
-            self._places.release()
+            # A caller does not wait for what the next one needs.
+            returning = asyncio.create_task(self._put_back(process))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
 
     def _idle_one(self) -> DatabaseProcess | None:
         while self._idle:
@@ -205,10 +201,13 @@ class DatabaseProcesses:
 
     async def _put_back(self, process: DatabaseProcess) -> None:
         """Keep a process that is well and small, without anything of its statement."""
-        if not self._idle and await self._is_fit(process) and not self._idle:
-            self._idle.append(process)
-        else:
-            process.end()
+        try:
+            if not self._idle and await self._is_fit(process) and not self._idle:
+                self._idle.append(process)
+            else:
+                process.end()
+        finally:
+            self._places.release()
 
     async def _is_fit(self, process: DatabaseProcess) -> bool:
         try:

@@ -89,7 +89,7 @@ def test_a_process_ends_with_its_server() -> None:
     code = (
         "import asyncio\nfrom d365mcp.sql.processes import DatabaseProcess, ProcessLimits\n"
         "process = DatabaseProcess(ProcessLimits())\n"
-        "async def begin():\n    await process.call('create', table='t', columns=[('a', 'BIGINT')])\n"
+        "async def begin():\n    await process.call('reset')\n"
         "    print(process._process.pid, flush=True)\n"
         "    await process.call('query', sql='SELECT count(*) FROM range(9999999) a, range(99999999) b WHERE a.range % 7 = b.range % 11', max_rows=1, max_chars=9)\n"
         "asyncio.run(begin())"

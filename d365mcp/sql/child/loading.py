@@ -21,7 +21,8 @@ DATES = ("DATE", "TIMESTAMP")
 MOST_PLACES = 16
 DIGITS = 38
 # More digits than a double holds, more places than a column has, or a power of ten.
-LONG_NUMBER = r":\s*-?(?:[0-9][0-9.]{15}|[0-9]+\.[0-9]{7}|[0-9.]+[eE])"
+LONG_NUMBER = re.compile(r":\s*-?(?:[0-9][0-9.]{15}|[0-9]+\.[0-9]{7}|[0-9.]+[eE])")
+SHORT_CHARS = 50_000
 # Escapes in JSON; half of a surrogate pair is no character, and DuckDB reads no page that has one.
 HALVES = re.compile(
     r"(?P<whole>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
@@ -67,7 +68,7 @@ def load(
     if not begins_as_page(page):
         raise NoRecords
     text = page.decode("utf-8-sig", errors="replace")
-    (long,) = connection.execute("SELECT regexp_matches(?, ?)", [text, LONG_NUMBER]).fetchone()
+    long = has_long_number(connection, text)
     part, unread = Part(room, skip_first), False
     rows = attempt(connection, insert, table, columns, text, part, long=long)
     if rows is None and not attempt(connection, odd_records, text):
@@ -77,6 +78,13 @@ def load(
         raise NoRecords
     more = rows == room and records_in(connection, text) > room + skip_first
     return Loaded(rows, more, unread)
+
+
+def has_long_number(connection: Any, text: str) -> bool:
+    """Return whether a page has one. DuckDB's search is the faster from some size on."""
+    if len(text) < SHORT_CHARS:
+        return LONG_NUMBER.search(text) is not None
+    return bool(connection.execute("SELECT regexp_matches(?, ?)", [text, LONG_NUMBER.pattern]).fetchone()[0])
 
 
 def attempt(connection: Any, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

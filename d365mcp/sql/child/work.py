@@ -1,4 +1,4 @@
-"""What the database process does, one piece of work after the other: create, load, look at and query tables."""
+"""What the database process does, one piece of work after the other: load, look at and query tables."""
 
 import sys
 from typing import Any
@@ -69,21 +69,24 @@ class Work:
                 found[sql] = value
         return {"values": found}, b""
 
-    def create(self, head: dict[str, Any], body: bytes) -> Frame:
-        self.tables[head["table"]] = columns = [(name, kind) for name, kind in head["columns"]]
-        loading.create(self.connection, head["table"], columns)
-        return {}, b""
+    def table(self, head: dict[str, Any]) -> str:
+        """Return the table that is meant, empty where its columns come along."""
+        name = str(head["table"])
+        if head.get("columns"):
+            self.tables[name] = columns = [(column, kind) for column, kind in head["columns"]]
+            loading.create(self.connection, name, columns)
+        return name
 
     def load(self, head: dict[str, Any], body: bytes) -> Frame:
         """Add records of a page, as F&O sent it, to a table: no more than there is room for."""
-        name = head["table"]
+        name = self.table(head)
         loaded = loading.load(self.connection, name, self.tables[name], body, head["room"], head["skip"])
         return {"rows": loaded.rows, "more": loaded.more, "unread": loaded.unread}, b""
 
     def look(self, head: dict[str, Any], body: bytes) -> Frame:
         """Return what is in some columns of a table, each combination once, which of its columns are inexact, and how
         many records have the same values in its key as another one."""
-        name = head["table"]
+        name = self.table(head)
         inexact = loading.inexact(self.connection, name, self.tables[name])
         distinct = loading.distinct(self.connection, name, head["distinct"]) if head["distinct"] else []
         repeated = loading.repeated(self.connection, name, head["key"]) if head["key"] else 0
