@@ -8,9 +8,9 @@ from sqlglot import exp
 
 from d365mcp.errors import InvalidArgument
 
-MAX_SCANS = 16
-MAX_NODES = 8_000
-MAX_TEXT_CHARS = 4_000
+_MAX_SCANS = 16
+_MAX_NODES = 8_000
+_MAX_TEXT_CHARS = 4_000
 
 
 def _named(*lines: str) -> frozenset[str]:
@@ -130,13 +130,13 @@ def refuse_others(tree: exp.Query) -> None:
     nodes = scans = 0
     for node in tree.walk():
         nodes, scans = nodes + 1, scans + isinstance(node, exp.Table)
-        if nodes > MAX_NODES or scans > MAX_SCANS:
+        if nodes > _MAX_NODES or scans > _MAX_SCANS:
             raise InvalidArgument(
-                f"The statement is too large: {MAX_SCANS} tables and {MAX_NODES:,} parts are the most.",
+                f"The statement is too large: {_MAX_SCANS} tables and {_MAX_NODES:,} parts are the most.",
                 hint="Ask in several statements.",
             )
-        if isinstance(node, exp.Literal) and len(node.this) > MAX_TEXT_CHARS:
-            raise InvalidArgument(f"A text in the statement is longer than {MAX_TEXT_CHARS:,} characters.")
+        if isinstance(node, exp.Literal) and len(node.this) > _MAX_TEXT_CHARS:
+            raise InvalidArgument(f"A text in the statement is longer than {_MAX_TEXT_CHARS:,} characters.")
         if isinstance(node, exp.DataType):
             _refuse_type(node)
         elif isinstance(node, exp.Func):

@@ -15,18 +15,24 @@ from d365mcp.sql.child.cells import untyped
 from d365mcp.sql.child.loading import Column
 from d365mcp.sql.processes import DatabaseProcess, out_of_memory
 
-MAX_RESULT_ROWS = 10_000
+_MAX_RESULT_ROWS = 10_000
 MAX_RESULT_CHARS = 1_000_000
 # What to write instead, by what DuckDB says.
-DUCKDB_HINTS = {
+_DUCKDB_HINTS = {
     "(DATE, ": "A date is no text: year(d) = 2021, d >= '2021-01-01' and strftime(d, '%Y-%m') work.",
     "(TIMESTAMP, ": "A time is no text: year(t) = 2021, t >= '2021-01-01' and strftime(t, '%Y-%m') work.",
     "(DECIMAL(": "A number is no text: compare it with numbers, or write CAST(x AS VARCHAR).",
     "Cannot compare values of type VARCHAR": "A text is compared with a text in quotes.",
     "unction": OTHER_DIALECTS,
 }
-UNFIT = re.compile(r"to ([A-Z0-9]+) when casting from source column (\w+)")
-WANTED = {"BOOL": "true or false", "DATE": "a date", "TIMESTAMP": "a time", "DOUBLE": "a number", "DECIMAL": "a number"}
+_UNFIT = re.compile(r"to ([A-Z0-9]+) when casting from source column (\w+)")
+_WANTED = {
+    "BOOL": "true or false",
+    "DATE": "a date",
+    "TIMESTAMP": "a time",
+    "DOUBLE": "a number",
+    "DECIMAL": "a number",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Table:
     async def _asked(self, work: str, body: bytes = b"", **head: Any) -> dict[str, Any]:
         """Let the process do a piece of work on the table; the first makes it."""
         columns, self._is_made = None if self._is_made else self.columns, True
-        found, _ = await asked(self._process, work, body, table=self.name, columns=columns, **head)
+        found, _ = await _asked(self._process, work, body, table=self.name, columns=columns, **head)
         return found
 
     async def load(self, body: bytes, *, skip_first: bool = False) -> int:
@@ -79,7 +85,7 @@ class Table:
         room = self.room - self.rows
         try:
             found = await self._asked("load", body, room=room, skip=skip_first)
-        except NoRecordsError:
+        except _NoRecordsError:
             await asyncio.to_thread(page_of, Answer(200, body=body), "")  # says what came instead
             raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
         self.rows += found["rows"]
@@ -105,7 +111,7 @@ class Database:
         """Return what expressions without columns come to; those that cannot be evaluated are left out."""
         if not constants:
             return {}
-        found, _ = await asked(self._process, "constants", sql=list(constants))
+        found, _ = await _asked(self._process, "constants", sql=list(constants))
         return {sql: untyped(*value) for sql, value in found["values"].items()}
 
     def table(self, name: str, columns: Sequence[Column], room: int) -> Table:
@@ -113,44 +119,46 @@ class Database:
 
     async def query(self, sql: str) -> Rows:
         """Return the rows of a statement, as far as they fit into an answer."""
-        found, body = await asked(self._process, "query", sql=sql, max_rows=MAX_RESULT_ROWS, max_chars=self._max_chars)
+        found, body = await _asked(
+            self._process, "query", sql=sql, max_rows=_MAX_RESULT_ROWS, max_chars=self._max_chars
+        )
         return Rows([tuple(row) for row in json.loads(body)], found["count"], found["more"], found["peak"])
 
 
-class NoRecordsError(Exception):
+class _NoRecordsError(Exception):
     """A page without records."""
 
 
-async def asked(process: DatabaseProcess, work: str, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
+async def _asked(process: DatabaseProcess, work: str, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
     """Let the process do a piece of work, and raise what it refuses, in our words."""
     found, answer = await process.call(work, body, **head)
     match found.get("refused"):
         case None:
             return found, answer
         case "page":
-            raise NoRecordsError
+            raise _NoRecordsError
         case "memory":
             process.end()  # nobody knows what it still holds
             raise out_of_memory(process.memory_mb)
         case "statement":
-            raise about_the_statement(str(found["text"]))
-    raise about_a_value(str(found["text"]))
+            raise _about_the_statement(str(found["text"]))
+    raise _about_a_value(str(found["text"]))
 
 
-def about_the_statement(text: str) -> InvalidArgument:
+def _about_the_statement(text: str) -> InvalidArgument:
     text = text.splitlines()[0][:300]
-    hint = next((hint for part, hint in DUCKDB_HINTS.items() if part in text), None)
+    hint = next((hint for part, hint in _DUCKDB_HINTS.items() if part in text), None)
     return InvalidArgument(f"The statement cannot be answered: {text}", hint=hint)
 
 
-def about_a_value(text: str) -> InvalidArgument:
+def _about_a_value(text: str) -> InvalidArgument:
     """Return the error for a value that a statement cannot use, without the value: it may be a record's words."""
     if "DECIMAL" in text and ("scale" in text or "Overflow" in text):
         hint = "Write CAST(x AS DOUBLE) around one factor, or round() in between."
         return InvalidArgument("A product or sum has more digits than can be exact.", hint=hint)
-    if found := UNFIT.search(text):
+    if found := _UNFIT.search(text):
         kind, column = found.groups()
-        wanted = WANTED.get(kind, "a whole number")
+        wanted = _WANTED.get(kind, "a whole number")
         return InvalidArgument(
             f"The statement cannot be answered: a value of {column} is not {wanted}.",
             hint=f"Compare {column} with a text in quotes, or leave out what is not {wanted}: WHERE TRY_CAST({column} AS …) IS NOT NULL.",

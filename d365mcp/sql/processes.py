@@ -19,21 +19,21 @@ from d365mcp.settings import Settings
 from d365mcp.sql.child.fences import MB, TOO_LARGE
 from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
 
-LEAST_MEMORY_MB = 160  # DuckDB takes 75 before it does anything
+_LEAST_MEMORY_MB = 160  # DuckDB takes 75 before it does anything
 # A statement is not begun with less than this left of its request's time.
-LEAST_SECONDS = 2.0
-RESET_SECONDS = 2.0
+_LEAST_SECONDS = 2.0
+_RESET_SECONDS = 2.0
 # So long a process that has closed its pipes may take to say how it ended.
-ENDING_SECONDS = 5.0
+_ENDING_SECONDS = 5.0
 # An idle process that holds more than this share of its memory is ended: all of it comes back at once.
-KEPT_SHARE = 0.45
+_KEPT_SHARE = 0.45
 # Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.
-DUCKDB_SHARE = 4 / 7
-NO_PROCESS = "SQL needs a process of its own, which could not be started here"
-ENDED = "The database process ended before it answered."
+_DUCKDB_SHARE = 4 / 7
+_NO_PROCESS = "SQL needs a process of its own, which could not be started here"
+_ENDED = "The database process ended before it answered."
 
 # Beside these two folders it sees the standard library alone: no site, no user's code.
-START = (
+_START = (
     "import sys; sys.path += sys.argv[1:3]; from d365mcp.sql.child.main import serve; serve(*map(int, sys.argv[3:]))"
 )
 
@@ -49,7 +49,7 @@ class ProcessLimits:
     def of(cls, settings: Settings) -> "ProcessLimits":
         """Share the instance's memory among its workers, and each worker's among the statements at work."""
         statements = settings.host.worker_processes * settings.sql_concurrency
-        return cls(settings.sql_concurrency, max(LEAST_MEMORY_MB, settings.sql_memory_mb // statements))
+        return cls(settings.sql_concurrency, max(_LEAST_MEMORY_MB, settings.sql_memory_mb // statements))
 
 
 class DatabaseProcess:
@@ -112,12 +112,12 @@ class DatabaseProcess:
     def _started(self) -> subprocess.Popen[bytes]:
         found = find_spec("_duckdb")
         if found is None or not found.origin or not sys.executable:
-            raise NotReady(f"{NO_PROCESS}: DuckDB is not installed.")
+            raise NotReady(f"{_NO_PROCESS}: DuckDB is not installed.")
         folders = [str(Path(d365mcp.__file__).parents[1]), str(Path(found.origin).parent)]
-        memory = [str(self.memory_mb), str(int(self.memory_mb * DUCKDB_SHARE))]
+        memory = [str(self.memory_mb), str(int(self.memory_mb * _DUCKDB_SHARE))]
         try:
             return subprocess.Popen(  # noqa: S603 - this Python and our own words
-                [sys.executable, "-I", "-S", "-c", START, *folders, *memory],
+                [sys.executable, "-I", "-S", "-c", _START, *folders, *memory],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it may quote records
@@ -125,12 +125,12 @@ class DatabaseProcess:
                 env={},  # none of this server's secrets
             )
         except OSError as problem:
-            raise NotReady(f"{NO_PROCESS}: {problem.strerror}.") from problem
+            raise NotReady(f"{_NO_PROCESS}: {problem.strerror}.") from problem
 
     def _gone(self) -> Exception:
         status = self._process.returncode if self._process else None
         self.end()
-        return out_of_memory(self.memory_mb) if status == TOO_LARGE else NotReady(ENDED, hint="Ask again.")
+        return out_of_memory(self.memory_mb) if status == TOO_LARGE else NotReady(_ENDED, hint="Ask again.")
 
     def end(self) -> None:
         """End the process at once, without waiting for it."""
@@ -144,7 +144,7 @@ class DatabaseProcess:
     def _reap(self) -> None:
         if self._process:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(ENDING_SECONDS)
+                self._process.wait(_ENDING_SECONDS)
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
@@ -190,7 +190,7 @@ class DatabaseProcesses:
     async def _take_place(self) -> None:
         operation = current_operation()
         try:
-            async with asyncio.timeout(max(0, operation.remaining() - LEAST_SECONDS) if operation else None):
+            async with asyncio.timeout(max(0, operation.remaining() - _LEAST_SECONDS) if operation else None):
                 await self._places.acquire()
         except TimeoutError:
             number = self.limits.concurrency
@@ -211,12 +211,12 @@ class DatabaseProcesses:
 
     async def _is_fit(self, process: DatabaseProcess) -> bool:
         try:
-            async with asyncio.timeout(RESET_SECONDS):
+            async with asyncio.timeout(_RESET_SECONDS):
                 head, _ = await process.call("reset")
                 process.seconds, process.page_bytes = 0.0, 0
         except (TimeoutError, NotReady, InvalidArgument):
             return False
-        return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * KEPT_SHARE * MB)
+        return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * _KEPT_SHARE * MB)
 
     def close(self) -> None:
         while self._idle:

@@ -17,7 +17,7 @@ from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.d365.odata import translate_filter
 from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import OPPOSITE
-from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, in_utc, read_date, truncated
+from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, read_date, truncated, without_zone
 from d365mcp.sql.dates import calendar_function
 from d365mcp.sql.types import DATES, NUMBERS, column_type
 
@@ -263,7 +263,7 @@ def compared(subject: Subject, operator: str, value: Any) -> Pushed:
         date = read_date(value) if isinstance(value, str) else value
         if not isinstance(date, datetime.date):
             raise NotPushable
-        date = in_utc(date)
+        date = without_zone(date)
         return of_date(prop, operator, date) if not function else of_unit(prop, function, operator, date)
     return BY_KIND.get(kind, of_number)(prop, operator, value)
 

@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 DIALECT = "duckdb"
 CATALOG_SCHEMA = "metadata"
-MAX_SQL_CHARS = 20_000
-READ_ONE_SELECT = (
+_MAX_SQL_CHARS = 20_000
+_READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
 )
-TABLE_PARTS = frozenset({"this", "alias", "joins"})
+_TABLE_PARTS = frozenset({"this", "alias", "joins"})
 # One statement after the other: the parser holds the GIL, and several at once would keep it from the event loop.
 _PLANNER = ThreadPoolExecutor(1, thread_name_prefix="sql")
 
 
-async def planned(work: Callable[..., T], *arguments: Any) -> T:
+async def in_planner(work: Callable[..., T], *arguments: Any) -> T:
     """Do a piece of planning off the event loop. Raises InvalidArgument for a statement that is nested too deeply."""
     try:
         return await asyncio.get_running_loop().run_in_executor(_PLANNER, work, *arguments)
@@ -36,22 +36,22 @@ async def planned(work: Callable[..., T], *arguments: Any) -> T:
 
 def parse(sql: str) -> exp.Query:
     """Return the statement's tree. Raises InvalidArgument for anything but one SELECT without side doors."""
-    if len(sql) > MAX_SQL_CHARS:
-        raise InvalidArgument(f"The statement has {len(sql)} characters; {MAX_SQL_CHARS} is the most.")
+    if len(sql) > _MAX_SQL_CHARS:
+        raise InvalidArgument(f"The statement has {len(sql)} characters; {_MAX_SQL_CHARS} is the most.")
     try:
         statements = [each for each in sqlglot.parse(sql, read=DIALECT) if each is not None]
     except (ParseError, TokenError, RecursionError) as problem:
-        raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
+        raise InvalidArgument(f"This is not SQL that can be read: {_complaint(problem)}", hint=OTHER_DIALECTS) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
-        raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
-    name_catalog_tables(statements[0])
-    refuse_side_doors(statements[0])
+        raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
+    _name_catalog_tables(statements[0])
+    _refuse_side_doors(statements[0])
     refuse_others(statements[0])
-    refuse_incomplete(statements[0])
+    _refuse_incomplete(statements[0])
     return statements[0]
 
 
-def name_catalog_tables(tree: exp.Query) -> None:
+def _name_catalog_tables(tree: exp.Query) -> None:
     """Let `metadata.entities` be one name, by which it is planned."""
     for column in tree.find_all(exp.Column):
         if column.text("db").casefold() == CATALOG_SCHEMA:
@@ -64,28 +64,28 @@ def name_catalog_tables(tree: exp.Query) -> None:
             table.set("db", None)
 
 
-def refuse_side_doors(tree: exp.Query) -> None:
+def _refuse_side_doors(tree: exp.Query) -> None:
     """Raise InvalidArgument for what is more than reading entity sets."""
     for node in tree.walk():
         match node:
             case exp.Placeholder() | exp.Parameter():
                 raise InvalidArgument("The statement has a parameter: write the value itself.")
             case exp.Into():
-                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+                raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
             case exp.DML() | exp.DDL() if not isinstance(node, exp.Query):
-                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+                raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
             case exp.Table():
-                refuse_odd_table(node)
+                _refuse_odd_table(node)
             case exp.Columns() | exp.Pivot() | exp.TableSample():
                 name = type(node).__name__.upper()
                 raise InvalidArgument(f"{name} is not run here: name the columns, and filter with WHERE.")
             case exp.Lateral() if not isinstance(node.this, exp.Subquery):
                 raise InvalidArgument(f"{node.sql(DIALECT)[:80]} is not run here: LATERAL takes a SELECT.")
             case exp.Select():
-                refuse_odd_joins(node)
+                _refuse_odd_joins(node)
 
 
-def refuse_incomplete(tree: exp.Query) -> None:
+def _refuse_incomplete(tree: exp.Query) -> None:
     """Raise InvalidArgument for what is read and cannot be written, such as a function without its arguments."""
     try:
         tree.sql(DIALECT)
@@ -95,17 +95,17 @@ def refuse_incomplete(tree: exp.Query) -> None:
         raise InvalidArgument("A function in the statement has too few arguments, or such as it cannot have.") from None
 
 
-def refuse_odd_table(table: exp.Table) -> None:
+def _refuse_odd_table(table: exp.Table) -> None:
     if not isinstance(table.this, exp.Identifier):
         raise InvalidArgument(f"{table.sql(DIALECT)[:80]} is not an entity set: table functions are not run here.")
     if table.args.get("db") or table.args.get("catalog"):
         raise InvalidArgument(f"Write the entity set alone, without a schema: {table.name}.")
     alias = table.args.get("alias")
-    if any(value and part not in TABLE_PARTS for part, value in table.args.items()) or (alias and alias.columns):
+    if any(value and part not in _TABLE_PARTS for part, value in table.args.items()) or (alias and alias.columns):
         raise InvalidArgument(f"Write {table.name} with an alias alone: {table.sql(DIALECT)[:80]} is not run here.")
 
 
-def refuse_odd_joins(select: exp.Select) -> None:
+def _refuse_odd_joins(select: exp.Select) -> None:
     """Raise InvalidArgument for joins whose columns would not be those that were meant."""
     loose = False
     for join in select.args.get("joins") or ():
@@ -119,7 +119,7 @@ def refuse_odd_joins(select: exp.Select) -> None:
         loose |= join.side in ("RIGHT", "FULL")
 
 
-def complaint(problem: Exception) -> str:
+def _complaint(problem: Exception) -> str:
     """Return a parser's complaint with its place, and without its own insides."""
     if not isinstance(problem, ParseError) or not problem.errors:
         return first_line(problem)

@@ -56,12 +56,12 @@ async def query_sql(
     rooms = await asyncio.to_thread(imported)
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
-    tree = await rooms.statement.planned(rooms.statement.parse, sql)
+    tree = await rooms.statement.in_planner(rooms.statement.parse, sql)
     columns = rooms.statement.column_names(tree)
     entities = {name: await entity_of(context, rooms, name, columns) for name in rooms.statement.table_names(tree)}
     reads_catalog = any(map(rooms.catalog_tables.is_catalog_table, entities))
     snapshot = await context.catalog.snapshots.current() if reads_catalog else None
-    statement = await rooms.statement.planned(rooms.plan.prepared, tree, entities)
+    statement = await rooms.statement.in_planner(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
     limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
     databases = await asyncio.to_thread(context.databases)
@@ -70,7 +70,7 @@ async def query_sql(
         waited = time.perf_counter() - began
         database = rooms.database.Database(process, context.result_chars)
         values = await database.values(statement.constants)
-        plan = await rooms.statement.planned(rooms.plan.plan, statement, values)
+        plan = await rooms.statement.in_planner(rooms.plan.plan, statement, values)
         answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits, snapshot)
         answer.seconds["database"] = round(process.seconds, 3)
         if operation:

@@ -116,3 +116,21 @@ def children() -> set[int]:
             ):
                 found.add(int(each.name))
     return found
+
+
+def busy_child(seconds: float = 1.0) -> int:
+    """Wait until a database process computes, by the processor time it has taken. Blocks."""
+    ticks = os.sysconf("SC_CLK_TCK") * seconds
+    before = {process: _ticks(process) for process in children()}
+    for _ in range(600):
+        time.sleep(0.05)
+        for process in children():
+            if _ticks(process) - before.get(process, 0) > ticks:
+                return process
+    raise TimeoutError("No statement is at work.")
+
+
+def _ticks(process: int) -> int:
+    with suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11])
+    return 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.simulated import Simulator
-from tests.sql.in_process import MB, InProcess, children, forget_peak, in_process, measured_delays, memory
+from tests.sql.in_process import MB, InProcess, busy_child, children, forget_peak, in_process, measured_delays, memory
 
 LINES = "SalesOrderLinesV3"
 LOOP_SECONDS = 0.05
@@ -191,8 +191,7 @@ def test_ten_endless_statements_at_once_end_in_time_and_others_are_answered(serv
 def test_a_caller_who_goes_away_takes_the_statement_along(server: InProcess) -> None:
     async def left() -> None:
         asking = asyncio.ensure_future(server.sql(ENDLESS[0], 30))
-        await asyncio.sleep(2)  # by then it is computing
-        assert children()
+        await asyncio.to_thread(busy_child)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await asyncio.sleep(0.5)

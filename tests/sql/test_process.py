@@ -17,7 +17,7 @@ import d365mcp.sql
 from d365mcp.settings import read_settings
 from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
 from tests.simulated import Simulator
-from tests.sql.in_process import InProcess, children, in_process
+from tests.sql.in_process import InProcess, busy_child, children, in_process
 
 COUNT = "SELECT count(*) AS n FROM CustomersV3"
 LINES = "SalesOrderLinesV3"
@@ -53,8 +53,7 @@ def test_one_that_ends_while_it_answers_is_named_and_the_next_statement_answered
                 f"SELECT count(*) FROM {LINES} a, {LINES} b, {LINES} c WHERE a.LineAmount + b.LineAmount > c.LineAmount"
             )
         )
-        await asyncio.sleep(2)
-        [process] = children()
+        process = await asyncio.to_thread(busy_child)
         os.kill(process, signal.SIGKILL)
         return await asking
 

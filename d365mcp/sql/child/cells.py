@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-EMPTY_DAY = datetime.date(1900, 1, 1)  # what F&O stores where others have no date
+_EMPTY_DAY = datetime.date(1900, 1, 1)  # what F&O stores where others have no date
 # Up to here every whole number is one of JSON's.
-LARGEST_WHOLE = 2**53
-DIGITS = 15  # of a double, whatever the number
+_LARGEST_WHOLE = 2**53
+_DIGITS = 15  # of a double, whatever the number
 WIDE = Context(prec=80)  # decimals have up to 38 digits
-MAX_CONSTANT_CHARS = 4_000
-FETCH_ROWS = 200
+_MAX_CONSTANT_CHARS = 4_000
+_FETCH_ROWS = 200
 
 
 def json_rows(result: Any, max_rows: int, max_chars: int) -> tuple[int, bool, bytes]:
     """Return how many rows a result has, whether there are more, and as JSON those that fit into `max_chars`."""
     kept: list[str] = []
     count = chars = 0
-    while rows := result.fetchmany(FETCH_ROWS):
+    while rows := result.fetchmany(_FETCH_ROWS):
         for row in rows:
             if count == max_rows:
                 return count, True, _listed(kept)
@@ -42,15 +42,15 @@ def json_value(value: Any) -> Any:
         case None | bool() | str():
             return value
         case int():
-            return value if abs(value) <= LARGEST_WHOLE else str(value)
+            return value if abs(value) <= _LARGEST_WHOLE else str(value)
         case Decimal():
             return _number(value)
         case float():
-            return float(f"{value:.{DIGITS}g}") if value - value == 0 else None
+            return float(f"{value:.{_DIGITS}g}") if value - value == 0 else None
         case datetime.datetime():
-            return None if value.date() == EMPTY_DAY else f"{value:%Y-%m-%dT%H:%M:%SZ}"
+            return None if value.date() == _EMPTY_DAY else f"{value:%Y-%m-%dT%H:%M:%SZ}"
         case datetime.date():
-            return None if value == EMPTY_DAY else value.isoformat()
+            return None if value == _EMPTY_DAY else value.isoformat()
         case datetime.time():
             return value.isoformat()
         case list() | tuple():
@@ -66,25 +66,25 @@ def _number(value: Decimal) -> int | float | str:
         return str(value)
     short = value.normalize(WIDE)
     if short == short.to_integral_value():
-        return int(short) if abs(short) <= LARGEST_WHOLE else f"{short:f}"
+        return int(short) if abs(short) <= _LARGEST_WHOLE else f"{short:f}"
     return float(short) if Decimal(repr(float(short))) == short else f"{short:f}"
 
 
-def typed(value: Any) -> list[str] | None:
+def with_type(value: Any) -> list[str] | None:
     """Return a constant's value with its type, for `untyped`; None for one that plans nothing."""
     match value:
         case bool():
             return ["bool", str(value)]
         case int() | Decimal() | float():
             return [type(value).__name__, str(value)]
-        case str() if len(value) <= MAX_CONSTANT_CHARS:
+        case str() if len(value) <= _MAX_CONSTANT_CHARS:
             return ["str", value]
         case datetime.datetime() | datetime.date():
             return [type(value).__name__, value.isoformat()]
     return None
 
 
-READERS: dict[str, Callable[[str], Any]] = {
+_READERS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text == "True",
     "int": int,
     "Decimal": Decimal,
@@ -96,5 +96,5 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def untyped(kind: str, text: str) -> Any:
-    """Return the value that `typed` wrote."""
-    return READERS[kind](text)
+    """Return the value that `with_type` wrote."""
+    return _READERS[kind](text)

@@ -16,10 +16,12 @@ except ImportError:  # Windows has none of these limits
     resource = None  # type: ignore[assignment]
 
 MB = 1024 * 1024
-LOOSE_BYTES = 1280 * MB
+_LOOSE_BYTES = 1280 * MB
 TOO_LARGE = 70  # the exit status of a process that ended itself for its memory
-CPU_SECONDS = 600  # of one piece of work; the server's deadline comes long before, this is for a process nobody watches
-POLL_SECONDS = 0.02
+_CPU_SECONDS = (
+    600  # of one piece of work; the server's deadline comes long before, this is for a process nobody watches
+)
+_POLL_SECONDS = 0.02
 
 
 def give_way() -> None:
@@ -40,7 +42,7 @@ def forbid_files() -> None:
 def bound_data() -> None:
     """Refuse a giant allocation. Linux alone says how much is taken so far."""
     if resource and (taken := _status("VmData")):
-        most = taken + LOOSE_BYTES
+        most = taken + _LOOSE_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
@@ -48,7 +50,7 @@ def bound_cpu() -> None:
     """Let the next piece of work take no more than its processor time."""
     if resource:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+        soft = int(used.ru_utime + used.ru_stime) + _CPU_SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
@@ -57,7 +59,7 @@ def watch_memory(most: int) -> None:
     while True:
         if memory() > most:
             os._exit(TOO_LARGE)
-        time.sleep(POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def memory() -> int:

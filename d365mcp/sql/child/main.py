@@ -8,25 +8,25 @@ from typing import BinaryIO
 
 from d365mcp.sql.child import fences
 from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
-from d365mcp.sql.child.work import Work, engine
+from d365mcp.sql.child.work import DatabaseWork, imported_duckdb
 
 
 def serve(memory_mb: int, duckdb_mb: int) -> None:
     """Answer frames, bounded. The main thread reads, so that the server's end ends a statement under way."""
-    frames_in, frames_out = sys.stdin.buffer, own_output()
+    frames_in, frames_out = sys.stdin.buffer, _own_output()
     fences.give_way()
     fences.forbid_files()
-    work = Work(engine(), duckdb_mb * fences.MB)
+    work = DatabaseWork(imported_duckdb(), duckdb_mb * fences.MB)
     fences.bound_data()
     threading.Thread(target=fences.watch_memory, args=(memory_mb * fences.MB,), daemon=True).start()
     inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-    threading.Thread(target=answer_frames, args=(work, inbox, frames_out), daemon=True).start()
+    threading.Thread(target=_answer_frames, args=(work, inbox, frames_out), daemon=True).start()
     while frame := receive_frame(frames_in):
         inbox.put(frame)
     os._exit(0)
 
 
-def own_output() -> BinaryIO:
+def _own_output() -> BinaryIO:
     """Return standard output for the frames alone: DuckDB writes a progress bar to it after two seconds."""
     own = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -35,7 +35,7 @@ def own_output() -> BinaryIO:
     return own
 
 
-def answer_frames(work: Work, inbox: "queue.SimpleQueue[Frame]", frames_out: BinaryIO) -> None:
+def _answer_frames(work: DatabaseWork, inbox: "queue.SimpleQueue[Frame]", frames_out: BinaryIO) -> None:
     while True:
         frame = inbox.get()
         fences.bound_cpu()

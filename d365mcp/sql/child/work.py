@@ -6,14 +6,14 @@ from typing import Any
 from d365mcp.sql.child import cells, fences, loading
 from d365mcp.sql.child.frames import Frame
 
-CONFIG = {
+_CONFIG = {
     "threads": 2,
     "temp_directory": "",  # nothing is ever written to disk
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
     "allow_community_extensions": "false",
 }
-SETTINGS = (
+_SETTINGS = (
     "SET default_collation = 'NOCASE'",  # as F&O compares text
     "SET TimeZone = 'UTC'",  # as F&O's times are, wherever the server stands
     "SET enable_progress_bar = false",
@@ -22,9 +22,9 @@ SETTINGS = (
     "SET lock_configuration = true",
 )
 # Functions of JSON, dates and decimals are loaded before memory is bounded.
-WARM_UP = """SELECT from_json('{"a":1.5}', '{"a":"DECIMAL(38,6)"}'), current_date, 1.5::DECIMAL(38,6)"""
+_WARM_UP = """SELECT from_json('{"a":1.5}', '{"a":"DECIMAL(38,6)"}'), current_date, 1.5::DECIMAL(38,6)"""
 # What DuckDB says of these quotes the statement, never a value.
-ABOUT_THE_STATEMENT = (
+_ABOUT_THE_STATEMENT = (
     "BinderException",
     "CatalogException",
     "NotImplementedException",
@@ -33,15 +33,15 @@ ABOUT_THE_STATEMENT = (
 )
 
 
-class Work:
+class DatabaseWork:
     """One DuckDB, shut off from files, network and extensions. Text compares without case, as F&O's does."""
 
     def __init__(self, duckdb: Any, memory_bytes: int) -> None:
         self.duckdb = duckdb
-        self.connection = duckdb.connect(":memory:", config={**CONFIG, "memory_limit": f"{memory_bytes}B"})
-        for setting in SETTINGS:
+        self.connection = duckdb.connect(":memory:", config={**_CONFIG, "memory_limit": f"{memory_bytes}B"})
+        for setting in _SETTINGS:
             self.connection.execute(setting)
-        self.connection.execute(WARM_UP).fetchall()
+        self.connection.execute(_WARM_UP).fetchall()
         self.tables: dict[str, list[loading.Column]] = {}
 
     def answer(self, head: dict[str, Any], body: bytes) -> Frame:
@@ -51,7 +51,7 @@ class Work:
         except loading.NoRecords:
             return {"refused": "page"}, b""
         except Exception as problem:
-            return {"refused": refusal_of(problem), "text": str(problem)[:2000]}, b""
+            return {"refused": _refusal_of(problem), "text": str(problem)[:2000]}, b""
 
     def constants(self, head: dict[str, Any], body: bytes) -> Frame:
         """Evaluate expressions without columns; those that cannot be evaluated are left out."""
@@ -61,11 +61,11 @@ class Work:
                 asked = self.connection.execute(f"SELECT {sql}")
                 row, kind = asked.fetchone(), str(asked.description[0][1])
             except Exception as problem:
-                if refusal_of(problem) == "memory":
+                if _refusal_of(problem) == "memory":
                     raise
                 continue  # the statement will say so itself
             # Beside a FLOAT a column loses digits, too.
-            if row and kind != "FLOAT" and (value := cells.typed(row[0])):
+            if row and kind != "FLOAT" and (value := cells.with_type(row[0])):
                 found[sql] = value
         return {"values": found}, b""
 
@@ -74,7 +74,7 @@ class Work:
         name = str(head["table"])
         if head.get("columns"):
             self.tables[name] = columns = [(column, kind) for column, kind in head["columns"]]
-            loading.create(self.connection, name, columns)
+            loading.create_table(self.connection, name, columns)
         return name
 
     def load(self, head: dict[str, Any], body: bytes) -> Frame:
@@ -101,21 +101,21 @@ class Work:
     def reset(self, head: dict[str, Any], body: bytes) -> Frame:
         """Forget the statement, so that the next one finds nothing of it."""
         for table in self.tables:
-            self.connection.execute(f"DROP TABLE IF EXISTS {loading.quoted(table)}")
+            self.connection.execute(f"DROP TABLE IF EXISTS {loading.quoted_name(table)}")
         self.tables.clear()
         fences.forget_peak()
         return {"memory": fences.memory()}, b""
 
 
-def refusal_of(problem: Exception) -> str:
+def _refusal_of(problem: Exception) -> str:
     """Return what a problem is about: `memory`, `statement`, or else `value`, whose text may be a record's."""
     name, text = type(problem).__name__, str(problem)
     if name in ("OutOfMemoryException", "MemoryError") or "bad_alloc" in text or "bad allocation" in text:
         return "memory"
-    return "statement" if name in ABOUT_THE_STATEMENT else "value"
+    return "statement" if name in _ABOUT_THE_STATEMENT else "value"
 
 
-def engine() -> Any:
+def imported_duckdb() -> Any:
     """Import DuckDB without its Python half, which takes as long again and is not needed."""
     import _duckdb
 
