@@ -3,9 +3,9 @@
 import click
 
 import d365mcp
-from d365mcp.commands.calling import call, tools
-from d365mcp.commands.catalog import catalog
-from d365mcp.commands.checking import check
+from d365mcp.commands.calling import call_command, tools_command
+from d365mcp.commands.catalog import catalog_group
+from d365mcp.commands.checking import check_command
 
 
 @click.group(epilog="Settings come from the environment, as on Azure: D365FO_BASE_URL, D365FO_AUTH and so on.")
@@ -22,7 +22,7 @@ def main() -> None:
     """
 
 
-for each in (check, tools, call, catalog):
+for each in (check_command, tools_command, call_command, catalog_group):
     main.add_command(each)
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 D365McpError
 ├── SettingsError             the operator has to set something
-├── InvalidArgument           the caller can mend the arguments
-│   ├── UnknownName           an entity, property, enumeration, … that does not exist; names the close ones
-│   └── InvalidCursor         a continuation cursor that is damaged, foreign or outdated
-├── NotAllowed                the operator's limits (read-only, toolsets, companies, allow-lists) forbid it
+├── InvalidArgument         * the arguments are wrong
+│   ├── UnknownName         * an entity, property, enumeration, … that does not exist; names the close ones
+│   └── InvalidCursor       * a continuation cursor that is damaged, foreign or outdated
+├── NotAllowed              * the operator's limits (read-only, toolsets, companies, allow-lists) forbid it
 ├── DeadlineExceeded          the request's time ran out on our side
 ├── Busy                      no permit became free in time
 ├── NotReady                  this server lacks what it needs for now: one of its packages, Entra's keys
@@ -16,13 +16,15 @@ D365McpError
     ├── Unreachable           no answer: DNS, connection, TLS, time-out
     ├── OutcomeUnknown        a write may or may not have reached F&O
     ├── InvalidAnswer         an answer that cannot be used: malformed, too large, too deep
-    ├── BadRequest            400: F&O refused the request; its own messages are in `messages`
+    ├── BadRequest          * 400: F&O refused the request; its own messages are in `messages`
     ├── Unauthorized          401
     ├── Forbidden             403
-    ├── NotFound              404
-    ├── Conflict              409 or 412: the record changed meanwhile
+    ├── NotFound            * 404
+    ├── Conflict            * 409 or 412: the record changed meanwhile
     ├── Throttled             429
     └── Unavailable           5xx
+
+* A caller's mistake.
 """
 
 import re
@@ -31,17 +33,21 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-# The tools that whoever asks is not offered: no hint names one.
+# The tools that the caller is not offered: no hint names one.
 hidden_tools: ContextVar[Set[str]] = ContextVar("hidden_tools", default=frozenset())
 SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 TOOL_NAME = re.compile(r"d365fo_\w+")
 
 
 class D365McpError(Exception):
-    """Base of all: a stable `code`, a message for people and models, and what to do about it."""
+    """Base of all: a stable `code`, a message for people and models, and what to do about it.
+
+    A `callers_mistake` is what the answer helps its caller to correct: statistics and alerts count it as no failure.
+    """
 
     code: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    callers_mistake: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -73,7 +79,7 @@ def possible(hint: str | None) -> str | None:
 
 
 class SettingsError(D365McpError):
-    """All the operator has to mend, reported together."""
+    """All that the operator has to correct, reported together."""
 
     code = "settings"
 
@@ -84,16 +90,17 @@ class SettingsError(D365McpError):
 
 class InvalidArgument(D365McpError):
     code = "invalid_argument"
+    callers_mistake = True
 
 
 class UnknownName(InvalidArgument):
-    """No such entity, property, …: says what was meant to be found and which names come close."""
+    """No such entity, property, …: says what was looked for, and which names come close."""
 
     code = "unknown_name"
 
     def __init__(self, kind: str, name: str, close: Sequence[str], *, hint: str | None = None) -> None:
-        shown = name if len(name) <= 80 else name[:77] + "…"
-        message = f'No {kind} "{shown}".' + (f" Did you mean {or_list(close)}?" if close else "")
+        shortened = name if len(name) <= 80 else name[:77] + "…"
+        message = f'No {kind} "{shortened}".' + (f" Did you mean {or_list(close)}?" if close else "")
         super().__init__(message, hint=hint)
         self.close = tuple(close)
 
@@ -104,6 +111,7 @@ class InvalidCursor(InvalidArgument):
 
 class NotAllowed(D365McpError):
     code = "not_allowed"
+    callers_mistake = True
 
 
 # The way out when a request's time is up.
@@ -181,6 +189,7 @@ class InvalidAnswer(D365Error):
 
 class BadRequest(D365Error):
     code = "bad_request"
+    callers_mistake = True
 
 
 class Unauthorized(D365Error):
@@ -193,10 +202,12 @@ class Forbidden(D365Error):
 
 class NotFound(D365Error):
     code = "not_found"
+    callers_mistake = True
 
 
 class Conflict(D365Error):
     code = "conflict"
+    callers_mistake = True
 
 
 class Throttled(D365Error):

@@ -45,6 +45,14 @@ class Trace(NamedTuple):
         return cls(random_hex(16), random_hex(8))
 
 
+class Ending(NamedTuple):
+    """How a request ended. A caller's mistake is what its answer helps the caller to correct: no failure of the server."""
+
+    outcome: Outcome = "ok"
+    error_code: str | None = None
+    callers_mistake: bool = False
+
+
 class McpRequest(NamedTuple):
     """One MCP request answered. `name` is the tool's name, or the method's where no tool was called."""
 
@@ -55,6 +63,7 @@ class McpRequest(NamedTuple):
     duration_ms: float
     outcome: Outcome
     error_code: str | None = None
+    callers_mistake: bool = False
     toolset: str | None = None
     protocol_version: str | None = None
     client_name: str | None = None
@@ -73,7 +82,10 @@ class McpRequest(NamedTuple):
 
 
 class D365Exchange(NamedTuple):
-    """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came."""
+    """One HTTP exchange with F&O. `path` has neither query nor key values; `status` is None when no answer came.
+
+    `held_ms` is how long it waited before it was sent because F&O throttles; `duration_ms` begins after that.
+    """
 
     method: str
     host: str
@@ -87,6 +99,7 @@ class D365Exchange(NamedTuple):
     activity_id: str | None = None
     request_id: str | None = None
     bytes: int = 0
+    held_ms: float = 0.0
 
 
 class CatalogRefreshed(NamedTuple):

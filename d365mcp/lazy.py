@@ -1,4 +1,4 @@
-"""What calls need, imported after the first answer: it is three quarters of a cold start and more.
+"""Loads what calls need after the first answer: importing it is more than three quarters of a cold start.
 
 Off the event loop and one after the other: entry points of the SDK imported from several threads at once
 deadlock, and an import on the event loop blocks every other request.
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 # Started at once, the imports would cost the first answer 20 to 40 ms.
 ARM_SECONDS = 0.02
-# No caller waits longer.
+# The longest that a caller waits.
 LOAD_SECONDS = 230.0
 
 
 class Lazy(Generic[T]):
     """Something that is loaded once, off the event loop, when it is first needed or shortly before.
 
-    `turn` is shared by all that load in one process: one after the other.
+    `lock` is shared by all that load in one process: one after the other.
     """
 
-    def __init__(self, load: Callable[[], T], turn: "threading.Lock | None" = None) -> None:
+    def __init__(self, load: Callable[[], T], lock: "threading.Lock | None" = None) -> None:
         self.load = load
-        self.turn = turn or threading.Lock()
+        self.lock = lock or threading.Lock()
         self.value: T | None = None
         self.flights: SingleFlight[T] = SingleFlight(LOAD_SECONDS)
 
@@ -47,14 +47,14 @@ class Lazy(Generic[T]):
 
     async def loaded(self) -> T:
         try:
-            self.value = await in_daemon(self.load_in_turn)
-        except Exception as problem:  # whatever it is has to reach those who wait
+            self.value = await _in_daemon(self._load_locked)
+        except Exception as problem:  # every failure has to reach the callers who wait
             log.exception("The server's packages could not be loaded.")
-            raise not_loaded(getattr(problem, "name", None) or type(problem).__name__) from problem
+            raise _not_loaded(getattr(problem, "name", None) or type(problem).__name__) from problem
         return self.value
 
-    def load_in_turn(self) -> T:
-        with self.turn:
+    def _load_locked(self) -> T:
+        with self.lock:
             return self.load()
 
 
@@ -75,16 +75,16 @@ class Arming:
             part.start()
 
 
-def not_loaded(package: str) -> NotReady:
+def _not_loaded(package: str) -> NotReady:
     """Return that what calls need could not be imported; the next request tries again."""
     message = f"This server's package {package} could not be loaded: its deployment is incomplete."
     return NotReady(message, retry_after=5)
 
 
-def in_daemon(work: Callable[[], T]) -> "asyncio.Future[T]":
+def _in_daemon(work: Callable[[], T]) -> "asyncio.Future[T]":
     """Do work in a thread of its own, which a process that ends does not wait for, as it would for asyncio's."""
     done: Future[T] = Future()
-    done.set_running_or_notify_cancel()  # from now on, who waits cannot end it
+    done.set_running_or_notify_cancel()  # from now on, a waiting caller cannot cancel it
 
     def run() -> None:
         try:

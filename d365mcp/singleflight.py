@@ -1,4 +1,4 @@
-"""Many wait for one piece of work: whoever comes first begins it, whoever comes meanwhile joins. Knows nothing of the work.
+"""Many wait for one piece of work: the first to come begins it, all who come meanwhile join. Knows nothing of the work.
 
 The term is that of https://pkg.go.dev/golang.org/x/sync/singleflight. `SingleFlight` is for coroutines, `shared_property`
 for threads.
@@ -30,7 +30,7 @@ class SingleFlight(Generic[T]):
     """One flight for each key. Where a result depends on who asks, the key has to say who.
 
     A flight belongs to nobody: it runs in an empty context, so that no caller's deadline or identity is in it, and has
-    `seconds` of its own. After them whoever began it gets TimeoutError; whoever joined, and has time left, begins another.
+    `seconds` of its own. After them the one that began it gets TimeoutError; one that joined, and has time left, begins another.
     Who gives up leaves; the work goes on. A result is kept for `keep` seconds, of the `most` keys used last. A failure
     goes to those who wait for it, and is forgotten.
     """

@@ -5,7 +5,6 @@ it from a thread.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -13,11 +12,12 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from d365mcp.errors import StorageError
 from d365mcp.settings import Settings
@@ -25,9 +25,14 @@ from d365mcp.settings import Settings
 # Azurite, and storage accounts of sovereign clouds, lag behind what the SDK would ask for.
 API_VERSION = "2025-11-05"
 STATE = "state"
-# Keys that all instances share, each made once, by whoever comes first.
+# Keys that all instances share, each made once, by the instance that comes first.
 CURSOR_KEY = "cursor-key"
 AUDIT_KEY = "audit-key"
+# On Windows a file can be neither replaced nor deleted while another has it open, which the storage's own readers do briefly.
+IN_USE_SECONDS = 5.0
+LOCK_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 class ChangedError(StorageError):
@@ -83,7 +88,7 @@ class FolderStorage(Storage):
 
     def get(self, container: str, name: str, *, unless: str | None = None) -> Blob | None:
         try:
-            data = self.path(container, name).read_bytes()
+            data = _once_free(self.path(container, name).read_bytes)
         except FileNotFoundError:
             return None
         blob = Blob(data, etag_of(data))
@@ -92,22 +97,22 @@ class FolderStorage(Storage):
     def put(self, container: str, name: str, data: bytes, *, etag: str | None = None, new: bool = False) -> str:
         path = self.path(container, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self.alone(path):
+        with self._locked(path):
             if new or etag is not None:
                 there = self.get(container, name)
                 if (there is not None) if new else (there is None or there.etag != etag):
                     raise ChangedError(f"{name} was written by another meanwhile.")
-            self.replace(path, lambda target: target.write_bytes(data))
+            self._replace(path, lambda target: target.write_bytes(data))
         return etag_of(data)
 
     def upload(self, container: str, name: str, source: Path) -> None:
         path = self.path(container, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.replace(path, lambda target: shutil.copyfile(source, target))
+        self._replace(path, lambda target: shutil.copyfile(source, target))
 
     def download(self, container: str, name: str, target: Path) -> bool:
         try:
-            shutil.copyfile(self.path(container, name), target)
+            _once_free(lambda: shutil.copyfile(self.path(container, name), target))
         except FileNotFoundError:
             return False
         return True
@@ -118,22 +123,31 @@ class FolderStorage(Storage):
         return sorted(name for path in found if (name := path.relative_to(base).as_posix()).startswith(prefix))
 
     def delete(self, container: str, name: str) -> None:
-        self.path(container, name).unlink(missing_ok=True)
+        _once_free(lambda: self.path(container, name).unlink(missing_ok=True))
 
     def path(self, container: str, name: str) -> Path:
         return self.root / container / name
 
     @contextlib.contextmanager
-    def alone(self, path: Path) -> Iterator[None]:
-        """Keep other processes from writing this file meanwhile."""
-        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Keep other processes from writing this file meanwhile. SQLite's is the one lock of files Python has everywhere."""
+        import sqlite3  # not before it is needed: a cold start should not pay for it
+
+        file = path.with_name(f".{path.name}.lock")
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_SECONDS, isolation_level=None)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as problem:
+                raise StorageError(f"{path} cannot be locked ({problem}).") from None
             yield
 
-    def replace(self, path: Path, write: Callable[[Path], Any]) -> None:
+    def _replace(self, path: Path, write: Callable[[Path], Any]) -> None:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        write(partial)
-        os.replace(partial, path)
+        try:
+            write(partial)
+            _once_free(lambda: os.replace(partial, path))
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class BlobStorage(Storage):
@@ -147,7 +161,7 @@ class BlobStorage(Storage):
         from azure.core.exceptions import HttpResponseError
 
         condition = {"etag": unless, "match_condition": MatchConditions.IfModified} if unless else {}
-        with refused():
+        with _azure_errors_translated():
             try:
                 stream = self.blob(container, name).download_blob(**condition)
                 return Blob(stream.readall(), stream.properties.etag)
@@ -161,7 +175,7 @@ class BlobStorage(Storage):
         from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
         condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
-        with refused():
+        with _azure_errors_translated():
             try:
                 written = self.blob(container, name).upload_blob(data, overwrite=not new, **condition)
             except ResourceNotFoundError:
@@ -176,7 +190,7 @@ class BlobStorage(Storage):
     def upload(self, container: str, name: str, source: Path) -> None:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with refused(), source.open("rb") as data:
+        with _azure_errors_translated(), source.open("rb") as data:
             try:
                 self.blob(container, name).upload_blob(data, overwrite=True, max_concurrency=4)
             except ResourceNotFoundError:
@@ -187,7 +201,7 @@ class BlobStorage(Storage):
     def download(self, container: str, name: str, target: Path) -> bool:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with refused(), target.open("wb") as out:
+        with _azure_errors_translated(), target.open("wb") as out:
             try:
                 self.blob(container, name).download_blob(max_concurrency=4).readinto(out)
             except ResourceNotFoundError:
@@ -197,7 +211,7 @@ class BlobStorage(Storage):
     def names(self, container: str, prefix: str) -> list[str]:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with refused():
+        with _azure_errors_translated():
             try:
                 found = self.service.get_container_client(container).list_blob_names(name_starts_with=prefix)
                 return sorted(found)
@@ -207,7 +221,7 @@ class BlobStorage(Storage):
     def delete(self, container: str, name: str) -> None:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with refused(), contextlib.suppress(ResourceNotFoundError):
+        with _azure_errors_translated(), contextlib.suppress(ResourceNotFoundError):
             self.blob(container, name).delete_blob()
 
     def blob(self, container: str, name: str) -> Any:
@@ -220,8 +234,20 @@ class BlobStorage(Storage):
             self.service.create_container(container)
 
 
+def _once_free(work: Callable[[], T]) -> T:
+    """Do what another's open file stands in the way of, again until it is closed. Raises StorageError after a while."""
+    end = time.monotonic() + IN_USE_SECONDS
+    while True:
+        try:
+            return work()
+        except PermissionError as problem:
+            if time.monotonic() >= end:
+                raise StorageError(f"{problem.filename} is in use by another program, or may not be changed.") from None
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
-def refused() -> Iterator[None]:
+def _azure_errors_translated() -> Iterator[None]:
     """Turn what the SDK raises into StorageError, without the request's secrets."""
     from azure.core.exceptions import AzureError, HttpResponseError
 
@@ -237,18 +263,21 @@ def refused() -> Iterator[None]:
 def private_folder(*names: str) -> Path:
     """Return a folder below the temporary directory that is this user's alone, made where it is not there yet.
 
-    Raises StorageError where another user made one of that name: what they put there would be taken for ours.
+    Raises StorageError where another user made one of that name: what they put there would be taken for ours. On Windows
+    the temporary directory itself is the user's alone.
     """
     folder = Path(tempfile.gettempdir())
-    for name in (f"d365mcp-{os.geteuid()}", *names):
+    geteuid = getattr(os, "geteuid", None)
+    owner = geteuid() if geteuid else None
+    for name in ("d365mcp" if owner is None else f"d365mcp-{owner}", *names):
         folder /= name
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        if not stat.S_ISDIR(found.st_mode) or owner not in (None, found.st_uid):
             hint = "Remove it, or set TMPDIR to a folder that is this user's alone."
             raise StorageError(f"{folder} is not this user's own folder, and is not used.", hint=hint)
-        if stat.S_IMODE(found.st_mode) != 0o700:
+        if owner is not None and stat.S_IMODE(found.st_mode) != 0o700:
             folder.chmod(0o700)
     return folder
 
@@ -290,7 +319,7 @@ def folder_of(environment_url: str) -> str:
 
 
 def shared_key(storage: Storage, name: str) -> bytes:
-    """Return the key of this name that all instances share: made once, by whoever comes first."""
+    """Return the key of this name that all instances share: made once, by the instance that comes first."""
     found = storage.get(STATE, name)
     if found is None:
         with contextlib.suppress(ChangedError):

@@ -16,7 +16,7 @@ param location string
 @minLength(12)
 param d365BaseUrl string
 
-@description('As whom F&O is called: the managed identity, an app with a client secret, or the caller.')
+@description('The identity F&O is called with: the managed identity, an app with a client secret, or the caller.')
 @allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
 param d365Auth string = 'managed_identity'
 
@@ -30,7 +30,7 @@ param d365ClientId string = ''
 @secure()
 param d365ClientSecret string = ''
 
-@description('Who checks callers: the Functions host by key, this server by token (jwt), or App Service Authentication (easyAuth).')
+@description('What checks callers: the Functions host by key, this server by token (jwt), or App Service Authentication (easyAuth).')
 @allowed(['functionKey', 'jwt', 'easyAuth'])
 param authentication string = 'functionKey'
 
@@ -63,7 +63,7 @@ param allowedOrigins array = []
 @description('false lets tools create, change and delete.')
 param readOnly bool = true
 
-@description('Further settings of the server by name, as README.md lists them; empty ones are left out.')
+@description('Further settings of the server by name, as infra/settings.md lists them; empty ones are left out.')
 param settings object = {}
 
 @description('Takes the keys that seal cursors from the vault (secret cursor-key), in place of one the instances share in storage.')
@@ -89,7 +89,7 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstances int = 20
 
-@description('Updates let running calls end and replace instances bit by bit, in place of stopping all at once (Flex Consumption; where a region does not know it yet, false).')
+@description('Updates let running calls end and replace instances bit by bit, in place of stopping all at once. Flex Consumption only; false where a region does not know it yet.')
 param rollingUpdates bool = true
 
 @description('Instances on Flex Consumption that never sleep; 0 costs nothing at rest, 1 spares most callers the cold start.')
@@ -114,7 +114,7 @@ param addressPrefix string = '10.90.0.0/24'
 @description('One fixed address for calls to F&O, by a NAT gateway in that network.')
 param fixedOutboundAddress bool = false
 
-@description('The vault too only through a private endpoint. Try it first: Key Vault references on Flex Consumption did not reach such vaults.')
+@description('The vault too only through a private endpoint. Try it first: Key Vault references on Flex Consumption did not reach a vault of this kind.')
 param privateVault bool = false
 
 @description('How the blobs are replicated.')
@@ -137,7 +137,7 @@ param diagnostics bool = true
 @description('The host\'s own log, too: what it says before Application Insights hears anything. About as much as the traces again.')
 param hostLog bool = false
 
-@description('Who gets an e-mail when an alert fires.')
+@description('Addresses that get an e-mail when an alert fires.')
 param alertEmails array = []
 
 @description('Resource ids of action groups that exist already.')
@@ -158,7 +158,7 @@ param errorRatePercent int = 5
 @maxValue(100000)
 param throttleThreshold int = 20
 
-@description('Object id of who publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
+@description('Object id of the operator, which publishes the code, looks after the catalog and sets secrets: a person, a group or the workflow\'s identity.')
 param operatorId string = ''
 
 @description('Client id of the workflow\'s identity, which then may call with easyAuth, as its smoke test does.')

@@ -20,7 +20,7 @@ class Azurite:
     """A blob service on a port of its own; with a folder, it comes back with what it had."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        main = node_packages("azurite@3.37.0") / "azurite" / "dist" / "src" / "blob" / "main.js"
+        main = node_packages("azurite") / "azurite" / "dist" / "src" / "blob" / "main.js"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

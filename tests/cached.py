@@ -5,6 +5,7 @@ A test that needs what cannot be installed, for want of npm or of a registry, is
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,11 +17,13 @@ import pytest
 
 ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "d365mcp"
 INSTALL_SECONDS = 300
+NODE_VERSIONS = json.loads(Path(__file__).with_name("package.json").read_text())["devDependencies"]
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
-def node_packages(*packages: str) -> Path:
-    """Return a node_modules folder with these packages, such as "node@24.21.0"; its scripts have run."""
+def node_packages(*names: str) -> Path:
+    """Return a node_modules folder with these packages, in the versions of tests/package.json; their scripts have run."""
+    packages = tuple(f"{name}@{NODE_VERSIONS[name]}" for name in names)
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not on PATH")

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from d365mcp.server.auth.callers import ANYONE, Access
+from d365mcp.server.auth.access import Access
+from d365mcp.server.auth.callers import ANYONE
 from d365mcp.server.messages import Message
 from d365mcp.server.ordinary import HANDSHAKE, HANDSHAKE_VERSIONS, META, MODERN, MODERN_VERSION
 from d365mcp.server.sdk import Engine

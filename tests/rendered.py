@@ -1,4 +1,4 @@
-"""Renders from code what people and clients read: the README's tables, each tool's snapshot, the prepared answers.
+"""Renders from code what people and clients read: the pages' tables, each tool's snapshot, the prepared answers.
 
 `python tests/rendered.py` rewrites them all.
 """
@@ -23,7 +23,7 @@ from tests import prepared_answers  # noqa: E402
 from tests.clients import matrix  # noqa: E402
 
 SNAPSHOTS = ROOT / "tests" / "snapshots"
-PAGES = (ROOT / "README.md", ROOT / "infra" / "README.md")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "infra").glob("*.md")))
 BICEP = ROOT / "infra" / "main.bicep"
 PARAMETER = re.compile(r"@description\('(.*)'\)\n(?:@.*\n)*param (\w+) \w+(?: = (.+))?\n")
 
@@ -61,7 +61,7 @@ def parameters_table() -> str:
 
 
 def parameter_default(given: str) -> str:
-    """Return a default as the table shows it: nothing for what is empty."""
+    """Return a default as the table has it: nothing where it is empty."""
     if not given:
         return "required"
     return "" if given in ("''", "[]", "{}") else f"`{given}`"
@@ -85,7 +85,7 @@ def with_tables(page: str) -> str:
 
 def snapshot(tool: Tool) -> str:
     """Return what a client sees of a tool, as reviewable JSON."""
-    shown = {
+    described = {
         "name": tool.name,
         "title": tool.title,
         "description": tool.description,
@@ -99,14 +99,13 @@ def snapshot(tool: Tool) -> str:
         "inputSchema": tool.input_schema,
         "outputSchema": tool.output_schema,
     }
-    return json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    return json.dumps(described, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def rendered() -> Iterator[tuple[Path, str]]:
     """Yield every rendered file with the text it should have."""
     for page in PAGES:
-        if page.exists():
-            yield page, with_tables(page.read_text())
+        yield page, with_tables(page.read_text())
     engine = Application(read_settings({})).load_engine()
     yield FRAGMENTS, prepared_answers.text(asyncio.run(prepared_answers.prepare(engine)))
     for tool in ALL_TOOLS:

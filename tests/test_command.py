@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from d365mcp.__main__ import main
-from d365mcp.commands.calling import call
+from d365mcp.commands.calling import call_command
 from d365mcp.server.execution import by_name
 from d365mcp.tools import ALL_TOOLS
 from tests.dev_host import ROOT
@@ -39,17 +39,17 @@ def command(
     return done
 
 
-def test_a_catalog_is_built_and_shown(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_catalog_is_built_and_its_status_printed(simulator: Simulator, tmp_path: Path) -> None:
     before = command(simulator, tmp_path, "catalog", "status")
     assert "none yet" in before.stdout
     built = command(simulator, tmp_path, "catalog", "build")
     assert built.returncode == 0, built.stderr
     assert "labels" in built.stderr
-    shown = json.loads(command(simulator, tmp_path, "catalog", "status", "--json").stdout)
+    printed = json.loads(command(simulator, tmp_path, "catalog", "status", "--json").stdout)
     with simulator.client() as client:
         known = client.get("/metadata/DataEntities?$select=Name").json()["value"]
-    assert shown["snapshot"]["entities"] == len(known) > 0
-    assert shown["last_build"]["state"] == "done"
+    assert printed["snapshot"]["entities"] == len(known) > 0
+    assert printed["last_build"]["state"] == "done"
 
 
 def test_a_failing_build_says_why(simulator: Simulator, tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_help_has_examples(tmp_path: Path) -> None:
     assert "python -m d365mcp catalog build" in command(None, tmp_path, "catalog", "--help").stdout
 
 
-def test_the_calls_shown_in_help_are_such_as_the_tools_take() -> None:
-    shown = "\n".join(filter(None, (main.help, call.help)))
-    calls = re.findall(r"call (d365fo_\w+)(?: '(.*)')?", shown)
+def test_the_calls_in_help_are_ones_that_the_tools_take() -> None:
+    printed = "\n".join(filter(None, (main.help, call_command.help)))
+    calls = re.findall(r"call (d365fo_\w+)(?: '(.*)')?", printed)
     assert len(calls) == 3
     for name, arguments in calls:
         by_name(ALL_TOOLS)[name].check(json.loads(arguments or "{}"))
@@ -85,7 +85,7 @@ def test_a_check_names_who_we_are_and_passes(simulator: Simulator, tmp_path: Pat
     assert lines["storage"].startswith("warn") and "AzureWebJobsStorage__blobServiceUri" in lines["storage"]
 
 
-def test_a_check_without_access_fails_with_the_mend(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_check_without_access_fails_with_the_hint(simulator: Simulator, tmp_path: Path) -> None:
     simulator.fault("/api/services", status=401, times=9)
     done = command(simulator, tmp_path, "check", "--json")
     assert done.returncode == 1
@@ -132,7 +132,7 @@ def test_a_call_that_writes_is_refused_as_on_the_server(simulator: Simulator, tm
     assert json.loads(done.stdout)["code"] == "not_allowed"
 
 
-def test_an_unknown_tool_and_broken_arguments_are_told_in_the_same_shape(tmp_path: Path) -> None:
+def test_an_unknown_tool_and_broken_arguments_are_described_in_the_same_shape(tmp_path: Path) -> None:
     unknown = command(None, tmp_path, "call", "d365fo_query_entity")
     assert unknown.returncode == 1
     assert "d365fo_query_entities" in json.loads(unknown.stdout)["message"]

@@ -1,7 +1,7 @@
 """Imports go one way, as the drawing of the design says."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ ALLOWED = {
     "singleflight": set(),
     "storage": {"errors", "settings"},
     "wire": set(),
-    "health": {"errors", "settings"},
+    "health": {"errors", "events", "settings", "environments", "server", "telemetry"},
+    "environments": LOWEST | {"d365", "metadata", "tools"},
     "d365": LOWEST,
     "metadata": LOWEST | {"d365"},
     "sql": LOWEST | {"d365", "metadata"},
@@ -27,7 +28,7 @@ ALLOWED = {
     "tools": LOWEST | {"d365", "metadata", "sql", "telemetry"},
     "server": LOWEST | {"tools"},
     "simulator": set(),
-    "app": LOWEST | {"d365", "metadata", "sql", "telemetry", "tools", "server", "health"},
+    "app": LOWEST | {"d365", "metadata", "sql", "telemetry", "tools", "server", "health", "environments"},
     "commands": LOWEST | {"app", "health", "tools", "server"},
     "__main__": {"commands"},
     "__init__": set(),
@@ -35,13 +36,21 @@ ALLOWED = {
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES}
+
+
 def imported(path: Path) -> Iterator[str]:
-    """Yield every module a file imports, also late and for types only."""
+    """Yield every module a file imports: late ones, those for types only, and those it names in a string."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module)):
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            case ast.Constant(value=str(text)) if text.partition(":")[0] in NAMES:
+                yield text.partition(":")[0]
+            case _:
+                pass
 
 
 def room_of(path: Path) -> str:
@@ -52,8 +61,34 @@ def room_of(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
     room = room_of(path)
-    ours = {name.split(".")[1] for name in imported(path) if name.startswith("d365mcp.")}
-    assert ours - {room} <= ALLOWED[room]
+    assert rooms_of(imported(path)) - {room} <= ALLOWED[room]
+
+
+def rooms_of(names: Iterable[str]) -> set[str]:
+    ours = (name.split(".")[1] for name in names if name.startswith("d365mcp."))
+    return {room for room in ours if room in ALLOWED}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import d365mcp.server.sdk",
+        "from d365mcp import server",
+        "from d365mcp.server import sdk",
+        "def late():\n    from d365mcp.server.sdk import Engine",
+        "import_module('d365mcp.server.sdk')",
+        "entry = 'd365mcp.server.sdk:Engine'",
+    ],
+)
+def test_an_import_is_found_however_it_is_written(source: str, tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert rooms_of(imported(path)) == {"server"}
+
+
+def test_nobody_imports_the_simulator() -> None:
+    importers = {room_of(path) for path in MODULES if "simulator" in rooms_of(imported(path))}
+    assert importers <= {"simulator"}
 
 
 def test_only_one_module_imports_the_sdk() -> None:

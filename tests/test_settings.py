@@ -77,7 +77,7 @@ def test_a_short_cursor_key_is_a_problem_that_does_not_show_it() -> None:
 def test_a_reference_to_a_missing_secret_does_not_become_the_secret() -> None:
     read = settings(MCP_CURSOR_KEY="@Microsoft.KeyVault(VaultName=kv-contoso;SecretName=cursor-key)")
     assert (read.cursor_keys, len(read.problems)) == ((), 1)
-    assert read.problems[0].startswith("MCP_CURSOR_KEY is a Key Vault reference that could not be followed")
+    assert read.problems[0].startswith("MCP_CURSOR_KEY is a Key Vault reference that could not be resolved")
 
 
 def test_secrets_are_not_shown() -> None:
@@ -101,7 +101,7 @@ def test_callers_come_from_our_own_tenant_unless_others_are_named() -> None:
     assert settings(D365FO_TENANT_ID=own, MCP_ALLOWED_TENANTS=f"{other.upper()}, {own}").tenants == (other, own)
     assert settings(D365FO_TENANT_ID="contoso.onmicrosoft.com").tenants == ()
     (problem,) = settings(MCP_ALLOWED_TENANTS="contoso.onmicrosoft.com").problems
-    assert problem == "MCP_ALLOWED_TENANTS takes tenant ids (GUIDs), not domain names."
+    assert problem == "MCP_ALLOWED_TENANTS must be tenant ids (GUIDs), not domain names."
 
 
 def test_the_platforms_callers_are_not_held_to_a_tenant_by_its_domain_name() -> None:

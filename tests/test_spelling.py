@@ -49,7 +49,7 @@ def complaints(*names: str, value: str = "x") -> tuple[tuple[str, ...], tuple[st
 )
 def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(written: str, meant: str) -> None:
     problems, _ = complaints(written, value="usmf-secret")
-    assert problems == (f"{written} is no setting of this server: did you mean {meant}?",)
+    assert problems == (f"{written} is not a setting of this server: did you mean {meant}?",)
 
 
 def test_a_client_is_told_of_a_limit_that_is_misspelt_instead_of_being_let_past_it(simulator: Simulator) -> None:
@@ -60,8 +60,8 @@ def test_a_client_is_told_of_a_limit_that_is_misspelt_instead_of_being_let_past_
     with serving(simulator, MCP_FOO="1") as served:
         assert served.call("query_entities", entity_name="CustomersV3", top=1)["records"]
         listed = served.call("get_server_config")["settings_problems"]
-        assert listed == ["MCP_FOO is no setting of this server."]
-        assert "MCP_FOO is no setting" in served.host.log
+        assert listed == ["MCP_FOO is not a setting of this server."]
+        assert "MCP_FOO is not a setting" in served.host.log
 
 
 def letters_gone(name: str) -> set[str]:
@@ -87,7 +87,7 @@ def test_what_may_be_somebody_elses_is_a_notice_and_keeps_nobody_from_work(name:
     """Claude Code's MCP_TIMEOUT may well be in the shell that starts this server on a laptop."""
     problems, (notice,) = complaints(name)
     assert problems == ()
-    assert notice.startswith(f"{name} is no setting of this server")
+    assert notice.startswith(f"{name} is not a setting of this server")
     assert ("did you mean" in notice) == (name in ("MCP_TENANTS", "MCP_TIMEOUT"))
 
 
@@ -98,7 +98,7 @@ def test_a_misspelt_setting_without_a_value_is_nothing() -> None:
 def test_a_missing_setting_is_told_after_its_misspelling() -> None:
     read = read_settings({"D365FO_BASEURL": "https://contoso.operations.dynamics.com"})
     assert read.problems == (
-        "D365FO_BASEURL is no setting of this server: did you mean D365FO_BASE_URL?",
+        "D365FO_BASEURL is not a setting of this server: did you mean D365FO_BASE_URL?",
         "D365FO_BASE_URL is not set.",
     )
 

@@ -218,7 +218,7 @@ def test_while_the_storage_hangs_those_who_want_the_cursor_key_take_one_thread(t
     async def scenario() -> None:
         application = Application(Settings(storage_connection="of no account"))
         application.storage = hanging = Hanging(tmp_path)
-        waiting = [asyncio.create_task(application.cursor_keys()) for _ in range(100)]
+        waiting = [asyncio.create_task(application.environment.cursor_keys()) for _ in range(100)]
         async with asyncio.timeout(10):
             await asyncio.to_thread(hanging.hangs.wait)
             await asyncio.gather(*(asyncio.to_thread(int) for _ in range(10)))

@@ -2,16 +2,33 @@
 
 import json
 import sys
+from typing import Any
 
 import click
 
 from d365mcp.app import application
 from d365mcp.tools.results import compact
+from d365mcp.wire import read_json
 
 
 def say(line: str) -> None:
     """Print a line, what would steer the terminal as `\\u{1b}`: F&O's own texts may be in it."""
-    click.echo(json.loads(compact(line)))
+    line = read_json(compact(line))
+    click.echo(line if _is_printable(line) else line.encode("ascii", "backslashreplace").decode())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as people read it best, escaped where the output has no such characters: on Windows a pipe may not."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    click.echo(text if _is_printable(text) else json.dumps(value, indent=1))
+
+
+def _is_printable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def need_settings() -> None:
@@ -25,6 +42,6 @@ def need_settings() -> None:
 
 async def close() -> None:
     """Let go of F&O's connections, and send the telemetry that waits."""
-    await application.client.aclose()
+    await application.environment.client.aclose()
     await application.endpoint.callers.aclose()
     application.telemetry.close()

@@ -16,8 +16,8 @@ from d365mcp.commands import close, need_settings, say
 from d365mcp.errors import D365McpError
 
 
-@click.group()
-def catalog() -> None:
+@click.group("catalog")
+def catalog_group() -> None:
     """The metadata catalog: build it, and see which one serves.
 
     \b
@@ -27,38 +27,38 @@ def catalog() -> None:
     """
 
 
-@catalog.command()
-def build() -> None:
+@catalog_group.command("build")
+def build_command() -> None:
     """Build the catalog now, from here, and let all instances serve it."""
     need_settings()
-    with failing_plainly():
-        build_and_show()
+    with _failing_plainly():
+        _build()
 
 
-def build_and_show() -> None:
-    outcome = asyncio.run(build_now())
+def _build() -> None:
+    outcome = asyncio.run(_build_now())
     if outcome == "busy":
         raise click.ClickException("Another build is under way: see `catalog status`.")
-    progress = application.builder.store.progress()
+    progress = application.environment.builder.store.progress()
     if outcome == "waiting":
         left_out = (progress.left_out if progress else None) or "entities or enumerations"
         raise click.ClickException(f"F&O is busy or away; not read yet: {left_out}. Run this again later: it goes on.")
     if outcome != "built":
         raise click.ClickException((progress.error if progress else None) or f"The build is {outcome}.")
-    show_status(as_json=False)
+    _print_status(as_json=False)
 
 
-@catalog.command()
+@catalog_group.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(*, as_json: bool) -> None:
+def status_command(*, as_json: bool) -> None:
     """Say which catalog serves, and how the last build went."""
     need_settings()
-    with failing_plainly():
-        show_status(as_json=as_json)
+    with _failing_plainly():
+        _print_status(as_json=as_json)
 
 
 @contextmanager
-def failing_plainly() -> Iterator[None]:
+def _failing_plainly() -> Iterator[None]:
     """End with a sentence, not with a trace, where the storage does not do its part."""
     try:
         yield
@@ -66,9 +66,9 @@ def failing_plainly() -> Iterator[None]:
         raise click.ClickException(" ".join(filter(None, (problem.message, problem.hint)))) from None
 
 
-async def build_now() -> str:
-    builder = dataclasses.replace(application.builder, seconds=24 * 3600.0)
-    bars = Bars()
+async def _build_now() -> str:
+    builder = dataclasses.replace(application.environment.builder, seconds=24 * 3600.0)
+    bars = _ProgressBars()
     try:
         return await builder.run(fresh=True, forced=True, watch=bars)
     finally:
@@ -76,7 +76,7 @@ async def build_now() -> str:
         await close()
 
 
-class Bars:
+class _ProgressBars:
     """Shows a build's stages, each as a progress bar where its length is known, else as a count."""
 
     def __init__(self) -> None:
@@ -103,8 +103,8 @@ class Bars:
         self.bar, self.stage = None, ""
 
 
-def show_status(*, as_json: bool) -> None:
-    store = application.builder.store
+def _print_status(*, as_json: bool) -> None:
+    store = application.environment.builder.store
     found, progress = store.pointer(), store.progress()
     facts = {
         "environment": application.settings.base_url,
@@ -121,14 +121,14 @@ def show_status(*, as_json: bool) -> None:
         pointer = found[0]
         say(
             f"snapshot     {pointer.entities} entities, application {pointer.application_version or 'unknown'}, "
-            f"{pointer.bytes / 1e6:.1f} MB, as of {date(pointer.built_at)}"
+            f"{pointer.bytes / 1e6:.1f} MB, as of {_timestamp(pointer.built_at)}"
         )
     if progress is not None:
         error = f": {progress.error}" if progress.error else ""
-        say(f"last build   {progress.state}{error}, {date(progress.updated_at)}")
+        say(f"last build   {progress.state}{error}, {_timestamp(progress.updated_at)}")
         if progress.left_out:
             say(f"left out     {progress.left_out}; the next build asks for them again")
 
 
-def date(seconds: float) -> str:
+def _timestamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -18,9 +18,9 @@ from d365mcp.settings.parsing import is_guid
 from d365mcp.storage import STATE, Storage, open_storage
 
 # What answers at all answers sooner; the first answer takes a token, and Azure's SDK has to be imported.
-STORAGE_SECONDS = 4.0
-TELEMETRY_SECONDS = 15.0
-SHOWN = {
+_STORAGE_SECONDS = 4.0
+_TELEMETRY_SECONDS = 15.0
+_TITLES = {
     "d365:session": "F&O",
     "callers:keys": "callers",
     "storage": "storage",
@@ -30,9 +30,9 @@ SHOWN = {
 }
 
 
-@click.command()
+@click.command("check")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def check(*, as_json: bool) -> None:
+def check_command(*, as_json: bool) -> None:
     """Check settings, sign-in and user mapping in F&O, callers' keys, storage, catalog and telemetry; exit code 1 when one fails.
 
     \b
@@ -40,48 +40,48 @@ def check(*, as_json: bool) -> None:
       python -m d365mcp check
       python -m d365mcp check --json
     """
-    found = asyncio.run(check_now())
+    found = asyncio.run(_check_now())
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
         for name, each in found.items():
-            say(f"{each['status']:5} {name:10} {told(each)}")
+            say(f"{each['status']:5} {name:10} {_detail_of(each)}")
     sys.exit(1 if any(each["status"] == "fail" for each in found.values()) else 0)
 
 
-async def check_now() -> dict[str, dict[str, Any]]:
+async def _check_now() -> dict[str, dict[str, Any]]:
     """Return the checks by name. Without valid settings there is nothing more to check."""
     if problems := application.settings.problems:
-        return {"settings": health.check("fail", output=" ".join(problems))}
+        return {"settings": health.check_result("fail", output=" ".join(problems))}
     try:
-        storage = storage_check()  # before the catalog, which is looked for there
-        _, body = await application.deep_health(OPERATOR)
+        storage = _storage_check()  # before the catalog, which is looked for there
+        _, body = await application.deep_health.check(OPERATOR)
         checks = {name: found[0] for name, found in body["checks"].items()}
-        checks |= {"storage": storage, "telemetry:backlog": await asyncio.to_thread(telemetry_check)}
+        checks |= {"storage": storage, "telemetry:backlog": await asyncio.to_thread(_telemetry_check)}
     finally:
         await close()
-    shown = {title: checks[name] for name, title in SHOWN.items() if name in checks}
+    found = {title: checks[name] for name, title in _TITLES.items() if name in checks}
     notices = application.settings.notices
     detail = " ".join((application.settings.base_url, *notices))
-    return {"settings": health.check("warn" if notices else "pass", output=detail), **shown}
+    return {"settings": health.check_result("warn" if notices else "pass", output=detail), **found}
 
 
-def storage_check() -> dict[str, Any]:
+def _storage_check() -> dict[str, Any]:
     """Look into the shared storage, where there is one; what is not reached is not asked again."""
     if not application.settings.has_shared_storage:
         detail = "No shared storage: set AzureWebJobsStorage__blobServiceUri before more than one instance runs."
-        return health.check("warn", output=detail)
+        return health.check_result("warn", output=detail)
     try:
-        listed()
+        _list_blobs()
     except D365McpError as problem:
-        application.storage = Unreached(problem)
-        return health.failed(problem if problem.hint else StorageError(problem.message, hint=storage_hint()))
-    return health.check("pass", output="the blobs can be listed")
+        application.storage = _UnreachedStorage(problem)
+        return health.failed_check(problem if problem.hint else StorageError(problem.message, hint=_storage_hint()))
+    return health.check_result("pass", output="the blobs can be listed")
 
 
-def listed() -> None:
+def _list_blobs() -> None:
     """List what is in the storage, within its time. Raises StorageError."""
-    problems: list[D365McpError] = [StorageError(f"The storage did not answer within {STORAGE_SECONDS:g} s.")]
+    problems: list[D365McpError] = [StorageError(f"The storage did not answer within {_STORAGE_SECONDS:g} s.")]
 
     def look() -> None:
         try:
@@ -93,12 +93,12 @@ def listed() -> None:
     # A thread that nobody waits for: looking for an identity where there is none takes minutes.
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
-    thread.join(STORAGE_SECONDS)
+    thread.join(_STORAGE_SECONDS)
     if problems:
         raise problems[0]
 
 
-def storage_hint() -> str:
+def _storage_hint() -> str:
     settings = application.settings
     name = "AzureWebJobsStorage__blobServiceUri" if settings.storage_uri else "AzureWebJobsStorage"
     name = "AzureWebJobsStorage__accountName" if settings.storage_account and not settings.storage_uri else name
@@ -106,7 +106,7 @@ def storage_hint() -> str:
     return f"Compare {name} with the account's endpoints or access keys, and check the network: {inside}."
 
 
-class Unreached(Storage):
+class _UnreachedStorage(Storage):
     """The storage that did not answer: refuses at once."""
 
     def __init__(self, problem: D365McpError) -> None:
@@ -118,19 +118,19 @@ class Unreached(Storage):
     put = upload = download = names = delete = get
 
 
-def telemetry_check() -> dict[str, Any]:
+def _telemetry_check() -> dict[str, Any]:
     """Send what the checks before have left, and say whether it was taken."""
     settings, telemetry = application.settings, application.telemetry
     if not (settings.application_insights and settings.performance_monitoring):
-        return health.check("pass", output="telemetry is off")
+        return health.check_result("pass", output="telemetry is off")
     if problem := wrong_authentication(settings):
-        return health.check("fail", output=problem)
-    answered = telemetry.flush(TELEMETRY_SECONDS)
-    problem = telemetry.backlog().problem or ("" if answered else f"No answer within {TELEMETRY_SECONDS:g} s.")
+        return health.check_result("fail", output=problem)
+    answered = telemetry.flush(_TELEMETRY_SECONDS)
+    problem = telemetry.backlog().problem or ("" if answered else f"No answer within {_TELEMETRY_SECONDS:g} s.")
     if problem:
-        detail = f"Application Insights takes nothing: {problem.rstrip('.')}. {telemetry_hint(problem)}"
-        return health.check("fail", output=detail)
-    return health.check("pass", output="Application Insights takes what is sent")
+        detail = f"Application Insights takes nothing: {problem.rstrip('.')}. {_telemetry_hint(problem)}"
+        return health.check_result("fail", output=detail)
+    return health.check_result("pass", output="Application Insights takes what is sent")
 
 
 def wrong_authentication(settings: Settings) -> str:
@@ -149,7 +149,7 @@ def wrong_authentication(settings: Settings) -> str:
     return ""
 
 
-def telemetry_hint(problem: str) -> str:
+def _telemetry_hint(problem: str) -> str:
     if "HTTP 401" in problem or "HTTP 403" in problem:
         return "Give the identity the role Monitoring Metrics Publisher on the component."
     if "Credential" in problem or "Authentication" in problem:
@@ -157,6 +157,6 @@ def telemetry_hint(problem: str) -> str:
     return "Compare APPLICATIONINSIGHTS_CONNECTION_STRING with the component's overview page, and check the network."
 
 
-def told(each: dict[str, Any]) -> str:
-    """Return a check's words, or its figure where it has none."""
+def _detail_of(each: dict[str, Any]) -> str:
+    """Return a check's text, or its figure where it has none."""
     return str(each.get("output") or f"{each.get('observedValue', '')} {each.get('observedUnit', '')}").strip()

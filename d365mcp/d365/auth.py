@@ -1,4 +1,4 @@
-"""Tokens for F&O, through azure-identity: as whom is a setting, never an argument.
+"""Tokens for F&O, through azure-identity: the identity is a setting, never an argument.
 
 Fetched off the event loop, once for all who wait, kept until five minutes before they end. Tokens never leave this
 module but as the header's value.
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 # https://www.rfc-editor.org/rfc/rfc6750#section-2.1
-TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-REFRESH_EARLY_SECONDS = 300.0
-MAX_USERS = 500
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_REFRESH_EARLY_SECONDS = 300.0
+_MAX_USERS = 500
 # The identity endpoint of a new instance is asked again for a while before azure-identity gives up.
-FETCH_SECONDS = 120.0
-EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
+_FETCH_SECONDS = 120.0
+_EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 
 # What Entra's codes mean here:
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/troubleshoot-service-authentication
-MENDS = {
+ENTRA_HINTS = {
     "AADSTS7000215": "The client secret is wrong or has expired: renew D365FO_CLIENT_SECRET.",
     "AADSTS7000222": "The client secret has expired: renew D365FO_CLIENT_SECRET.",
     "AADSTS500011": "Entra does not know the environment: check D365FO_BASE_URL, and that Microsoft.ERP is in this tenant.",
@@ -47,7 +47,7 @@ MENDS = {
     "AADSTS70021": "The app registration does not trust the managed identity: add a federated credential for it.",
     "AADSTS700213": "The app registration does not trust the managed identity: add a federated credential for it.",
 }
-DEFAULT_MENDS = {
+_DEFAULT_HINTS = {
     "managed_identity": "Is the managed identity assigned to this app, and AZURE_CLIENT_ID that of a user-assigned one?",
     "client_secret": "Check D365FO_TENANT_ID, D365FO_CLIENT_ID and D365FO_CLIENT_SECRET.",
     "workload_identity": "Is the pod's service account federated with the identity?",
@@ -56,7 +56,7 @@ DEFAULT_MENDS = {
 }
 
 
-def scope_of(base_url: str) -> str:
+def token_scope(base_url: str) -> str:
     """Return the scope of an environment's tokens: its exact lower-case root, without a trailing slash.
 
     That the path prefix of hosted namespaces does not belong to it is UNVERIFIED.
@@ -80,7 +80,7 @@ class Held:
 
         What has come since then will do, whatever it is: the identity endpoint may give the refused one again.
         """
-        good = time.time() < self.expires_on - REFRESH_EARLY_SECONDS
+        good = time.time() < self.expires_on - _REFRESH_EARLY_SECONDS
         is_new = self.fetched_at >= asked_at
         return (good or is_new) if self.value != refused else (is_new and self.instead_of == refused)
 
@@ -90,13 +90,13 @@ class TokenSource:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.scope = scope_of(settings.base_url)
-        self.held: SingleFlight[Held] = SingleFlight(FETCH_SECONDS, keep=math.inf, most=MAX_USERS)
+        self.scope = token_scope(settings.base_url)
+        self.held: SingleFlight[Held] = SingleFlight(_FETCH_SECONDS, keep=math.inf, most=_MAX_USERS)
 
     async def token(self, operation: Operation | None = None, *, refused: str = "") -> str:
-        """Return a token for whom a request is done, another than the one F&O `refused`. Raises SignInFailed."""
+        """Return a token for the identity a request is done as, another than the one F&O `refused`. Raises SignInFailed."""
         user_assertion = self.assertion_of(operation)
-        identity, asked_at = fingerprint(user_assertion), time.time()
+        identity, asked_at = _fingerprint(user_assertion), time.time()
 
         async def fetch() -> Held:
             return await asyncio.to_thread(self.fetch, self.held.kept(identity), user_assertion, refused)
@@ -104,8 +104,8 @@ class TokenSource:
         return (await self.held.get(identity, fetch, lambda held: held.serves(refused, asked_at))).value
 
     def identity_of(self, operation: Operation | None) -> str:
-        """Return whom F&O would take us for, as a name to keep their answers apart by. Raises SignInFailed."""
-        return fingerprint(self.assertion_of(operation))
+        """Return a name for the identity F&O would see, by which answers are kept apart. Raises SignInFailed."""
+        return _fingerprint(self.assertion_of(operation))
 
     def assertion_of(self, operation: Operation | None) -> str | None:
         """Return the token to exchange, or None where we sign in as ourselves: where nobody calls, on their behalf too."""
@@ -123,18 +123,18 @@ class TokenSource:
         try:
             # A credential keeps its token too: only a new one asks again.
             known = held.credential if held and held.value != refused else None
-            credential = known or credential_of(self.settings, user_assertion)
+            credential = known or _credential_of(self.settings, user_assertion)
             found = credential.get_token(self.scope)
         except (AzureError, ValueError) as problem:
             raise self.failure(str(problem)) from None
-        if not TOKEN.fullmatch(found.token):
+        if not _TOKEN.fullmatch(found.token):
             raise self.failure("")
         return Held(credential, found.token, float(found.expires_on), time.time(), refused)
 
     def failure(self, text: str) -> SignInFailed:
-        code = next((code for code in sorted(MENDS, key=len, reverse=True) if code in text), None)
-        mend = MENDS[code] if code else DEFAULT_MENDS[self.settings.d365_auth]
-        return SignInFailed(f"No token for F&O could be had{f' ({code})' if code else ''}.", hint=mend)
+        code = next((code for code in sorted(ENTRA_HINTS, key=len, reverse=True) if code in text), None)
+        hint = ENTRA_HINTS[code] if code else _DEFAULT_HINTS[self.settings.d365_auth]
+        return SignInFailed(f"No token for F&O could be had{f' ({code})' if code else ''}.", hint=hint)
 
     def age(self) -> float | None:
         """Return the seconds since the newest token was fetched, or None where there is none."""
@@ -142,29 +142,29 @@ class TokenSource:
         return time.time() - max(fetched) if fetched else None
 
 
-def fingerprint(user_assertion: str | None) -> str:
+def _fingerprint(user_assertion: str | None) -> str:
     return hashlib.sha256(user_assertion.encode()).hexdigest() if user_assertion else ""
 
 
-def credential_of(settings: Settings, user_assertion: str | None) -> Any:
+def _credential_of(settings: Settings, user_assertion: str | None) -> Any:
     """Return azure-identity's credential for D365FO_AUTH. Imports it here: it costs a cold start 0.2 s."""
     from azure import identity
 
     match settings.d365_auth:
         case "managed_identity":
-            return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
+            return identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **_unkept())
         case "client_secret":
             return identity.ClientSecretCredential(
-                settings.tenant_id, settings.client_id, settings.client_secret, **entra(settings)
+                settings.tenant_id, settings.client_id, settings.client_secret, **_entra(settings)
             )
         case "workload_identity":
-            return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
+            return identity.WorkloadIdentityCredential(client_id=settings.identity_client_id or None, **_unkept())
         case "azure_cli":
             return identity.AzureCliCredential()
-    return on_behalf_of(settings, user_assertion) if user_assertion else on_own_behalf(settings)
+    return _on_behalf_of(settings, user_assertion) if user_assertion else _on_own_behalf(settings)
 
 
-def on_behalf_of(settings: Settings, user_assertion: str) -> Any:
+def _on_behalf_of(settings: Settings, user_assertion: str) -> Any:
     """Return the credential that exchanges a caller's token for one of theirs for F&O."""
     from azure import identity
 
@@ -173,41 +173,41 @@ def on_behalf_of(settings: Settings, user_assertion: str) -> Any:
     elif settings.client_certificate:
         proof = {"client_certificate": settings.client_certificate}
     else:
-        proof = {"client_assertion_func": vouching(settings)}
+        proof = {"client_assertion_func": _vouching(settings)}
     return identity.OnBehalfOfCredential(
-        settings.tenant_id, settings.client_id, user_assertion=user_assertion, **proof, **entra(settings)
+        settings.tenant_id, settings.client_id, user_assertion=user_assertion, **proof, **_entra(settings)
     )
 
 
-def on_own_behalf(settings: Settings) -> Any:
+def _on_own_behalf(settings: Settings) -> Any:
     """Return the same app registration's own credential: the catalog is built at night, when nobody calls."""
     from azure import identity
 
     app = (settings.tenant_id, settings.client_id)
     if settings.client_secret:
-        return identity.ClientSecretCredential(*app, settings.client_secret, **entra(settings))
+        return identity.ClientSecretCredential(*app, settings.client_secret, **_entra(settings))
     if settings.client_certificate:
-        return identity.CertificateCredential(*app, certificate_data=settings.client_certificate, **entra(settings))
-    return identity.ClientAssertionCredential(*app, vouching(settings), **entra(settings))
+        return identity.CertificateCredential(*app, certificate_data=settings.client_certificate, **_entra(settings))
+    return identity.ClientAssertionCredential(*app, _vouching(settings), **_entra(settings))
 
 
-def vouching(settings: Settings) -> Callable[[], str]:
+def _vouching(settings: Settings) -> Callable[[], str]:
     """Return what proves who we are without a secret: the managed identity's token, which the app registration trusts.
 
     https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity
     """
     from azure import identity
 
-    own = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **unkept())
-    return lambda: own.get_token(EXCHANGE_SCOPE).token
+    own = identity.ManagedIdentityCredential(client_id=settings.identity_client_id or None, **_unkept())
+    return lambda: own.get_token(_EXCHANGE_SCOPE).token
 
 
-def entra(settings: Settings) -> dict[str, Any]:
+def _entra(settings: Settings) -> dict[str, Any]:
     """Return where Entra is. The operator says so: that Microsoft's own list knows the host need not be asked."""
-    return {"authority": settings.authority, "disable_instance_discovery": True, **unkept()}
+    return {"authority": settings.authority, "disable_instance_discovery": True, **_unkept()}
 
 
-def unkept() -> dict[str, Any]:
+def _unkept() -> dict[str, Any]:
     """Return how a credential connects: for one request at a time.
 
     A kept connection would lie half closed for the hour until the next token, one for each user with on-behalf-of.

@@ -8,14 +8,14 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from d365mcp.d365.filters.literals import body_value, literal
-from d365mcp.d365.filters.names import find_property, property_named, shown, unknown_properties
+from d365mcp.d365.filters.literals import body_value, property_literal
+from d365mcp.d365.filters.names import displayed, find_property, property_named, unknown_properties
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
 
-MOST_PROBLEMS = 20
+_MOST_PROBLEMS = 20
 # Keys that F&O numbers, seen left out in creates on a live tenant: they are an entity's own where they are its last part.
-NUMBERED = frozenset(
+_NUMBERED = frozenset(
     {
         "CustomerAccount",
         "InventoryLotId",
@@ -51,14 +51,14 @@ def check_body(
         if name in unknown:
             continue
         if name.startswith("@odata."):
-            notes.append(f"{shown(name)} left out")
+            notes.append(f"{displayed(name)} left out")
             continue
-        if key is not None and repeats(name, value, key, entity):
+        if key is not None and _repeats(name, value, key, entity):
             notes.append(f"{name} left out: it is part of the key, and stays as it is")
             continue
         try:
-            prop = writable(name, entity, creating=creating)
-            taken = checked_value(value, prop, entity)
+            prop = _writable(name, entity, creating=creating)
+            taken = _checked_value(value, prop, entity)
         except InvalidArgument as wrong:
             problems += [text for text in (wrong.message, wrong.hint) if text and text not in problems]
             continue
@@ -66,16 +66,16 @@ def check_body(
             problems.append(f"{prop.name} is given twice.")
         understood = taken.removesuffix("T12:00:00Z") if prop.is_date else taken
         if prop.name != name or value not in (taken, understood):
-            notes.append(f"{name}: {shown(value)} → {prop.name}: {shown(understood)}")
+            notes.append(f"{name}: {displayed(value)} → {prop.name}: {displayed(understood)}")
         body[prop.name] = taken
     if problems or not body:
-        more = f" And {len(problems) - MOST_PROBLEMS} more." if len(problems) > MOST_PROBLEMS else ""
-        message = " ".join(problems[:MOST_PROBLEMS]) + more or "Name at least one property to write."
+        more = f" And {len(problems) - _MOST_PROBLEMS} more." if len(problems) > _MOST_PROBLEMS else ""
+        message = " ".join(problems[:_MOST_PROBLEMS]) + more or "Name at least one property to write."
         raise InvalidArgument(message, hint=hint)
     return body, notes
 
 
-def repeats(name: str, value: Any, key: Mapping[str, Any], entity: DataEntity) -> bool:
+def _repeats(name: str, value: Any, key: Mapping[str, Any], entity: DataEntity) -> bool:
     """Return whether a value is the one that the record's key has already."""
     parts = {prop.name.casefold(): prop for prop in entity.key}
     own = {part.casefold(): each for part, each in key.items()}
@@ -83,13 +83,13 @@ def repeats(name: str, value: Any, key: Mapping[str, Any], entity: DataEntity) -
     if prop is None or name.casefold() not in own:
         return False
     try:
-        given, kept = (literal(each, prop, entity.enumerations) for each in (value, own[name.casefold()]))
+        given, kept = (property_literal(each, prop, entity.enumerations) for each in (value, own[name.casefold()]))
     except InvalidArgument:
         return False
     return given.casefold() == kept.casefold()
 
 
-def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty:
+def _writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty:
     """Return a property that may be written. Raises InvalidArgument."""
     prop = property_named(name, entity)
     if creating and not prop.allow_edit_on_create:
@@ -101,16 +101,16 @@ def writable(name: str, entity: DataEntity, *, creating: bool) -> EntityProperty
     return prop
 
 
-def checked_value(value: Any, prop: EntityProperty, entity: DataEntity) -> Any:
+def _checked_value(value: Any, prop: EntityProperty, entity: DataEntity) -> Any:
     taken = body_value(value, prop, entity.enumerations)
-    if prop.type_name == "Edm.Binary" and not is_base64(taken):
-        raise InvalidArgument(f"{prop.name} is a file or picture in base64; {shown(value)} is not.")
+    if prop.type_name == "Edm.Binary" and not _is_base64(taken):
+        raise InvalidArgument(f"{prop.name} is a file or picture in base64; {displayed(value)} is not.")
     if prop.is_mandatory and taken == "":
         raise InvalidArgument(f"{prop.name} is mandatory and cannot be empty.")
     return taken
 
 
-def is_base64(text: str) -> bool:
+def _is_base64(text: str) -> bool:
     """Return whether Microsoft's OData library would read it: the standard alphabet, padded, blanks passed over."""
     try:
         base64.b64decode("".join(text.split()), validate=True)
@@ -121,7 +121,7 @@ def is_base64(text: str) -> bool:
 
 def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
     """Return the mandatory properties that neither the body has, nor the user's company nor a number sequence gives."""
-    own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in NUMBERED else [])}
+    own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in _NUMBERED else [])}
     return [
         prop.name
         for prop in entity.properties.values()

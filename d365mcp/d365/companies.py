@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from d365mcp.d365.filters.translate import Translation, company_filter
 from d365mcp.d365.filters.tree import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import Translation, company_filter
 from d365mcp.errors import InvalidArgument, NotAllowed, or_list
 
 # Columns that hold a company in entities without dataAreaId; cross-company does not scope them.
-OTHER_COMPANY_COLUMNS = frozenset(
+_OTHER_COMPANY_COLUMNS = frozenset(
     {"legalentityid", "dataarea", "companyaccounts", "company", "companyid", "legalentity", "employmentlegalentityid"}
 )
 
@@ -24,7 +24,7 @@ def company_columns(entity: DataEntity) -> tuple[str, ...]:
     """Return the columns that say whose company's a record is."""
     if entity.has_company:
         return (COMPANY,)
-    return tuple(name for name in entity.properties if name.casefold() in OTHER_COMPANY_COLUMNS)
+    return tuple(name for name in entity.properties if name.casefold() in _OTHER_COMPANY_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,19 @@ def scope_read(
     if translation and any("/" in column for column in translation.columns):
         bound.refuse_unless_free("A filter through a navigation", "it may read another company's records")
     if not entity.has_company:
-        return scope_shared(entity, bound, company, translation)
+        return _scope_shared(entity, bound, company, translation)
     named = translation.companies if translation else None
     bound.check(named or ())
     if company:
         bound.check([company])
-        refuse_contradiction(company, translation)
+        _refuse_contradiction(company, translation)
         return CompanyScope(True, company_filter([company]), companies=frozenset({company.lower()}))
     if cross_company or (translation and COMPANY in translation.columns):
-        return scope_across(bound, named)
+        return _scope_across(bound, named)
     return CompanyScope(is_default=True)
 
 
-def refuse_contradiction(company: str, translation: Translation | None) -> None:
+def _refuse_contradiction(company: str, translation: Translation | None) -> None:
     """Raise InvalidArgument where the filter leaves out the very company that is asked for."""
     if translation and never_holds(translation.expression, {COMPANY: company}):
         raise InvalidArgument(
@@ -125,14 +125,14 @@ def refuse_contradiction(company: str, translation: Translation | None) -> None:
         )
 
 
-def scope_across(bound: CompanyBound, named: frozenset[str] | None) -> CompanyScope:
+def _scope_across(bound: CompanyBound, named: frozenset[str] | None) -> CompanyScope:
     if not bound.allowed or named:
         return CompanyScope(True, companies=named)
     note = f"limited to the companies this server may touch: {bound.listed()}"
     return CompanyScope(True, company_filter(bound.allowed), (note,), frozenset(bound.allowed))
 
 
-def scope_shared(
+def _scope_shared(
     entity: DataEntity, bound: CompanyBound, company: str | None, translation: Translation | None
 ) -> CompanyScope:
     """Scope an entity without dataAreaId: shared by all companies, or keeping the company in another column."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from d365mcp.errors import InvalidAnswer
 
 # The one compression F&O is asked for.
-ACCEPTED = "gzip"
-PIECE_BYTES = 64 * 1024
-PROXY = "Does a proxy between here and D365FO_BASE_URL change answers?"
+ACCEPTED_ENCODING = "gzip"
+_PIECE_BYTES = 64 * 1024
+_PROXY = "Does a proxy between here and D365FO_BASE_URL change answers?"
 
 
 class Decoder:
@@ -27,7 +27,7 @@ class Decoder:
         self.hint = hint
         self.arrived = 0
         self.given = 0
-        self.inflater = inflater_for(headers.get("content-encoding", "").strip().lower())
+        self.inflater = _inflater_for(headers.get("content-encoding", "").strip().lower())
         if int(headers.get("content-length") or 0) > max_bytes:
             raise self.too_large()
 
@@ -41,9 +41,9 @@ class Decoder:
             return
         while chunk and not self.inflater.eof:
             try:
-                piece = self.inflater.decompress(chunk, PIECE_BYTES)
+                piece = self.inflater.decompress(chunk, _PIECE_BYTES)
             except zlib.error:
-                raise InvalidAnswer("F&O's answer is no gzip although it says so.", hint=PROXY) from None
+                raise InvalidAnswer("F&O's answer is no gzip although it says so.", hint=_PROXY) from None
             chunk = self.inflater.unconsumed_tail
             self.given += len(piece)
             if self.given > self.max_bytes:
@@ -54,7 +54,7 @@ class Decoder:
     def end(self) -> None:
         """Look whether all has come."""
         if self.inflater and self.arrived and not self.inflater.eof:
-            raise InvalidAnswer("F&O's answer is gzip that breaks off.", hint=PROXY)
+            raise InvalidAnswer("F&O's answer is gzip that breaks off.", hint=_PROXY)
 
     def too_large(self) -> InvalidAnswer:
         mebibytes = self.max_bytes / 1024 / 1024
@@ -62,10 +62,10 @@ class Decoder:
         return InvalidAnswer(f"F&O's answer is larger than {size}.", hint=self.hint)
 
 
-def inflater_for(encoding: str) -> "zlib._Decompress | None":
+def _inflater_for(encoding: str) -> "zlib._Decompress | None":
     """Return what decompresses this encoding, or None where nothing is compressed."""
     if encoding in ("", "identity"):
         return None
     if encoding == "gzip":
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    raise InvalidAnswer("F&O's answer is compressed in another way than gzip.", hint=PROXY)
+    raise InvalidAnswer("F&O's answer is compressed in another way than gzip.", hint=_PROXY)

@@ -5,30 +5,30 @@ F&O's data service speaks JSON. A page of any status below 500 is not its word a
 
 import codecs
 import html
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from d365mcp.errors import D365Error, InvalidAnswer, Unavailable
+from d365mcp.wire import read_json
 
 Meaning = tuple[type[D365Error], str, str | None]
 
-SIGN_IN = re.compile(
+_SIGN_IN = re.compile(
     rb"login\.microsoftonline|login\.windows|sign[ -]?in\b|log[ -]?in\b|/oauth2/|saml|/adfs/", re.IGNORECASE
 )
-MAINTENANCE = re.compile(
+_MAINTENANCE = re.compile(
     rb"maintenance|being (?:serviced|updated)|unavailable|services? (?:is|are)(?:n.t| not) available", re.IGNORECASE
 )
-MARKUP = re.compile(r"\s*<")
-MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>(.*?)</(?:\w+:)?message>", re.IGNORECASE | re.DOTALL)
-ODATA_XML = b"odata"  # in the namespace of an OData error: F&O's own, though in XML
+_MARKUP = re.compile(r"\s*<")
+_MESSAGE = re.compile(r"<(?:\w+:)?message\b[^>]*>(.*?)</(?:\w+:)?message>", re.IGNORECASE | re.DOTALL)
+_ODATA_XML = b"odata"  # in the namespace of an OData error: F&O's own, though in XML
 # How far into a page its nature shows.
-LOOKED_AT = 20_000
+_LOOKED_AT = 20_000
 # Members that F&O's errors have: OData's, and those of its services.
-ERROR_MEMBERS = frozenset({"error", "Message", "ExceptionMessage"})
+_ERROR_MEMBERS = frozenset({"error", "Message", "ExceptionMessage"})
 
-HINTS = {
+_HINTS = {
     "sign-in": (
         "Our token did not come to F&O: check that D365FO_BASE_URL is exactly the environment's address, and what asks "
         "people to sign in between here and there."
@@ -45,42 +45,42 @@ def page_meaning(status: int, headers: Mapping[str, str], body: bytes) -> Meanin
     """Return the kind of error, our sentence and the way out where not F&O's data service answered, else None."""
     location = headers.get("location", "").encode(errors="replace")
     if 300 <= status < 400:
-        return meaning("sign-in", "redirect", status) if SIGN_IN.search(location) else None
-    if status in (401, 429) or status >= 500 or not (is_page(body) or (status in (403, 404) and is_other_json(body))):
+        return _meaning("sign-in", "redirect", status) if _SIGN_IN.search(location) else None
+    if status in (401, 429) or status >= 500 or not (_is_page(body) or (status in (403, 404) and _is_other_json(body))):
         return None
-    beginning = body[:LOOKED_AT]
-    what = "sign-in" if SIGN_IN.search(beginning) else "maintenance" if MAINTENANCE.search(beginning) else "gateway"
-    return meaning(what, "page" if is_page(body) else "message", status)
+    beginning = body[:_LOOKED_AT]
+    what = "sign-in" if _SIGN_IN.search(beginning) else "maintenance" if _MAINTENANCE.search(beginning) else "gateway"
+    return _meaning(what, "page" if _is_page(body) else "message", status)
 
 
-def meaning(what: str, form: str, status: int) -> Meaning:
+def _meaning(what: str, form: str, status: int) -> Meaning:
     kind = Unavailable if what == "maintenance" else InvalidAnswer
-    return kind, f"A {what} {form} answered in F&O's place (HTTP {status}).", HINTS[what]
+    return kind, f"A {what} {form} answered in F&O's place (HTTP {status}).", _HINTS[what]
 
 
-def is_page(body: bytes) -> bool:
+def _is_page(body: bytes) -> bool:
     """Return whether a body is HTML, or XML that is not OData's."""
-    beginning = body[:LOOKED_AT].lower()
-    is_markup = MARKUP.match(text_of(body[:200])) is not None
-    return is_markup and (ODATA_XML not in beginning or b"<html" in beginning)
+    beginning = body[:_LOOKED_AT].lower()
+    is_markup = _MARKUP.match(_text_of(body[:200])) is not None
+    return is_markup and (_ODATA_XML not in beginning or b"<html" in beginning)
 
 
-def is_other_json(body: bytes) -> bool:
+def _is_other_json(body: bytes) -> bool:
     """Return whether a body is JSON without what F&O's errors have."""
     found = said(body)
-    return bool(found) and not ERROR_MEMBERS & found.keys()
+    return bool(found) and not _ERROR_MEMBERS & found.keys()
 
 
 def said(body: bytes) -> dict[str, Any]:
     """Return what an error's body says as an object: also behind a byte order mark, as JSON in a text, or in XML."""
-    text = text_of(body).strip()
+    text = _text_of(body).strip()
     if text.startswith("<"):
-        found = MESSAGE.search(text)
+        found = _MESSAGE.search(text)
         return {"error": {"message": html.unescape(found[1])}} if found else {}
     for _ in range(2):
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            value = read_json(text)
+        except ValueError:
             return {}
         if not isinstance(value, str):
             return value if isinstance(value, dict) else {}
@@ -88,7 +88,7 @@ def said(body: bytes) -> dict[str, Any]:
     return {}
 
 
-def text_of(body: bytes) -> str:
+def _text_of(body: bytes) -> str:
     """Return a body as text, by its byte order mark, else as UTF-8."""
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", errors="replace")

@@ -4,7 +4,6 @@ Reads are tried up to three times; a write only where F&O cannot have begun with
 """
 
 import asyncio
-import io
 import itertools
 import math
 import random
@@ -20,9 +19,9 @@ from urllib.parse import quote, urlsplit
 
 from d365mcp import __version__
 from d365mcp.d365.auth import TokenSource
-from d365mcp.d365.decompression import ACCEPTED, Decoder
-from d365mcp.d365.outcomes import Write, failure_of, unknown, within
-from d365mcp.d365.responses import Answer, activity_id, error_of
+from d365mcp.d365.decompression import ACCEPTED_ENCODING, Decoder
+from d365mcp.d365.outcomes import Write, as_clause, failure_of, outcome_unknown
+from d365mcp.d365.responses import HttpAnswer, activity_id, error_of
 from d365mcp.d365.throttling import Others, Throttling
 from d365mcp.errors import (
     NARROWER,
@@ -40,40 +39,41 @@ from d365mcp.errors import (
 from d365mcp.events import D365Exchange, Listener, Operation, Trace, current_operation
 from d365mcp.settings import Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded
 
 if TYPE_CHECKING:
     from d365mcp.d365.transport import Connections, Incoming
 
-ATTEMPTS = 3
+_ATTEMPTS = 3
 # A throttled call is waited for this long in all, and never past the request's deadline.
-PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 20.0
 # Importing aiohttp and reading the certificates takes tenths of a second; a slow disk has more time.
-BUILD_SECONDS = 60.0
+_BUILD_SECONDS = 60.0
 # Outside of a request (a timer, a command line) a call may take this long.
-UNBOUND_SECONDS = 180.0
-MAX_BYTES = 32 * 1024 * 1024
+_UNBOUND_SECONDS = 180.0
+MAX_PAGE_BYTES = 32 * 1024 * 1024
 ASK_FOR_LESS = "Select fewer columns or fewer rows."
 
-HEADERS = {
+_HEADERS = {
     "user-agent": f"d365mcp/{__version__}",  # by which F&O's own logs name us
     "accept": "application/json;odata.metadata=minimal",
-    "accept-encoding": ACCEPTED,
+    "accept-encoding": ACCEPTED_ENCODING,
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
 # What stands in a URL as it is; all else is encoded, so that it ends neither the line it stands in nor, as # would, the URL.
-SENT_AS_IT_IS = string.punctuation.replace("#", "")
-MAX_TARGET_CHARS = 64 * 1024
-HEADER = re.compile(r"[ -~]*")
-UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: give shorter key values and names."
-KEY_PREDICATE = re.compile(r"\([^)]*\)")
+_SENT_AS_IT_IS = string.punctuation.replace("#", "")
+_MAX_TARGET_CHARS = 64 * 1024
+_HEADER = re.compile(r"[ -~]*")
+_UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: give shorter key values and names."
+_KEY_PREDICATE = re.compile(r"\([^)]*\)")
 
 
 class NotSent(Exception):
     """No connection was made: nothing has reached F&O."""
 
 
-class BrokenOff(Exception):
+class ConnectionLost(Exception):
     """A connection broke before its answer was there; F&O may be at work."""
 
 
@@ -98,8 +98,8 @@ class Request:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     write: Write | None = None
-    max_bytes: int = MAX_BYTES
-    mend: str = ASK_FOR_LESS  # what to do about an answer that is larger
+    max_bytes: int = MAX_PAGE_BYTES
+    hint: str = ASK_FOR_LESS  # what to do about an answer that is larger
     seconds: float | None = None  # for what runs outside of an MCP request and takes its time
 
     @property
@@ -109,14 +109,14 @@ class Request:
 
     def place(self) -> str:
         """Return the path without key values: what telemetry may see."""
-        return KEY_PREDICATE.sub("()", self.path)
+        return _KEY_PREDICATE.sub("()", self.path)
 
 
 class D365Http:
     """The way to one environment: its connections are one set per process, opened when first used."""
 
     def __init__(self, settings: Settings, tokens: TokenSource, emit: Listener, others: Others | None = None) -> None:
-        self.throttling = Throttling(PATIENCE_SECONDS, others)
+        self.throttling = Throttling(_PATIENCE_SECONDS, others)
         self.settings = settings
         self.base_url = settings.base_url
         self.prefix = urlsplit(settings.base_url).path.rstrip("/")
@@ -124,39 +124,41 @@ class D365Http:
         self.emit = emit
         self.facts = PoolFacts(settings.connection_pool_size)
         self.places = asyncio.Semaphore(self.facts.limit)
-        self.connections: SingleFlight[Connections] = SingleFlight(BUILD_SECONDS, keep=math.inf)
+        self.connections: SingleFlight[Connections] = SingleFlight(_BUILD_SECONDS, keep=math.inf)
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request) -> HttpAnswer:
         """Send a request and return a successful answer. Raises a D365Error or DeadlineExceeded."""
-        worth_it = worth_retrying if request.safe else not_begun
-        end = time.monotonic() + min(PATIENCE_SECONDS, seconds_left())
+        worth_it = _worth_retrying if request.safe else _not_begun
+        end = time.monotonic() + min(_PATIENCE_SECONDS, seconds_left())
+        asked_to_wait = 0.0
         for number in itertools.count(1):
             try:
-                async with self.throttling.turn(end):
-                    return await self.attempt(request, number)
+                async with self.throttling.admission(end) as waited:
+                    return await self.attempt(request, number, asked_to_wait + waited)
             except D365Error as problem:
-                wait = pause(problem, number)
-                if number == ATTEMPTS or not worth_it(problem) or time.monotonic() + wait >= end:
+                wait = _pause(problem, number)
+                asked_to_wait = wait if problem.retry_after else 0.0
+                if number == _ATTEMPTS or not worth_it(problem) or time.monotonic() + wait >= end:
                     raise
             await asyncio.sleep(wait)
             if operation := current_operation():
                 operation.retries += 1
         raise AssertionError("unreachable")  # pragma: no cover
 
-    async def attempt(self, request: Request, number: int) -> Answer:
+    async def attempt(self, request: Request, number: int, held: float) -> HttpAnswer:
         """Send once; a refused token is replaced once."""
-        meter = Meter(request, number)
-        with until_refused(request):
+        meter = Meter(request, number, held)
+        with _until_refused(request):
             try:
                 return await self.exchange(meter)
             except Unauthorized:
                 return await self.exchange(Meter(request, number), refused=meter.token)
 
-    async def exchange(self, meter: "Meter", *, refused: str = "") -> Answer:
+    async def exchange(self, meter: "Meter", *, refused: str = "") -> HttpAnswer:
         request = meter.request
         async with self.opened(meter, refused=refused) as incoming:
-            with write_may_be_done(request, incoming.status):
-                answer = await read_answer(incoming, meter)
+            with _write_may_be_done(request, incoming.status):
+                answer = await _read_answer(incoming, meter)
             if answer.status >= 300:
                 raise failure_of(answer, request.write) if request.write else error_of(answer)
             return answer
@@ -164,12 +166,11 @@ class D365Http:
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a request whose answer is read in decoded chunks, up to its `max_bytes`."""
-        meter = Meter(request, 1)
-        end = time.monotonic() + min(PATIENCE_SECONDS, seconds_left())
-        async with self.throttling.turn(end), self.opened(meter) as incoming:
+        end = time.monotonic() + min(_PATIENCE_SECONDS, seconds_left())
+        async with self.throttling.admission(end) as held, self.opened(meter := Meter(request, 1, held)) as incoming:
             if incoming.status >= 300:
-                raise error_of(await read_answer(incoming, meter))
-            yield metered(incoming, meter)
+                raise error_of(await _read_answer(incoming, meter))
+            yield _metered(incoming, meter)
 
     @asynccontextmanager
     async def opened(self, meter: "Meter", *, refused: str = "") -> AsyncIterator["Incoming"]:
@@ -195,11 +196,11 @@ class D365Http:
                         incoming.close()
         except TimeoutError:
             meter.error = "timeout"
-            raise timed_out(request, meter) from None
-        except (NotSent, BrokenOff) as problem:
+            raise _timed_out(request, meter) from None
+        except (NotSent, ConnectionLost) as problem:
             meter.error = type(problem.__cause__).__name__
             self.facts.errors += 1
-            raise unanswered(request, problem) from None
+            raise _unanswered(request, problem) from None
         except D365Error as error:
             meter.error = error.code
             raise
@@ -229,17 +230,17 @@ class D365Http:
     def target(self, request: Request) -> str:
         """Return path and query as they are sent. Raises InvalidArgument for what cannot be."""
         target = f"{self.prefix}{request.path}{'?' + request.query if request.query else ''}"
-        if len(target) > MAX_TARGET_CHARS:
-            raise InvalidArgument(UNSENDABLE)
-        return quote(target, safe=SENT_AS_IT_IS)
+        if len(target) > _MAX_TARGET_CHARS:
+            raise InvalidArgument(_UNSENDABLE)
+        return quote(target, safe=_SENT_AS_IT_IS)
 
     def headers(self, request: Request, meter: "Meter") -> dict[str, str]:
         """Return the headers as they are sent. Raises InvalidArgument for what cannot be."""
-        if not all(map(HEADER.fullmatch, request.headers.values())):
+        if not all(map(_HEADER.fullmatch, request.headers.values())):
             raise InvalidArgument("An ETag has visible ASCII characters alone: this one fits into no header.")
         content = {"content-type": "application/json"} if request.body is not None else {}
         return {
-            **HEADERS,
+            **_HEADERS,
             **content,
             **request.headers,
             "authorization": f"Bearer {meter.token}",
@@ -274,9 +275,10 @@ class D365Http:
 class Meter:
     """What one exchange is, takes and ends in."""
 
-    def __init__(self, request: Request, attempt: int) -> None:
+    def __init__(self, request: Request, attempt: int, held: float = 0.0) -> None:
         self.request = request
         self.attempt = attempt
+        self.held = held  # seconds, because F&O throttles
         self.operation = current_operation()
         self.trace = (self.operation.trace if self.operation else Trace.continued(None)).child()
         self.token = ""
@@ -306,20 +308,19 @@ class Meter:
             activity_id=self.activity_id,
             request_id=self.request_id,
             bytes=self.bytes,
+            held_ms=self.held * 1000,
         )
 
 
-async def read_answer(incoming: "Incoming", meter: Meter) -> Answer:
+async def _read_answer(incoming: "Incoming", meter: Meter) -> HttpAnswer:
     """Read an answer to its end, if it has one in reason."""
-    body = io.BytesIO()
-    async for piece in metered(incoming, meter):
-        body.write(piece)
-    return Answer(incoming.status, incoming.headers, body.getvalue())
+    body = await read_bounded(_metered(incoming, meter), meter.request.max_bytes)
+    return HttpAnswer(incoming.status, incoming.headers, body)
 
 
-async def metered(incoming: "Incoming", meter: Meter) -> AsyncIterator[bytes]:
+async def _metered(incoming: "Incoming", meter: Meter) -> AsyncIterator[bytes]:
     """Yield an answer's decompressed pieces. Raises InvalidAnswer where it leaves its bounds."""
-    decoder = Decoder(incoming.headers, meter.request.max_bytes, meter.request.mend)
+    decoder = Decoder(incoming.headers, meter.request.max_bytes, meter.request.hint)
     async for chunk in incoming:
         for piece in decoder.feed(chunk):
             meter.bytes += len(piece)
@@ -328,19 +329,19 @@ async def metered(incoming: "Incoming", meter: Meter) -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def write_may_be_done(request: Request, status: int) -> Iterator[None]:
+def _write_may_be_done(request: Request, status: int) -> Iterator[None]:
     """Raise OutcomeUnknown, not InvalidAnswer, where it is the answer to a write that cannot be read."""
     try:
         yield
     except InvalidAnswer as unread:
         if request.safe:
             raise
-        raise unknown(f"its answer cannot be used ({within(unread.message)})", Answer(status)) from None
+        raise outcome_unknown(f"its answer cannot be used ({as_clause(unread.message)})", HttpAnswer(status)) from None
 
 
 @contextmanager
-def until_refused(request: Request) -> Iterator[None]:
-    """Forget that something was written once F&O, or the way to it, has shown that it was not."""
+def _until_refused(request: Request) -> Iterator[None]:
+    """Forget that something was written once F&O, or the way to it, proves that it was not."""
     try:
         yield
     except OutcomeUnknown:
@@ -352,10 +353,10 @@ def until_refused(request: Request) -> Iterator[None]:
         raise
 
 
-def unanswered(request: Request, problem: NotSent | BrokenOff) -> D365Error:
+def _unanswered(request: Request, problem: NotSent | ConnectionLost) -> D365Error:
     """Return the error for an exchange that broke off."""
     if not request.safe and not isinstance(problem, NotSent):
-        return unknown("the connection broke off before an answer came")
+        return outcome_unknown("the connection broke off before an answer came")
     if isinstance(problem, NotSent):
         hint = "Check D365FO_BASE_URL, name resolution, HTTPS_PROXY and the network rules between here and the environment."
         return Unreachable("No connection to F&O could be made.", hint=hint)
@@ -363,15 +364,15 @@ def unanswered(request: Request, problem: NotSent | BrokenOff) -> D365Error:
     return Unreachable("The connection to F&O broke off before an answer came.", hint=hint)
 
 
-def timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:
+def _timed_out(request: Request, meter: Meter) -> D365Error | DeadlineExceeded:
     if meter.started and not request.safe:
-        return unknown("no answer came in time")
+        return outcome_unknown("no answer came in time")
     if meter.started:
-        return out_of_time("F&O did not answer")
-    return out_of_time("No connection to F&O became free" if meter.token else "No token for F&O came")
+        return deadline_exceeded("F&O did not answer")
+    return deadline_exceeded("No connection to F&O became free" if meter.token else "No token for F&O came")
 
 
-def out_of_time(what: str) -> DeadlineExceeded:
+def deadline_exceeded(what: str) -> DeadlineExceeded:
     return DeadlineExceeded(f"{what} within the time this request has.", hint=NARROWER)
 
 
@@ -379,24 +380,24 @@ def seconds_left(*, safe: bool = True) -> float:
     """Return what is left of the request's time, less what the answer itself takes."""
     operation = current_operation()
     if operation is None:
-        return UNBOUND_SECONDS
+        return _UNBOUND_SECONDS
     left = operation.remaining(safe=safe)
     return max(0.01, left - max(0.15, left * 0.03))
 
 
-def worth_retrying(problem: D365Error) -> bool:
+def _worth_retrying(problem: D365Error) -> bool:
     """Return whether a read may succeed when tried again: throttled, a gateway's failure, a dropped connection."""
     if isinstance(problem, Unavailable):
         return problem.http_status in (502, 503, 504)
     return isinstance(problem, Throttled | Unreachable)
 
 
-def not_begun(problem: D365Error) -> bool:
+def _not_begun(problem: D365Error) -> bool:
     """Return whether a write may be tried again: where no connection was made, or F&O turned it away before the work."""
     return isinstance(problem, Unreachable | Throttled)
 
 
-def pause(problem: D365Error, number: int) -> float:
+def _pause(problem: D365Error, number: int) -> float:
     """Return how long to wait before the next attempt: what F&O asks for, else a little, growing and jittered."""
     if problem.retry_after is not None:
         return problem.retry_after

@@ -13,20 +13,20 @@ from typing import Any
 from d365mcp.d365.gateways import said
 
 MAX_MESSAGE_CHARS = 500
-MAX_MESSAGES = 10
-MAX_DEPTH = 10
+MAX_FO_MESSAGES = 10
+_MAX_DEPTH = 10
 # Nothing worth reading comes later.
-MAX_TEXT_CHARS = 20_000
+_MAX_TEXT_CHARS = 20_000
 
-TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?")
+_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?")
 # An Infolog is a name and a colon, then entries, each of which begins with one word and a colon. All of these words come
 # in the user's language.
-WORD = r"[^\W\d_][^\s\d:：;；؛,.。()'\"]{0,23}[ \u00a0]?[:：](?!/)"
-FIRST_ENTRY = re.compile(rf"(?<![^\s.。]){WORD}\s*(?={WORD}\s*\S)")
-NEXT_ENTRY = re.compile(rf"[;；؛]\s*(?={WORD}\s)|[\r\n]+")
+_WORD = r"[^\W\d_][^\s\d:：;；؛,.。()'\"]{0,23}[ \u00a0]?[:：](?!/)"
+_FIRST_ENTRY = re.compile(rf"(?<![^\s.。]){_WORD}\s*(?={_WORD}\s*\S)")
+_NEXT_ENTRY = re.compile(rf"[;；؛]\s*(?={_WORD}\s)|[\r\n]+")
 # What stands before it names the type in quotation marks that was written.
-FRAME = re.compile(r"'[A-Za-z_]\w*'[^.。']{0,120}[.。]?[^.。':：]{0,40}$")
-SENTENCE_ENDS = ".。"
+_FRAME = re.compile(r"'[A-Za-z_]\w*'[^.。']{0,120}[.。]?[^.。':：]{0,40}$")
+_SENTENCE_ENDS = ".。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,21 @@ class Thrown:
 def thrown(body: bytes) -> list[Thrown]:
     """Return the exceptions an error's body names, the outermost first."""
     found = said(body)
-    return list(chain(found.get("error") or found))
+    return list(_chain(found.get("error") or found))
 
 
-def chain(node: Any) -> Iterator[Thrown]:
-    for _ in range(MAX_DEPTH):
+def _chain(node: Any) -> Iterator[Thrown]:
+    for _ in range(_MAX_DEPTH):
         if not isinstance(node, Mapping):
             return
-        message = text(node, "ExceptionMessage") or text(node, "message") or text(node, "Message")
-        yield Thrown(text(node, "type") or text(node, "ExceptionType"), message)
+        message = _text(node, "ExceptionMessage") or _text(node, "message") or _text(node, "Message")
+        yield Thrown(_text(node, "type") or _text(node, "ExceptionType"), message)
         node = node.get("innererror") or node.get("internalexception") or node.get("InnerException")
 
 
-def text(node: Mapping[str, Any], name: str) -> str:
+def _text(node: Mapping[str, Any], name: str) -> str:
     found = node.get(name)
-    return found[:MAX_TEXT_CHARS] if isinstance(found, str) else ""
+    return found[:_MAX_TEXT_CHARS] if isinstance(found, str) else ""
 
 
 def messages_of(body: bytes) -> tuple[str, ...]:
@@ -62,33 +62,33 @@ def messages_of(body: bytes) -> tuple[str, ...]:
     found = [each for each in thrown(body) if each.message.strip()]
     # OData's outermost has no type, and says in general what the others say exactly.
     telling = [each for each in found if each.kind] or found[-1:]
-    lines = [clean(entry) for each in reversed(telling) for entry in entries(each.message)]
-    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_MESSAGES]
+    lines = [_clean(entry) for each in reversed(telling) for entry in _entries(each.message)]
+    return tuple(dict.fromkeys(line for line in lines if line))[:MAX_FO_MESSAGES]
 
 
-def entries(message: str) -> list[str]:
+def _entries(message: str) -> list[str]:
     """Split a message at the entries of its Infolog, where it has one."""
     message = message.split("\r\n   at ")[0]
-    first = FIRST_ENTRY.search(message)
+    first = _FIRST_ENTRY.search(message)
     if first is None:
-        return NEXT_ENTRY.split(message)
-    return [sentences(message[: first.start()]), *NEXT_ENTRY.split(message[first.end() :])]
+        return _NEXT_ENTRY.split(message)
+    return [_sentences(message[: first.start()]), *_NEXT_ENTRY.split(message[first.end() :])]
 
 
-def sentences(frame: str) -> str:
+def _sentences(frame: str) -> str:
     """Return a frame without what begins the Infolog's name."""
-    end = max(map(frame.rfind, SENTENCE_ENDS))
+    end = max(map(frame.rfind, _SENTENCE_ENDS))
     return frame[: end + 1] if end >= 0 else frame
 
 
 def has_infolog(message: str) -> bool:
     """Return whether a message is the Infolog of a write that was refused."""
-    first = FIRST_ENTRY.search(message)
-    return first is not None and FRAME.search(message[: first.start()]) is not None
+    first = _FIRST_ENTRY.search(message)
+    return first is not None and _FRAME.search(message[: first.start()]) is not None
 
 
-def clean(line: str) -> str:
+def _clean(line: str) -> str:
     """Return a line without tokens that a page in between may show, cut to a readable length."""
-    line = " ".join(TOKEN.sub("(token)", line).split()).strip("; ")
+    line = " ".join(_TOKEN.sub("(token)", line).split()).strip("; ")
     line = line[:-1] if line.endswith("..") and not line.endswith("...") else line  # the Infolog's own full stop
     return line if len(line) <= MAX_MESSAGE_CHARS else line[: MAX_MESSAGE_CHARS - 1] + "…"

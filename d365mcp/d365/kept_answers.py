@@ -1,6 +1,6 @@
 """What F&O answers for a while in the same way: asked once by many, and kept. Knows no MCP.
 
-What one caller may see is not shown to another: with on-behalf-of each user asks F&O themselves, what it answers is kept
+No caller sees what another may see: with on-behalf-of each user asks F&O themselves, what it answers is kept
 for that user alone, and so is a refusal for the one it was meant for. Where we sign in as the app, all share one answer.
 (The catalog's snapshot is read by the app for itself, and serves everyone who may call this server.)
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
-from d365mcp.d365.http import D365Http, out_of_time, seconds_left
+from d365mcp.d365.http import D365Http, deadline_exceeded, seconds_left
 from d365mcp.events import Operation, Trace, current_operation
 from d365mcp.singleflight import SingleFlight
 
@@ -45,4 +45,4 @@ class KeptAnswers(Generic[T]):
             async with asyncio.timeout(seconds_left()):
                 return await self.flights.get(place, asking)
         except TimeoutError:
-            raise out_of_time("F&O did not answer") from None
+            raise deadline_exceeded("F&O did not answer") from None

@@ -4,11 +4,11 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from d365mcp.errors import InvalidCursor
 
-ROOTS = ("/data/", "/metadata/")
-DOTS = frozenset({".", ".."})
+_ROOTS = ("/data/", "/metadata/")
+_DOTS = frozenset({".", ".."})
 
 
-def own_link(link: str, base_url: str, path: str = ROOTS[0]) -> tuple[str, str]:
+def own_link(link: str, base_url: str, path: str = _ROOTS[0]) -> tuple[str, str]:
     """Return path and query of a link, given in the answer to a request for `path`.
 
     A gateway may make it another scheme, port or case, and OData allows it to be relative; the host has to be ours.
@@ -22,15 +22,15 @@ def own_link(link: str, base_url: str, path: str = ROOTS[0]) -> tuple[str, str]:
         is_ours = is_ours and found.port != 0  # asking for it raises where it is none
     except ValueError:
         is_ours, found = False, SplitResult("", "", "", "", "")
-    root = next((root for root in ROOTS if found.path.lower().startswith(f"{prefix}{root}".lower())), None)
-    if not is_ours or root is None or is_devious(link):
+    root = next((root for root in _ROOTS if found.path.lower().startswith(f"{prefix}{root}".lower())), None)
+    if not is_ours or root is None or _is_devious(link):
         raise InvalidCursor("F&O's link to the next page leads to another place than the environment: not followed.")
     return root + found.path[len(prefix) + len(root) :], found.query
 
 
-def is_devious(link: str) -> bool:
+def _is_devious(link: str) -> bool:
     """Return whether a link climbs out of its place, however often that is encoded."""
     while (plain := unquote(link)) != link:
         link = plain
     path = link.partition("?")[0].replace("\\", "/")
-    return "\\" in link.partition("?")[0] or not DOTS.isdisjoint(path.split("/"))
+    return "\\" in link.partition("?")[0] or not _DOTS.isdisjoint(path.split("/"))

@@ -7,9 +7,12 @@ Shapes: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-enti
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities."
 COMPANY = "dataAreaId"
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,16 @@
-"""Ordinary OData in, F&O's dialect out: query options and filters. Performs no I/O.
-
-F&O's subset: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
-"""
+"""Query options: what a request selects, orders by and expands, names put right, written as a URL. Performs no I/O."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from d365mcp.d365.filters.literals import kind_of, typed
-from d365mcp.d365.filters.names import identifier, navigation_named, properties_named, property_named, shown
-from d365mcp.d365.filters.parse import parse_filter
-from d365mcp.d365.filters.translate import Checker
-from d365mcp.d365.filters.tree import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
-from d365mcp.d365.filters.write import encoded, fo_text, has_null, has_wildcard, split
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
+from d365mcp.d365.filters.names import displayed, identifier, navigation_named, properties_named, property_named
+from d365mcp.d365.filters.write import percent_encoded
+from d365mcp.d365.models import DataEntity
 from d365mcp.errors import InvalidArgument
 
-COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
-# The kinds of value whose order F&O can be asked for in a filter.
-ORDERED = frozenset({"text", "number", "moment"})
-ORDER = re.compile(r"\s*(?P<name>\w+)(?:\s+(?:asc|(?P<descending>desc)))?\s*", re.IGNORECASE)
-EXPANDED = re.compile(r"\s*(?P<name>\w+)\s*(?:\(\s*\$select\s*=(?P<select>[^()]*)\))?\s*", re.ASCII)
+_ORDER = re.compile(r"\s*(?P<name>\w+)(?:\s+(?:asc|(?P<descending>desc)))?\s*", re.IGNORECASE)
+_EXPANDED = re.compile(r"\s*(?P<name>\w+)\s*(?:\(\s*\$select\s*=(?P<select>[^()]*)\))?\s*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -49,93 +38,7 @@ class QueryOptions:
             "$expand": ",".join(self.expand),
             "cross-company": "true" if self.cross_company else "",
         }
-        return "&".join(f"{name}={encoded(value)}" for name, value in options.items() if value)
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A filter in F&O's dialect. `filters` is one, or several disjoint ones whose union is the answer.
-
-    `expression` says what was asked, names and types put right. `companies` are those the filter provably restricts
-    dataAreaId to, in lower case; None means it does not. Where `needs_exact_check`, F&O answers with a superset: keep
-    the records that `filters.matches(expression, record)`. `notes` has one line per change.
-    """
-
-    filters: tuple[str, ...]
-    expression: Expression
-    companies: frozenset[str] | None
-    needs_exact_check: bool
-    columns: frozenset[str]
-    notes: tuple[str, ...]
-
-
-def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here: bool = False) -> Translation:
-    """Translate an ordinary filter. Raises InvalidArgument or UnknownName for what F&O cannot be asked.
-
-    With `nulls_here` F&O is not asked what is null, which `needs_exact_check` then tells.
-    """
-    checker = Checker(entity)
-    expression = checker.checked(parse_filter(asked) if isinstance(asked, str) else asked)
-    return Translation(
-        filters=tuple(fo_text(part, nulls_here=nulls_here) for part in split(expression)),
-        expression=expression,
-        companies=restricted_to(expression, COMPANY),
-        needs_exact_check=has_wildcard(expression) or (nulls_here and has_null(expression)),
-        columns=expression.columns(),
-        notes=checker.notes(),
-    )
-
-
-def and_filters(*filters: str) -> str:
-    """Join F&O filters so that all hold; empty ones are left out."""
-    given = [text for text in filters if text]
-    return given[0] if len(given) == 1 else " and ".join(f"({text})" for text in given)
-
-
-def company_filter(companies: Iterable[str]) -> str:
-    """Return the F&O filter that keeps the records of these companies. Raises InvalidArgument."""
-    names = dict.fromkeys(company_named(company).lower() for company in companies)
-    return " or ".join(f"{COMPANY} eq '{name}'" for name in names)
-
-
-def company_named(company: str) -> str:
-    """Return a company's name. Raises InvalidArgument for what cannot be one, a pattern above all."""
-    if not COMPANY_NAME.fullmatch(company):
-        raise InvalidArgument(f'{shown(company)} is no company: give its dataAreaId, such as "usmf".')
-    return company
-
-
-def keyset_filter(order: Sequence[tuple[EntityProperty, bool]], values: Sequence[Any]) -> str | None:
-    """Return the F&O filter for the records after `values` in `order` (property, descending).
-
-    None where F&O cannot compare: enumerations, booleans and guids have no order, nothing equals a text with `*`.
-    """
-    expression = beyond(list(zip(order, values, strict=True)))
-    return filter_text(expression) if expression else None
-
-
-def beyond(position: Sequence[tuple[tuple[EntityProperty, bool], Any]]) -> Expression | None:
-    ((prop, descending), value), *rest = position
-    literal = ordered_literal(prop, value)
-    if literal is None:
-        return None
-    column = Property(prop.name)
-    further = Comparison("lt" if descending else "gt", column, literal)
-    if not rest:
-        return further
-    beyond_rest = beyond(rest)
-    if beyond_rest is None or has_wildcard(literal):
-        return None
-    return Or((further, And((Comparison("eq", column, literal), beyond_rest))))
-
-
-def ordered_literal(prop: EntityProperty, value: Any) -> Literal | None:
-    if value is None or kind_of(prop) not in ORDERED:
-        return None
-    try:
-        return Literal(typed(value, prop, {}))
-    except InvalidArgument:
-        return None
+        return "&".join(f"{name}={percent_encoded(value)}" for name, value in options.items() if value)
 
 
 def check_select(names: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
@@ -145,14 +48,14 @@ def check_select(names: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
 
 def check_order_by(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return items like `Name desc` with the names put right. Raises UnknownName."""
-    return tuple(check_order(item, entity) for item in items)
+    return tuple(_check_order(item, entity) for item in items)
 
 
-def check_order(item: str, entity: DataEntity) -> str:
-    match = ORDER.fullmatch(item)
+def _check_order(item: str, entity: DataEntity) -> str:
+    match = _ORDER.fullmatch(item)
     if match is None:
         raise InvalidArgument(
-            f'{shown(item)} is no order: give a property of the entity, such as "Name" or "Name desc".'
+            f'{displayed(item)} is no order: give a property of the entity, such as "Name" or "Name desc".'
         )
     name = property_named(match["name"], entity).name
     return f"{name} desc" if match["descending"] else name
@@ -160,14 +63,14 @@ def check_order(item: str, entity: DataEntity) -> str:
 
 def check_expand(items: Iterable[str], entity: DataEntity) -> tuple[str, ...]:
     """Return navigation properties, `Name` or `Name($select=A,B)`, with the names put right. Raises UnknownName."""
-    return tuple(dict.fromkeys(check_expanded(item, entity) for item in items))
+    return tuple(dict.fromkeys(_check_expanded(item, entity) for item in items))
 
 
-def check_expanded(item: str, entity: DataEntity) -> str:
-    match = EXPANDED.fullmatch(item)
+def _check_expanded(item: str, entity: DataEntity) -> str:
+    match = _EXPANDED.fullmatch(item)
     if match is None:
-        mend = "give a navigation property, alone or with $select: Lines or Lines($select=ItemNumber)"
-        raise InvalidArgument(f"{shown(item)}: F&O expands one level and takes nothing but $select inside; {mend}.")
+        hint = "give a navigation property, alone or with $select: Lines or Lines($select=ItemNumber)"
+        raise InvalidArgument(f"{displayed(item)}: F&O expands one level and takes nothing but $select inside; {hint}.")
     name = navigation_named(match["name"], entity).name
     if match["select"] is None:
         return name

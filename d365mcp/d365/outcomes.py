@@ -1,4 +1,4 @@
-"""What became of a write, told from the evidence of its answer. Performs no I/O.
+"""What became of a write, from the evidence of its answer. Performs no I/O.
 
 | what came | the write was |
 |---|---|
@@ -15,22 +15,22 @@ from typing import Any, Literal
 
 from d365mcp.d365.gateways import page_meaning
 from d365mcp.d365.infolog import has_infolog, messages_of, thrown
-from d365mcp.d365.responses import Answer, error_of, parsed
+from d365mcp.d365.responses import HttpAnswer, answer_json, error_of
 from d365mcp.errors import D365Error, InvalidAnswer, OutcomeUnknown
 
 Kind = Literal["create", "update", "delete", "action", "service", "batch", "change set"]
 
 # Who answers so has not read the request, or not passed it on, whatever its page says.
-NOT_BEGUN = frozenset({400, 401, 405, 407, 411, 413, 414, 415, 429, 431})
+_NOT_BEGUN = frozenset({400, 401, 405, 407, 411, 413, 414, 415, 429, 431})
 # Who answers so has waited for F&O, or for us, and gave up: 499, 444 and 460 are gateways' own.
-GIVEN_UP = frozenset({408, 444, 460, 499})
-WRITE_EXCEPTION = "AxODataWriteException"
+_GIVEN_UP = frozenset({408, 444, 460, 499})
+_WRITE_EXCEPTION = "AxODataWriteException"
 # The work may have been done before one of these was thrown, by writing the answer for example.
-BROKEN_OFF = re.compile(r"Timeout|Cancel|Abort|Sql|Serializ|Communication|Socket|\.IO\.|OutOfMemory|Http|WebException")
-ACTION_EXCEPTIONS = re.compile(r"System\.InvalidOperationException$")  # "Exception occurred while executing action …"
-SERVICE_EXCEPTIONS = re.compile(r".")  # whatever the service threw
-UNWRITTEN = "ObjectContent"  # ASP.NET: "The 'ObjectContent`1' type failed to serialize the response body …"
-AGAIN = "F&O has not begun with it: send the same again after the wait, or fewer operations at once."
+_BROKEN_OFF = re.compile(r"Timeout|Cancel|Abort|Sql|Serializ|Communication|Socket|\.IO\.|OutOfMemory|Http|WebException")
+_ACTION_EXCEPTIONS = re.compile(r"System\.InvalidOperationException$")  # "Exception occurred while executing action …"
+_SERVICE_EXCEPTIONS = re.compile(r".")  # whatever the service threw
+_UNWRITTEN = "ObjectContent"  # ASP.NET: "The 'ObjectContent`1' type failed to serialize the response body …"
+_AGAIN = "F&O has not begun with it: send the same again after the wait, or fewer operations at once."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +45,36 @@ class Write:
     is_void: bool = False
 
 
-def done(answer: Answer, write: Write) -> Any:
+def proof_of_write(answer: HttpAnswer, write: Write) -> Any:
     """Return the JSON of an answer that shows that a write was done. Raises OutcomeUnknown for any other."""
     if answer.status == 204 and write.kind != "create":
         return None
     if not answer.body.strip():
         if answer.status == 200 and write.kind == "action" and write.is_void:
             return None
-        raise unproven(answer, "nothing")
-    found = json_of(answer)
-    if answer.status not in (200, 201) or not fits(found, answer.status, write):
-        raise unproven(answer, "JSON of another shape")
+        raise _unproven(answer, "nothing")
+    found = _json_of(answer)
+    if answer.status not in (200, 201) or not _fits(found, answer.status, write):
+        raise _unproven(answer, "JSON of another shape")
     return found
 
 
-def json_of(answer: Answer) -> Any:
+def _json_of(answer: HttpAnswer) -> Any:
     media_type = answer.headers.get("content-type", "json")
     if "json" not in media_type.lower():
-        raise unproven(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
+        raise _unproven(answer, f"{media_type.split(';')[0].strip()[:40]} instead of JSON")
     try:
-        return parsed(answer.body)
+        return answer_json(answer.body)
     except InvalidAnswer as unread:
-        raise unknown(f"its answer cannot be used ({within(unread.message)})", answer) from None
+        raise outcome_unknown(f"its answer cannot be used ({as_clause(unread.message)})", answer) from None
 
 
-def fits(found: Any, status: int, write: Write) -> bool:
+def _fits(found: Any, status: int, write: Write) -> bool:
     match write.kind:
         case "create":
-            return is_record(found, write)
+            return _is_record(found, write)
         case "update":
-            return status == 200 and is_record(found, write)
+            return status == 200 and _is_record(found, write)
         case "action":
             return isinstance(found, Mapping) and ("value" in found or "@odata.context" in found)
         case "service":
@@ -82,58 +82,58 @@ def fits(found: Any, status: int, write: Write) -> bool:
     return False
 
 
-def is_record(found: Any, write: Write) -> bool:
+def _is_record(found: Any, write: Write) -> bool:
     return isinstance(found, Mapping) and bool(found) and all(found.get(name) is not None for name in write.key)
 
 
-def failure_of(answer: Answer, write: Write) -> D365Error:
+def failure_of(answer: HttpAnswer, write: Write) -> D365Error:
     """Return what a write's answer without success means: F&O's refusal, or OutcomeUnknown."""
     if answer.status == 429:
         throttled = error_of(answer)
-        throttled.hint = AGAIN
+        throttled.hint = _AGAIN
         return throttled
     other = page_meaning(answer.status, answer.headers, answer.body)
-    if is_client_error(answer.status) and (answer.status in NOT_BEGUN or other is None):
+    if _is_client_error(answer.status) and (answer.status in _NOT_BEGUN or other is None):
         return error_of(answer)
-    if says_why(answer, write):
+    if _says_why(answer, write):
         return error_of(answer, meant=400)
     if other:
-        return unknown(within(other[1]), answer)
+        return outcome_unknown(as_clause(other[1]), answer)
     what = "a redirect" if answer.status < 400 else "a failure without a reason"
-    return unknown(f"{what} came instead of its answer (HTTP {answer.status})", answer)
+    return outcome_unknown(f"{what} came instead of its answer (HTTP {answer.status})", answer)
 
 
-def is_client_error(status: int) -> bool:
-    return 400 <= status < 500 and status not in GIVEN_UP
+def _is_client_error(status: int) -> bool:
+    return 400 <= status < 500 and status not in _GIVEN_UP
 
 
-def says_why(answer: Answer, write: Write) -> bool:
+def _says_why(answer: HttpAnswer, write: Write) -> bool:
     """Return whether a failure's body names the exception that a refusal ends with, or shows an Infolog.
 
     Types have no language. A refused change set was seen with HTTP 500. A batch that is none may be done in part.
     """
-    if write.kind == "batch" or not (answer.status >= 500 or answer.status in GIVEN_UP):
+    if write.kind == "batch" or not (answer.status >= 500 or answer.status in _GIVEN_UP):
         return False
     found = thrown(answer.body)
-    if any(each.kind.endswith(WRITE_EXCEPTION) for each in found):
+    if any(each.kind.endswith(_WRITE_EXCEPTION) for each in found):
         return True
-    if any(BROKEN_OFF.search(each.kind) or UNWRITTEN in each.message for each in found):
+    if any(_BROKEN_OFF.search(each.kind) or _UNWRITTEN in each.message for each in found):
         return False
-    ends = {"action": ACTION_EXCEPTIONS, "service": SERVICE_EXCEPTIONS}.get(write.kind)
+    ends = {"action": _ACTION_EXCEPTIONS, "service": _SERVICE_EXCEPTIONS}.get(write.kind)
     return any(has_infolog(each.message) or (ends and ends.search(each.kind)) for each in found)
 
 
-def unproven(answer: Answer, what: str) -> OutcomeUnknown:
-    return unknown(f"its answer, HTTP {answer.status} with {what}, does not show it", answer)
+def _unproven(answer: HttpAnswer, what: str) -> OutcomeUnknown:
+    return outcome_unknown(f"its answer, HTTP {answer.status} with {what}, does not show it", answer)
 
 
-def within(sentence: str) -> str:
+def as_clause(sentence: str) -> str:
     """Return a sentence as part of another."""
     beginning = sentence[:1].lower() if sentence[1:2] == " " else sentence[:1]
     return beginning + sentence[1:].removesuffix(".")
 
 
-def unknown(why: str, answer: Answer | None = None) -> OutcomeUnknown:
+def outcome_unknown(why: str, answer: HttpAnswer | None = None) -> OutcomeUnknown:
     """Return the error for a write of which nobody can say what became of it."""
     return OutcomeUnknown(
         f"It is unknown whether F&O did this: {why}. It was not tried again.",

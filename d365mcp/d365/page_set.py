@@ -10,17 +10,17 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from d365mcp.d365.client import D365Client, Page, Record
+from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.models import DataEntity
+from d365mcp.d365.models import DataEntity, Record
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import BadRequest, D365McpError
 from d365mcp.events import current_operation
 
 # What is only worth knowing may take this long.
-GLANCE_SECONDS = 5.0
+_GLANCE_SECONDS = 5.0
 
-ORDER = re.compile(r"order ?by|sort", re.IGNORECASE)
+_ORDER = re.compile(r"order ?by|sort", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -38,10 +38,10 @@ class PageSet:
     read: int = 0  # pages
     rows: int = 0
     repeated: int = 0  # rows whose key came before
-    last: Page | None = None
+    last: RecordPage | None = None
     keys: set[int] = field(default_factory=set)
 
-    async def next(self) -> Page | None:
+    async def next(self) -> RecordPage | None:
         """Return the next page, None after the last one. Raises NotAllowed for records outside the bound."""
         if self.last and self.last.next_link:
             page = await self.client.next_page(self.last.next_link, self.last.path)
@@ -58,7 +58,7 @@ class PageSet:
             self.compare(page.records)
         return page
 
-    async def first(self) -> Page:
+    async def first(self) -> RecordPage:
         """Read the first page, in the order of the key unless F&O refuses an order that nobody asked for."""
         entity_set, ordered = self.entity.entity_set, in_key_order(self.options, self.entity)
         if self.unordered or ordered == self.options:
@@ -92,7 +92,7 @@ def may_be_about_order(refusal: BadRequest, entity: DataEntity) -> bool:
 
     Users say that some sets do so where an enumeration is in it; neither the sets nor the words are written anywhere.
     """
-    named = any(ORDER.search(message) for message in refusal.messages)
+    named = any(_ORDER.search(message) for message in refusal.messages)
     return named or any(prop.enumeration for prop in entity.key)
 
 
@@ -127,7 +127,7 @@ async def glance(look: Awaitable[T]) -> T | None:
     """Return what a look finds that is not worth waiting for long; None where it fails or takes too much time."""
     operation = current_operation()
     try:
-        async with asyncio.timeout(min(GLANCE_SECONDS, operation.remaining() / 3 if operation else GLANCE_SECONDS)):
+        async with asyncio.timeout(min(_GLANCE_SECONDS, operation.remaining() / 3 if operation else _GLANCE_SECONDS)):
             return await look
     except (D365McpError, TimeoutError):
         return None

@@ -11,17 +11,16 @@ from typing import Any
 
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.filters.tree import Expression, matches
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
-from d365mcp.d365.odata import QueryOptions, and_filters, keyset_filter
+from d365mcp.d365.filters.translate import and_filters, keyset_filter
+from d365mcp.d365.filters.tree import Expression, matches_filter
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Record
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import PageSet
 from d365mcp.errors import InvalidArgument
 
-Record = dict[str, Any]
-
 # Records of a split filter that are held at once, to sort them.
-MAX_SORTED = 20_000
-PAGE_ROWS = 10_000  # F&O answers with no more: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
+_MAX_SORTED = 20_000
+_PAGE_ROWS = 10_000  # F&O answers with no more: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,11 @@ class Query:
         )
 
     def accepts(self, record: Mapping[str, Any]) -> bool:
-        return self.exact is None or matches(self.exact, record)
+        return self.exact is None or matches_filter(self.exact, record)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecordPlace:
     """Where a record stands: the `taken`th of what was read from `start` on."""
 
     query: Query
@@ -122,7 +121,7 @@ class Reader:
     repeated: int = field(default=0, init=False)  # records that came twice from the pages of one request
     exhausted: bool = field(default=False, init=False)  # whether the last record there is was read
 
-    async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
+    async def records(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, RecordPlace], None]:
         """Yield up to `wanted` records, each with its place."""
         if len(self.query.filters) > 1 and self.query.order_by:
             async for record, there in self.merged(start, wanted):
@@ -132,11 +131,11 @@ class Reader:
         while position.part < len(self.query.filters):
             if self.patience is not None and self.patience <= 0:
                 return
-            asked = min(wanted if self.query.exact is None else superset, PAGE_ROWS)
+            asked = min(wanted if self.query.exact is None else superset, _PAGE_ROWS)
             superset *= 4  # what few records match is looked for in ever larger steps
-            place: Place | None = None
+            place: RecordPlace | None = None
             async for record in self.chunk(position, asked):
-                place = Place(self.query, position, place.taken + 1 if place else 1, record)
+                place = RecordPlace(self.query, position, place.taken + 1 if place else 1, record)
                 if self.query.accepts(record):
                     self.patience = None
                     yield record, place
@@ -168,7 +167,7 @@ class Reader:
                 self.waiting = len(page.records) - index
                 yield record
 
-    async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, Place], None]:
+    async def merged(self, start: Position, wanted: int) -> AsyncGenerator[tuple[Record, RecordPlace], None]:
         """Yield from all parts in the asked order: each is read from its beginning and sorted in with the others."""
         upto = start.skip + wanted
         found: list[Record] = []
@@ -177,19 +176,19 @@ class Reader:
             async for record, _ in alone.records(Position(), upto):
                 self.query = replace(self.query, unordered=alone.query.unordered)
                 found.append(record)
-                if len(found) > MAX_SORTED:
+                if len(found) > _MAX_SORTED:
                     raise InvalidArgument(
-                        f"A filter as long as this finds more than {MAX_SORTED:,} records, too many to be sorted here.",
+                        f"A filter as long as this finds more than {_MAX_SORTED:,} records, too many to be sorted here.",
                         hint="Leave order_by out, or narrow the filter.",
                     )
         for prop, descending in reversed(self.query.order):
-            found.sort(key=lambda record: sort_key(record.get(prop.name)), reverse=descending)
+            found.sort(key=lambda record: _sort_key(record.get(prop.name)), reverse=descending)
         for index, record in enumerate(found[start.skip : upto], start.skip + 1):
             self.waiting = min(len(found), upto) - index
-            yield record, Place(self.query, Position(), index, {})
+            yield record, RecordPlace(self.query, Position(), index, {})
 
 
-def sort_key(value: Any) -> tuple[int, Any]:
+def _sort_key(value: Any) -> tuple[int, Any]:
     """Order as F&O does: text without case, empty before anything."""
     if value is None:
         return (0, 0)

@@ -4,7 +4,6 @@ F&O's own words are kept apart (`D365Error.messages`). What a write's answer mea
 """
 
 import email.utils
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any
 
 from d365mcp.d365.gateways import page_meaning
 from d365mcp.d365.infolog import messages_of
-from d365mcp.d365.long_json import decoded
 from d365mcp.errors import (
     BadRequest,
     Conflict,
@@ -25,27 +23,18 @@ from d365mcp.errors import (
     Unauthorized,
     Unavailable,
 )
+from d365mcp.wire import MAX_DEPTH, TooDeep, TooManyValues, read_json
 
 # Microsoft's sample waits this long where a 429 says nothing:
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
-DEFAULT_RETRY_AFTER = 30.0
-LONGEST_RETRY_AFTER = 86_400.0
+_DEFAULT_RETRY_AFTER = 30.0
+_LONGEST_RETRY_AFTER = 86_400.0
 
-# Nothing of F&O's comes near these bounds: a page has 10,000 records.
-MAX_DEPTH = 100
-MAX_CONTAINERS = 300_000
-MAX_VALUES = 3_000_000
-# A body that takes longer to parse than others should wait, and how much of it is looked at in one go.
-LONG_BYTES = 256 * 1024
-SLICE_BYTES = 1024 * 1024
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-TEXT = re.compile(rb'"[^"]*"')
-
-ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
+_ACTIVITY_ID = re.compile(r"[0-9A-Za-z{}-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """One HTTP answer, read to its end. Header names are in lower case."""
 
     status: int
@@ -58,90 +47,55 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        return retry_after(self.headers.get("retry-after"))
+        return _retry_after(self.headers.get("retry-after"))
 
 
 def activity_id(headers: Mapping[str, str]) -> str | None:
     """Return the id to quote to Microsoft's support, where it looks like one."""
     found = headers.get("ms-dyn-aid", "")
-    return found if ACTIVITY_ID.fullmatch(found) else None
+    return found if _ACTIVITY_ID.fullmatch(found) else None
 
 
-def parsed(body: bytes) -> Any:
-    """Parse a JSON body. Raises InvalidAnswer for anything else, and for one that would fill the memory."""
+def answer_json(body: bytes) -> Any:
+    """Return a body's JSON, None where it is empty. Raises InvalidAnswer for anything else."""
     if not body.strip():
         return None
-    is_deep = check_structure(body)
     try:
-        text = body.decode(json.detect_encoding(body), errors="surrogatepass")
-        is_long = len(body) > LONG_BYTES and text.lstrip()[:1] == "{"
-        found = decoded(text, DECODER) if is_long else DECODER.decode(text)
-    except RecursionError:
-        raise too_deep() from None
+        return read_json(body)
+    except TooDeep:
+        raise nested_too_deep() from None
+    except TooManyValues:
+        message = "F&O's answer has more values than can be held at once."
+        raise InvalidAnswer(message, hint="Ask for fewer rows.") from None
     except ValueError:
         page = page_meaning(200, {}, body)
         message, hint = page[1:] if page else ("F&O answered with something that is not JSON.", None)
         raise InvalidAnswer(message, hint=hint) from None
-    if is_deep:
-        raise too_deep()
-    return found
 
 
-def check_structure(body: bytes) -> bool:
-    """Return whether JSON is nested beyond MAX_DEPTH. Raises InvalidAnswer for more values than memory should hold."""
-    slices = (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))
-    brackets = b"".join(each.translate(None, NOT_BRACKETS) for each in slices)
-    many = len(brackets) > 2 * MAX_CONTAINERS or (len(body) > MAX_VALUES and body.count(b",") > MAX_VALUES)
-    if not many and not peeled(brackets):
-        return False
-    # What stands in text does not count. Looking closer takes longer, and hardly an answer needs it.
-    bare = TEXT.sub(b"", body.replace(rb"\\", b"").replace(rb"\"", b""))
-    brackets = bare.translate(None, NOT_BRACKETS)
-    if len(brackets) > 2 * MAX_CONTAINERS or bare.count(b",") > MAX_VALUES:
-        raise InvalidAnswer("F&O's answer has more values than can be held at once.", hint="Ask for fewer rows.")
-    return bool(peeled(brackets))
-
-
-def peeled(brackets: bytes) -> bytes:
-    """Return what is left of brackets once MAX_DEPTH levels of pairs, from the innermost, are taken away."""
-    for _ in range(MAX_DEPTH):
-        fewer = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if len(fewer) == len(brackets):
-            break
-        brackets = fewer
-    return brackets
-
-
-def refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def too_deep() -> InvalidAnswer:
+def nested_too_deep() -> InvalidAnswer:
     return InvalidAnswer(
         f"F&O's answer is nested more than {MAX_DEPTH} levels deep.",
         hint="Select other columns, or leave expand out.",
     )
 
 
-DECODER = json.JSONDecoder(parse_constant=refuse_constant)
-
-
-def parsed_object(body: bytes) -> dict[str, Any]:
-    """Parse a body that has to be one JSON object."""
-    found = parsed(body)
+def answer_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object a body has to be."""
+    found = answer_json(body)
     if not isinstance(found, dict):
         raise InvalidAnswer("F&O answered with something else than the object that was asked for.")
     return found
 
 
-def error_of(answer: Answer, *, meant: int | None = None) -> D365Error:
+def error_of(answer: HttpAnswer, *, meant: int | None = None) -> D365Error:
     """Return the error a failed answer means, with what to do about it; `meant` is the status it should have had."""
     messages = messages_of(answer.body)
     page = page_meaning(answer.status, answer.headers, answer.body)
-    kind, message, hint = page or meaning(meant or answer.status, messages)
+    kind, message, hint = page or _meaning(meant or answer.status, messages)
     waiting = answer.retry_after if answer.status in (429, 503) else None
     if answer.status == 429 and waiting is None:
-        waiting = DEFAULT_RETRY_AFTER
+        waiting = _DEFAULT_RETRY_AFTER
     return kind(
         message,
         http_status=answer.status,
@@ -152,13 +106,13 @@ def error_of(answer: Answer, *, meant: int | None = None) -> D365Error:
     )
 
 
-def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], str, str | None]:
-    """Return the kind of error, our sentence for it, and the mend."""
+def _meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], str, str | None]:
+    """Return the kind of error, our sentence for it, and the way out."""
     if status == 400 and any("update conflict" in message.lower() for message in messages):
-        return Conflict, "Somebody changed this record meanwhile.", "Read it again, then repeat the change."
+        return Conflict, "This record has been changed meanwhile.", "Read it again, then repeat the change."
     match status:
         case 400:
-            return BadRequest, "F&O refused this request.", hint_for_400(messages)
+            return BadRequest, "F&O refused this request.", _hint_for_400(messages)
         case 401:
             return (
                 Unauthorized,
@@ -189,11 +143,11 @@ def meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], st
                 "Try again later, and ask for less.",
             )
         case _ if status >= 500:
-            return Unavailable, f"F&O failed to answer (HTTP {status}).", unavailable_hint(status)
-    return D365Error, f"F&O answered with HTTP {status}.", redirect_hint(status)
+            return Unavailable, f"F&O failed to answer (HTTP {status}).", _unavailable_hint(status)
+    return D365Error, f"F&O answered with HTTP {status}.", _redirect_hint(status)
 
 
-def hint_for_400(messages: tuple[str, ...]) -> str | None:
+def _hint_for_400(messages: tuple[str, ...]) -> str | None:
     text = " ".join(messages).lower()
     if "could not find a property" in text:
         return "Look the property up with d365fo_get_entity_schema."
@@ -202,28 +156,28 @@ def hint_for_400(messages: tuple[str, ...]) -> str | None:
     return "d365_messages, which are F&O's own words, say why." if messages else None
 
 
-def unavailable_hint(status: int) -> str | None:
+def _unavailable_hint(status: int) -> str | None:
     return "The environment may be restarting or under maintenance." if status in (502, 503, 504) else None
 
 
-def redirect_hint(status: int) -> str | None:
+def _redirect_hint(status: int) -> str | None:
     return "Redirects are not followed: set D365FO_BASE_URL to the final address." if status < 400 else None
 
 
-def retry_after(value: str | None) -> float | None:
+def _retry_after(value: str | None) -> float | None:
     """Return the seconds a Retry-After header asks to wait: it has seconds, or an HTTP date."""
     if not value:
         return None
     if value.strip().isdecimal():
-        return min(float(value), LONGEST_RETRY_AFTER)
+        return min(float(value), _LONGEST_RETRY_AFTER)
     try:
-        moment = email.utils.parsedate_to_datetime(value)
+        date = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
-    return min(max(0.0, moment.timestamp() - time.time()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, date.timestamp() - time.time()), _LONGEST_RETRY_AFTER)
 
 
-def count_of(body: bytes) -> int:
+def answer_count(body: bytes) -> int:
     """Return the number in a /$count answer; it may start with a byte order mark."""
     text = body.decode("utf-8-sig", errors="replace").strip()
     if not text.isdecimal() or len(text) > 18:

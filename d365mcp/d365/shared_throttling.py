@@ -4,7 +4,6 @@ A thread of its own reads and writes it, so no call waits for the storage, fails
 end. Without storage, or while it does not answer, each instance goes by what it meets itself.
 """
 
-import json
 import math
 import threading
 import time
@@ -14,22 +13,23 @@ from queue import Empty, SimpleQueue
 
 from d365mcp.d365.throttling import Wait
 from d365mcp.storage import STATE, Storage, folder_of
+from d365mcp.wire import read_json, write_json
 
 # A read costs money: one in so many seconds, and only while calls go out.
-CALM_SECONDS = 5.0
+_CALM_SECONDS = 5.0
 # While the environment throttles, and for a while after.
-THROTTLED_SECONDS = 1.0
-ALERT_SECONDS = 60.0
+_THROTTLED_SECONDS = 1.0
+_ALERT_SECONDS = 60.0
 # After the storage has failed it is left alone for so long.
-FAILED_SECONDS = 30.0
+_FAILED_SECONDS = 30.0
 # A wait that ends hardly later than one that is announced already is not worth a write.
-NEWS_SECONDS = 0.5
+_NEWS_SECONDS = 0.5
 # Nothing asks for a longer wait, and no two instances' clocks are further apart.
-LONGEST_WAIT = 86_400.0
-LONGEST_SKEW = 60.0
+_LONGEST_WAIT = 86_400.0
+_LONGEST_SKEW = 60.0
 # A longer one is shared as this: no call waits for it, and it must not stand for all that is met meanwhile.
-LONGEST_SHARED = 60.0
-MAX_BYTES = 1_000
+_LONGEST_SHARED = 60.0
+_MAX_BYTES = 1_000
 
 
 class SharedThrottling:
@@ -60,8 +60,8 @@ class SharedThrottling:
 
     def announce(self, wait: float) -> None:
         """Let others know of a wait that begins now."""
-        now, wait = time.monotonic(), min(wait, LONGEST_SHARED)
-        if now + wait > max(self.announced_until, self.heard_until) + NEWS_SECONDS:
+        now, wait = time.monotonic(), min(wait, _LONGEST_SHARED)
+        if now + wait > max(self.announced_until, self.heard_until) + _NEWS_SECONDS:
             self.announced_until = now + wait
             self.unsent.put(Wait(wait, now))
             self.begin()
@@ -79,19 +79,19 @@ class SharedThrottling:
         try:
             self.exchange(self.open_storage())
         except Exception:  # this thread has nobody to raise it to; the catalog and `check` say what is the matter
-            self.failed_until = time.monotonic() + FAILED_SECONDS
-            newest(self.unsent)
+            self.failed_until = time.monotonic() + _FAILED_SECONDS
+            _newest(self.unsent)
         finally:
-            is_calm = time.monotonic() > max(self.announced_until, self.heard_until) + ALERT_SECONDS
-            self.due = time.monotonic() + (CALM_SECONDS if is_calm else THROTTLED_SECONDS)
+            is_calm = time.monotonic() > max(self.announced_until, self.heard_until) + _ALERT_SECONDS
+            self.due = time.monotonic() + (_CALM_SECONDS if is_calm else _THROTTLED_SECONDS)
             self.at_work = False
 
     def exchange(self, storage: Storage) -> None:
         self.read(storage)
-        while own := newest(self.unsent):
+        while own := _newest(self.unsent):
             if own.until > self.heard_until:
                 self.etag = storage.put(STATE, self.name, self.record(own))
-            time.sleep(THROTTLED_SECONDS)
+            time.sleep(_THROTTLED_SECONDS)
             self.read(storage)
 
     def read(self, storage: Storage) -> None:
@@ -105,7 +105,7 @@ class SharedThrottling:
 
     def record(self, own: Wait) -> bytes:
         at = time.time() - (time.monotonic() - own.at)
-        return json.dumps({"environment": self.environment_url, "at": round(at, 3), "wait": own.seconds}).encode()
+        return write_json({"environment": self.environment_url, "at": round(at, 3), "wait": own.seconds})
 
     def wait_in(self, data: bytes, *, newest_at: float, oldest_at: float) -> Wait | None:
         """Return the wait a record has, None where it makes no sense.
@@ -113,17 +113,17 @@ class SharedThrottling:
         The writer's clock says when it began. Ours may differ: it began after we looked last, since it was not there then.
         """
         try:
-            found = json.loads(data[:MAX_BYTES])
+            found = read_json(data[:_MAX_BYTES])
             age, seconds = time.time() - found["at"], float(found["wait"])
             is_ours = found["environment"] == self.environment_url
         except (ValueError, TypeError, KeyError, IndexError):
             return None
-        if not (is_ours and 0 < seconds <= LONGEST_WAIT and -LONGEST_SKEW < age < LONGEST_WAIT):
+        if not (is_ours and 0 < seconds <= _LONGEST_WAIT and -_LONGEST_SKEW < age < _LONGEST_WAIT):
             return None
-        return Wait(min(seconds, LONGEST_SHARED), max(oldest_at, newest_at - max(age, 0.0)))
+        return Wait(min(seconds, _LONGEST_SHARED), max(oldest_at, newest_at - max(age, 0.0)))
 
 
-def newest(queue: SimpleQueue[Wait]) -> Wait | None:
+def _newest(queue: SimpleQueue[Wait]) -> Wait | None:
     """Take all there is, and return the last."""
     found = None
     with suppress(Empty):

@@ -11,14 +11,16 @@ import math
 import random
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 from d365mcp.errors import D365Error, Throttled
 
 # F&O is not tried with more at once sooner than this; twice as late each time the first was turned away, up to the longest.
-LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 4.0
+LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 4.0
 # Each step of quiet lets in twice as many more as the one before: after so many of them all is forgotten.
-STEPS = 8
+_STEPS = 8
 
 
 class Wait(NamedTuple):
@@ -43,7 +45,7 @@ class Others(Protocol):
 
 
 class Throttling:
-    """What one environment bears. A call waits for its turn no longer than `patience` seconds, whatever was asked for."""
+    """What one environment bears. A call waits no longer than `patience` seconds, whatever was asked for."""
 
     def __init__(self, patience: float, others: Others | None = None) -> None:
         self.patience = patience
@@ -53,11 +55,21 @@ class Throttling:
         self.bearable = math.inf  # at once, until `until`; then it grows with every `pause`
         self.until = 0.0
         self.pause = LEAST_PAUSE_SECONDS
-        self.failed_tries = 0  # how often in turn more was tried, and the first of them was turned away
+        self.failed_tries = 0  # how often in a row more was tried, and the first of them was turned away
 
-    def turn(self, end: float) -> "Turn":
-        """Return the context that one request is sent in. It is entered before `end`, or raises Throttled."""
-        return Turn(self, end)
+    @asynccontextmanager
+    async def admission(self, end: float) -> AsyncIterator[float]:
+        """Hold a place for one request, and yield the seconds it was waited for. Raises Throttled at `end`."""
+        began = time.monotonic()
+        await self.enter(end)
+        problem: BaseException | None = None
+        try:
+            yield time.monotonic() - began
+        except BaseException as failure:
+            problem = failure
+            raise
+        finally:
+            self.leave(problem)
 
     async def enter(self, end: float) -> None:
         """Take a place. Raises Throttled where none comes free in time."""
@@ -87,7 +99,7 @@ class Throttling:
         """Heed an error that asks to wait. Requests turned away come back at once: what is still at F&O, it bears."""
         if problem.retry_after:
             if (quiet := time.monotonic() - self.until) >= 0:
-                self.failed_tries = min(self.failed_tries + 1, STEPS) if quiet < self.pause else 0
+                self.failed_tries = min(self.failed_tries + 1, _STEPS) if quiet < self.pause else 0
             self.heed(self.in_flight, Wait(problem.retry_after, time.monotonic()))
             if self.others:
                 self.others.announce(problem.retry_after)
@@ -100,7 +112,7 @@ class Throttling:
         self.bearable = min(borne, self.allowed())
         self.pause = max(hold, LEAST_PAUSE_SECONDS)
         jitter = random.uniform(0.0, 0.5)  # noqa: S311 - not for secrets
-        pause = min(self.pause * 2**self.failed_tries, LONGEST_PAUSE_SECONDS)
+        pause = min(self.pause * 2**self.failed_tries, _LONGEST_PAUSE_SECONDS)
         self.until = max(self.until, wait.at + (pause * (1 + jitter) if self.bearable else hold * (1 + jitter / 5)))
 
     def allowed(self) -> float:
@@ -109,7 +121,7 @@ class Throttling:
         if quiet < 0 or self.bearable == math.inf:
             return self.bearable
         steps = 1 + int(quiet / self.pause)
-        if steps > STEPS:
+        if steps > _STEPS:
             self.bearable, self.failed_tries = math.inf, 0
             return self.bearable
         return self.bearable + float(2**steps - 1)
@@ -128,7 +140,7 @@ class Throttling:
             while not place.done():
                 now = time.monotonic()
                 if now >= end:
-                    raise out_of_patience(self.pause)
+                    raise _out_of_patience(self.pause)
                 await asyncio.wait([place], timeout=min(end, self.grows_at()) - now + 0.001)
                 self.let_in()
         except BaseException:  # a cancellation too has to give the place back
@@ -144,23 +156,7 @@ class Throttling:
             self.waiting.popleft().set_result(None)
 
 
-class Turn:
-    """One request's place among those at F&O."""
-
-    __slots__ = ("end", "throttling")
-
-    def __init__(self, throttling: Throttling, end: float) -> None:
-        self.throttling = throttling
-        self.end = end
-
-    async def __aenter__(self) -> None:
-        await self.throttling.enter(self.end)
-
-    async def __aexit__(self, kind: object, problem: BaseException | None, at: object) -> None:
-        self.throttling.leave(problem)
-
-
-def out_of_patience(wait: float) -> Throttled:
+def _out_of_patience(wait: float) -> Throttled:
     return Throttled(
         "F&O is throttling requests, and too many wait for it to take more: this one was not sent.",
         hint="Try again later, and ask for less.",

@@ -18,15 +18,15 @@ import aiohttp
 import certifi
 from yarl import URL
 
-from d365mcp.d365.http import BrokenOff, NotSent
+from d365mcp.d365.http import ConnectionLost, NotSent
 from d365mcp.settings import LOOPBACK
 
-CONNECT_SECONDS = 15.0
+_CONNECT_SECONDS = 15.0
 # Below the two minutes after which Windows' HTTP.sys closes an idle connection: a write must not meet that end.
 # https://learn.microsoft.com/iis/configuration/system.applicationhost/sites/sitedefaults/limits
-IDLE_SECONDS = 30.0
+_IDLE_SECONDS = 30.0
 # A redirect to a sign-in page carries its whole state in one header.
-MAX_HEADER_BYTES = 64 * 1024
+_MAX_HEADER_BYTES = 64 * 1024
 
 
 class Connections:
@@ -35,8 +35,8 @@ class Connections:
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
         self.origin = f"{parts.scheme}://{parts.netloc}"
-        self.trusted = trusted() if parts.scheme == "https" else True
-        self.proxy, self.proxy_headers = (None, {}) if parts.hostname in LOOPBACK else proxy_to(base_url)
+        self.trusted = _trusted() if parts.scheme == "https" else True
+        self.proxy, self.proxy_headers = (None, {}) if parts.hostname in LOOPBACK else _proxy_to(base_url)
         self.session: aiohttp.ClientSession | None = None
 
     async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> "Incoming":
@@ -60,18 +60,18 @@ class Connections:
         """Return a session of the event loop that sends the first request."""
         atexit.register(self.abandon)
         # No limit of the connector's: there, who is cancelled in the very turn its wait is over takes along the next one's.
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS, ssl=self.trusted)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ssl=self.trusted)
         return aiohttp.ClientSession(
             connector=connector,
             # No cookies: affinity would pin all callers to one of F&O's web servers.
             # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
             cookie_jar=aiohttp.DummyCookieJar(),
             # From the look-up of the name to the end of the handshake, and a proxy's tunnel: `sock_connect` leaves out both ends.
-            timeout=aiohttp.ClientTimeout(connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(connect=_CONNECT_SECONDS),
             auto_decompress=False,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            middlewares=(sent_once,),
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            middlewares=(_sent_once,),
         )
 
     def idle(self) -> int:
@@ -108,7 +108,7 @@ class Incoming:
             if chunk := await self.answer.content.readany():
                 return chunk
         except (aiohttp.ClientError, OSError) as problem:
-            raise BrokenOff from problem
+            raise ConnectionLost from problem
         raise StopAsyncIteration
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class Incoming:
         self.answer.release()
 
 
-async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request and say what broke: before it was sent, or after.
 
     Once: left alone, aiohttp would send a GET, PUT or DELETE again whose connection broke, which F&O may have done by then.
@@ -126,17 +126,17 @@ async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandl
     except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as problem:
         raise NotSent from problem
     except (aiohttp.ClientError, OSError) as problem:
-        raise BrokenOff from problem
+        raise ConnectionLost from problem
 
 
-def trusted() -> ssl.SSLContext:
+def _trusted() -> ssl.SSLContext:
     """Return whose certificates are: those SSL_CERT_FILE and SSL_CERT_DIR name, else certifi's."""
     paths = ssl.get_default_verify_paths()
     named = paths.cafile not in (None, paths.openssl_cafile) or paths.capath not in (None, paths.openssl_capath)
     return ssl.create_default_context(cafile=None if named else certifi.where())
 
 
-def proxy_to(base_url: str) -> tuple[str | None, dict[str, str]]:
+def _proxy_to(base_url: str) -> tuple[str | None, dict[str, str]]:
     """Return the proxy that HTTPS_PROXY, ALL_PROXY and NO_PROXY name for an environment, and the headers it needs.
 
     Raises ValueError for one that cannot be used.

@@ -217,7 +217,8 @@ def workshop(environment: str) -> Iterator[Path]:
     for left in place.iterdir():
         if time.time() - left.stat().st_mtime > WORK_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    # What is still open cannot be deleted on Windows: it is among what is left the next time.
+    with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 

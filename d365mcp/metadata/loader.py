@@ -5,7 +5,6 @@ Names and fields have to be had; an entity, an enumeration or a label that fails
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 import time
 import zlib
@@ -18,8 +17,8 @@ from typing import Any, TypeVar
 
 from d365mcp.d365.client import NOT_METADATA, D365Client, key_text, of_known_shape
 from d365mcp.d365.filters.names import UNWRITABLE
-from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
-from d365mcp.d365.metadata_service import name as name_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
+from d365mcp.d365.metadata_service import name_member as name_of
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
 from d365mcp.metadata.build_progress import Report
@@ -28,6 +27,7 @@ from d365mcp.metadata.search.documents import documents
 from d365mcp.metadata.search.index import write_index
 from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
 from d365mcp.metadata.streaming import rows
+from d365mcp.wire import write_json
 
 MAX_LABELS = 500_000
 MAX_LABEL_ID = 200
@@ -115,7 +115,7 @@ class Loader:
                 continue
             names.append(f"{name}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
             kept = {member: row.get(member) for member in SUMMARY_MEMBERS}
-            self.connection.execute("INSERT OR REPLACE INTO entities VALUES (?, ?)", (name, json.dumps(kept)))
+            self.connection.execute("INSERT OR REPLACE INTO entities VALUES (?, ?)", (name, write_json(kept).decode()))
             self.report("entities", len(names), None)
         if not names:
             raise InvalidAnswer("F&O's metadata names no entity.", hint=NOT_METADATA)
@@ -162,7 +162,7 @@ class Loader:
     async def load_other_schemas(self) -> None:
         """Read the public entities that are not there yet. Raises where F&O is away."""
         have = {name for (name,) in self.connection.execute("SELECT public_name FROM schemas")}
-        listed = map(summary_of, stored_rows(self.connection, "entities"))
+        listed = map(summary_from, stored_rows(self.connection, "entities"))
         wanted = {row.public_name for row in listed if row.data_service_enabled and row.public_name}
         count = len(have)
 
@@ -184,7 +184,7 @@ class Loader:
         try:
             with of_known_shape():
                 row = {**row, "Properties": [slim(each) for each in row.get("Properties") or ()]}  # type: ignore
-                entity = entity_of({**row, "Properties": ()})  # any object can be read as a property
+                entity = entity_from({**row, "Properties": ()})  # any object can be read as a property
         except InvalidAnswer:
             return False
         values = (entity.entity_set, entity.public_name, packed(row))
@@ -194,7 +194,9 @@ class Loader:
     def write_names(self) -> None:
         """Write which entity set each name means: the set itself first, then the public name, then the AOT's."""
         self.connection.execute("DELETE FROM names")
-        aot_names = {row.entity_set: row.aot_name for row in map(summary_of, stored_rows(self.connection, "entities"))}
+        aot_names = {
+            row.entity_set: row.aot_name for row in map(summary_from, stored_rows(self.connection, "entities"))
+        }
         sets = self.connection.execute("SELECT entity_set, public_name FROM schemas").fetchall()
         for place in range(3):
             for entity_set, public_name in sets:
@@ -222,11 +224,11 @@ class Loader:
         async for row in rows(self.client, "PublicEnumerations"):
             try:
                 with of_known_shape():
-                    name = enumeration_of(row).name  # type: ignore[arg-type]
+                    name = enumeration_from(row).name  # type: ignore[arg-type]
             except InvalidAnswer:
                 odd += 1
                 continue
-            values = (name.casefold(), name, json.dumps(row))
+            values = (name.casefold(), name, write_json(row).decode())
             self.connection.execute("INSERT OR REPLACE INTO enumerations VALUES (?, ?, ?)", values)
             count += 1
             self.report("enumerations", count, None)
@@ -250,14 +252,14 @@ class Loader:
         What had no text is asked for again once F&O has another version.
         """
         with attached(self.connection, older):
-            wanted = json.dumps([label_id for tier in self.label_ids for label_id in tier])
+            wanted = write_json([label_id for tier in self.label_ids for label_id in tier]).decode()
             self.connection.execute(
                 """INSERT OR IGNORE INTO labels SELECT id, language, text FROM older.labels
                 WHERE id IN (SELECT value FROM json_each(:wanted)) AND language IN (SELECT value FROM json_each(:languages))
                 AND (text <> '' OR :version = (SELECT value FROM older.facts WHERE name = 'application_version'))""",
                 {
                     "wanted": wanted,
-                    "languages": json.dumps([language.casefold() for language in self.languages]),
+                    "languages": write_json([language.casefold() for language in self.languages]).decode(),
                     "version": read_fact(self.connection, "application_version"),
                 },
             )

@@ -1,6 +1,5 @@
 """A snapshot: one environment's metadata in one SQLite file, read-only once it is made. Knows no F&O and no storage."""
 
-import json
 import sqlite3
 import threading
 import weakref
@@ -11,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from d365mcp.d365.metadata_service import entity_of, enumeration_of, summary_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
 from d365mcp.metadata.search.entities import EntityFinder
 from d365mcp.metadata.search.index import Search
+from d365mcp.wire import read_json, write_json
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
 FORMAT = 6
@@ -52,7 +52,7 @@ def open_for_writing(path: Path, environment_url: str) -> sqlite3.Connection:
 def is_ours(path: Path, environment_url: str) -> bool:
     """Return whether a file is a whole snapshot of this format and environment."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             return marks == [APPLICATION_ID, FORMAT] and read_fact(connection, "environment") == environment_url
     except sqlite3.Error:
@@ -69,19 +69,19 @@ def read_fact(connection: sqlite3.Connection, name: str) -> str | None:
 
 
 def packed(row: Mapping[str, Any]) -> bytes:
-    """Return a row for storing: half a surrogate pair can be escaped, but not encoded."""
-    return zlib.compress(json.dumps(row, separators=(",", ":")).encode(), 1)
+    """Return a row for storing."""
+    return zlib.compress(write_json(row), 1)
 
 
 def unpacked(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(zlib.decompress(body))
+    found: dict[str, Any] = read_json(zlib.decompress(body))
     return found
 
 
 STORED: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
-    "entities": ("SELECT row FROM entities", json.loads),
+    "entities": ("SELECT row FROM entities", read_json),
     "schemas": ("SELECT body FROM schemas", unpacked),
-    "enumerations": ("SELECT row FROM enumerations", json.loads),
+    "enumerations": ("SELECT row FROM enumerations", read_json),
 }
 
 
@@ -116,7 +116,9 @@ class Snapshot:
         if not is_ours(path, environment_url):
             raise StorageError("The catalog's file is damaged, or another version's or environment's.")
         self.path = path
-        self.connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self.connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
         # Closed when the last call that reads it lets go of it: a newer one may have taken over long before.
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
@@ -145,7 +147,7 @@ class Snapshot:
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""
-        yield from map(summary_of, stored_rows(self.connection, "entities"))
+        yield from map(summary_from, stored_rows(self.connection, "entities"))
 
     def entity(self, name: str) -> DataEntity | None:
         """Return an entity by any of its names, with the enumerations its properties use."""
@@ -166,7 +168,7 @@ class Snapshot:
         found = self.connection.execute(query, (folded,)).fetchone()
         if found is None:
             return None
-        entity = entity_of(unpacked(found[0]))
+        entity = entity_from(unpacked(found[0]))
         category = self.category(found[1])
         used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
         return replace(
@@ -178,11 +180,11 @@ class Snapshot:
 
     def category(self, aot_name: str | None) -> str | None:
         found = self.connection.execute("SELECT row FROM entities WHERE aot_name = ?", (aot_name,)).fetchone()
-        return summary_of(json.loads(found[0])).category if found else None
+        return summary_from(read_json(found[0])).category if found else None
 
     def enumeration(self, name: str) -> Enumeration | None:
         found = self.connection.execute("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),)).fetchone()
-        return enumeration_of(json.loads(found[0])) if found else None
+        return enumeration_from(read_json(found[0])) if found else None
 
     def enumerations(self, names: Iterable[str]) -> Iterator[Enumeration]:
         for name in names:
@@ -195,4 +197,4 @@ class Snapshot:
     def labels(self, ids: Iterable[str], language: str) -> dict[str, str]:
         """Return the texts that are kept in a language, an empty one where F&O has none."""
         query = "SELECT id, text FROM labels WHERE language = ? AND id IN (SELECT value FROM json_each(?))"
-        return dict(self.connection.execute(query, (language.casefold(), json.dumps(list(ids)))))
+        return dict(self.connection.execute(query, (language.casefold(), write_json(list(ids)).decode())))

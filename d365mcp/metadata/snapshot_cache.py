@@ -6,6 +6,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from d365mcp.errors import StorageError
@@ -74,15 +75,20 @@ class SnapshotCache:
             # Calls under way may still read the old one: it is closed when the last of them lets go of it.
             self.snapshot = Snapshot(path, store.environment_url)
         except StorageError:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)
             raise
         delete_others(folder, path)
 
 
 def delete_others(folder: Path, serving: Path) -> None:
-    """Delete the snapshots that serve no more, and what a killed process left of a download."""
+    """Delete the snapshots that serve no more, and what a killed process left of a download.
+
+    What is still read cannot be deleted on Windows: it goes when the next snapshot takes over.
+    """
     for path in folder.iterdir():
         is_old_snapshot = SNAPSHOT.fullmatch(path.name) and path != serving
         is_left_over = path.name.startswith(".") and time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS
         if is_old_snapshot or is_left_over:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):
+                path.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ What is read there may be another version's, or damaged: then it is as if it wer
 """
 
 import hashlib
-import json
 import math
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 from d365mcp.errors import StorageError
 from d365mcp.metadata.snapshot import FORMAT
 from d365mcp.storage import Blob, ChangedError, Storage, folder_of
+from d365mcp.wire import read_json, write_json
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ class CatalogStore:
         pointer = Pointer(f"{digest[:20]}.sqlite", digest, path.stat().st_size, time.time(), **facts)
         self.storage.upload(CONTAINER, self.name(pointer.file), path)
         before = self.pointer()
-        self.storage.put(CONTAINER, self.name("pointer.json"), dumped(asdict(pointer)))
+        self.storage.put(CONTAINER, self.name("pointer.json"), write_json(asdict(pointer)))
         self.tidy(keep={pointer.file, before[0].file if before else ""})
         return pointer
 
@@ -121,7 +121,7 @@ class CatalogStore:
         if found := self.pointer():
             pointer, etag = found
             with suppress(ChangedError):
-                confirmed = dumped(asdict(replace(pointer, built_at=time.time())))
+                confirmed = write_json(asdict(replace(pointer, built_at=time.time())))
                 self.storage.put(CONTAINER, self.name("pointer.json"), confirmed, etag=etag)
 
     def tidy(self, keep: set[str]) -> None:
@@ -153,7 +153,7 @@ class CatalogStore:
     def ask(self, by: str) -> float:
         """Leave the request for a build, for whoever's timer comes next."""
         asked_at = time.time()
-        self.storage.put(CONTAINER, self.name("request.json"), dumped(asdict(Ask(asked_at, by))))
+        self.storage.put(CONTAINER, self.name("request.json"), write_json(asdict(Ask(asked_at, by))))
         return asked_at
 
     def asked_at(self) -> float:
@@ -167,7 +167,7 @@ class CatalogStore:
         return replace(found, started_at=past(found.started_at), updated_at=past(found.updated_at))
 
     def tell(self, progress: Progress) -> None:
-        self.storage.put(CONTAINER, self.name("progress.json"), dumped(asdict(progress)))
+        self.storage.put(CONTAINER, self.name("progress.json"), write_json(asdict(progress)))
 
     def claim(self) -> bool:
         """Become the one who builds, unless another is at it; also renews the claim."""
@@ -176,7 +176,7 @@ class CatalogStore:
         # No builder claims more than its time: what does is damaged.
         if held and held.owner != self.owner and now < held.until < now + CLAIM_SECONDS + CLOCK_SECONDS:
             return False
-        mine = dumped(asdict(Claim(self.owner, now + CLAIM_SECONDS)))
+        mine = write_json(asdict(Claim(self.owner, now + CLAIM_SECONDS)))
         try:
             etag = blob.etag if blob else None
             self.storage.put(CONTAINER, self.name("building.json"), mine, etag=etag, new=blob is None)
@@ -218,19 +218,15 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def dumped(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
 def read_as(kind: type[T], blob: Blob | None) -> T | None:
     """Return what a blob holds. None where a member is missing or of another type; a newer version's own are ignored."""
     try:
-        found = json.loads(blob.data) if blob else None
+        found = read_json(blob.data) if blob else None
         if not isinstance(found, dict):
             return None
         known = {each.name: each.type for each in fields(kind) if each.name in found}  # type: ignore[arg-type]
         return kind(**{name: of_type(found[name], wanted) for name, wanted in known.items()})
-    except (ValueError, TypeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import ijson
 
 from d365mcp.d365.client import NOT_METADATA, D365Client
-from d365mcp.d365.responses import MAX_DEPTH, NOT_BRACKETS, peeled, too_deep
+from d365mcp.d365.responses import nested_too_deep
 from d365mcp.errors import InvalidAnswer, Unreachable
+from d365mcp.wire import MAX_DEPTH, brackets_of, peeled
 
 MAX_BYTES = 400 * 1024 * 1024
 # F&O has some 5,000 entities, the widest of half a megabyte.
@@ -80,11 +81,11 @@ class RowParser:
         self.since += len(chunk)
         if self.since > MAX_ROW_BYTES:
             raise InvalidAnswer("F&O's metadata has a row without end.", hint=NOT_METADATA)
-        left = peeled(chunk.translate(None, NOT_BRACKETS))
-        opening = left.count(b"[") + left.count(b"{")
+        left = peeled(brackets_of(chunk))
+        opening = left.count(b"[")
         self.open += 2 * opening - len(left)
         if max(opening, self.open) > MAX_DEPTH:
-            raise too_deep()
+            raise nested_too_deep()
 
     def close(self) -> None:
         """Raise ijson.IncompleteJSONError where the answer is not at its end."""

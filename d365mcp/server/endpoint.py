@@ -8,14 +8,26 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from d365mcp.errors import Busy, D365McpError, InvalidArgument, NotReady
-from d365mcp.events import Audit, Caller, Event, Listener, McpRequest, Operation, Outcome, Refusal, Trace, working_on
+from d365mcp.events import (
+    Audit,
+    Caller,
+    Ending,
+    Event,
+    Listener,
+    McpRequest,
+    Operation,
+    Outcome,
+    Refusal,
+    Trace,
+    working_on,
+)
 from d365mcp.lazy import Arming, Lazy
-from d365mcp.server.auth.callers import Access, Callers, narrowed, usual_access
+from d365mcp.server.auth.access import Access, narrowed, usual_access
+from d365mcp.server.auth.callers import Callers
 from d365mcp.server.auth.challenges import NotAdmitted, forbidden
 from d365mcp.server.messages import (
     INVALID_REQUEST,
@@ -27,16 +39,16 @@ from d365mcp.server.messages import (
     Reply,
     check_array,
     check_message,
-    dumped,
     error,
     media_type,
     read_body,
 )
 from d365mcp.server.ordinary import DEFAULT_VERSION, Prepared, answer_call, refused
 from d365mcp.settings import LOOPBACK, Settings
+from d365mcp.wire import write_json
 
 if TYPE_CHECKING:
-    from d365mcp.server.execution import ToolCalls
+    from d365mcp.server.execution import ToolExecutor
     from d365mcp.server.sdk import Engine, Served
     from d365mcp.tools.tool import Tool
 
@@ -44,9 +56,9 @@ log = logging.getLogger("d365mcp.request")
 
 UNKNOWN = "unknown"  # a method that is none of ours
 ACCEPTED = ("application/json", "application/*", "*/*")
-# What reaches F&O, and so takes a permit.
+# These methods reach F&O, so they take a permit.
 REACHING_D365 = frozenset({"tools/call", "resources/read", "completion/complete"})
-# A call that would have to wait until less than this is left of its time is not begun.
+# A call with less time left than this, after waiting, is not begun.
 LEAST_SECONDS = 0.25
 HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:,@/\s]+))(?::[0-9]{1,5})?")
 
@@ -55,7 +67,7 @@ class Endpoint:
     """Answers MCP over HTTP. Remembers nothing between requests.
 
     `engine` answers anything, with the SDK. Ahead of it, `prepared` answers the ordinary shapes of initialize and the
-    lists, `calls` ordinary calls. A test registry comes in by its own engine alone. Without `emit` nobody listens.
+    lists, `executor` answers ordinary calls. A test registry comes in by its own engine alone. Without `emit` nobody listens.
     """
 
     def __init__(
@@ -64,16 +76,16 @@ class Endpoint:
         engine: "Lazy[Engine]",
         emit: Listener | None,
         prepared: Prepared | None = None,
-        calls: "Lazy[ToolCalls] | None" = None,
+        executor: "Lazy[ToolExecutor] | None" = None,
         callers: Callers | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
         self.emit = emit
         self.prepared = prepared
-        self.calls = calls
+        self.executor = executor
         self.callers = callers or Callers(settings)
-        self.arm = Arming(*self.callers.late, *([calls] if calls else []), engine)
+        self.arm = Arming(*self.callers.late, *([executor] if executor else []), engine)
         self.permits = asyncio.Semaphore(settings.tool_permits)
         self.in_flight = 0
         self.answered = 0
@@ -96,8 +108,8 @@ class Endpoint:
             self.check_place(headers)
             access = await self.access(headers, traceparent)
             if method != "POST":
-                told = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
-                return error(405, INVALID_REQUEST, told, headers={"allow": "POST"})
+                message = f"{method} is not used here: this server keeps no sessions and opens no streams. Use POST."
+                return error(405, INVALID_REQUEST, message, headers={"allow": "POST"})
             self.check_form(headers, body)
             found = read_body(headers, body)
             if isinstance(found, list):
@@ -131,10 +143,6 @@ class Endpoint:
             self.arm()
             return refused(message, headers, access)
         prepared = self.prepared.answer(message, headers, access) if self.prepared else None
-        if prepared is not None and not self.heard:
-            self.arm()
-            self.answered += 1
-            return prepared
         job = Job(self, message, headers, access, Trace.continued(traceparent), invocation_id)
         return await job.run(prepared)
 
@@ -151,11 +159,6 @@ class Endpoint:
         asked = any(isinstance(each, dict) and "method" in each and "id" in each for each in messages)
         return Reply(200 if asked else 400, JSON_HEADERS, b"[" + b",".join(bodies) + b"]")
 
-    @property
-    def heard(self) -> bool:
-        """Whether anybody wants to know what became of a request."""
-        return self.emit is not None or log.isEnabledFor(logging.INFO)
-
     async def access(self, headers: Mapping[str, str], traceparent: str | None) -> Access | D365McpError:
         """Return what a request may use, or what each of its messages is refused with. Raises Refused."""
         try:
@@ -164,7 +167,7 @@ class Endpoint:
         except InvalidArgument as problem:
             return problem
         except NotReady as problem:
-            self.note(Refusal(problem.code, Trace.continued(traceparent)))
+            self.record(Refusal(problem.code, Trace.continued(traceparent)))
             return problem
 
     async def admit(self, headers: Mapping[str, str], traceparent: str | None = None) -> Caller:
@@ -172,23 +175,20 @@ class Endpoint:
         try:
             return await self.callers.identify(headers)
         except Refused as refusal:
-            self.arm()  # who signs in comes back soon
+            self.arm()  # a caller who signs in comes back soon
             if isinstance(refusal, NotAdmitted):
                 trace = Trace.continued(traceparent)
                 known = refusal.caller and Audit(refusal.caller, None, None, None, refusal.reason, trace)
-                self.note(known or Refusal(refusal.reason, trace))
+                self.record(known or Refusal(refusal.reason, trace))
             raise
 
     async def take_permit(self, seconds: float) -> bool:
         """Take one of the permits, in order of asking; False where none becomes free in time. Who has one releases it."""
-        if not self.permits.locked():  # free at once, as mostly: needs no clock
-            await self.permits.acquire()
-        else:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.permits.acquire()
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(seconds):
+                await self.permits.acquire()
+        except TimeoutError:
+            return False
         self.in_flight += 1
         return True
 
@@ -196,7 +196,7 @@ class Endpoint:
         self.in_flight -= 1
         self.permits.release()
 
-    def note(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         if self.emit is not None:
             self.emit(event)
 
@@ -204,15 +204,15 @@ class Endpoint:
         """Refuse foreign Host and Origin headers: a page elsewhere could reach us through a browser."""
         host = headers.get("host", "").lower()
         if not self.is_own(host):
-            told = f"The Host {host[:100]} is not this server's: MCP_ALLOWED_HOSTS takes further names."
-            raise Refused(error(421, INVALID_REQUEST, told))
+            message = f"The Host {host[:100]} is not this server's: MCP_ALLOWED_HOSTS takes further names."
+            raise Refused(error(421, INVALID_REQUEST, message))
         origin = headers.get("origin")
         if origin and not self.is_allowed_origin(origin.lower(), host):
-            told = f"The Origin {origin[:100]} may not call this server: MCP_ALLOWED_ORIGINS takes it."
-            raise Refused(error(403, INVALID_REQUEST, told))
+            message = f"The Origin {origin[:100]} may not call this server: MCP_ALLOWED_ORIGINS takes it."
+            raise Refused(error(403, INVALID_REQUEST, message))
 
     def is_own(self, host: str) -> bool:
-        return host in self.hosts or hostname(host) in self.hosts
+        return host in self.hosts or _hostname(host) in self.hosts
 
     def is_allowed_origin(self, origin: str, host: str) -> bool:
         if origin.rstrip("/") in self.origins:
@@ -225,12 +225,12 @@ class Endpoint:
 
     def check_form(self, headers: Mapping[str, str], body: bytes) -> None:
         """Refuse bodies of another type or size, and clients that do not take JSON."""
-        if len(body) > MAX_BODY_BYTES or int_of(headers.get("content-length")) > MAX_BODY_BYTES:
-            told = f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."
-            raise Refused(error(413, INVALID_REQUEST, told))
+        if len(body) > MAX_BODY_BYTES or _int_of(headers.get("content-length")) > MAX_BODY_BYTES:
+            message = f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."
+            raise Refused(error(413, INVALID_REQUEST, message))
         if media_type(headers.get("content-type", "")) != "application/json":
             raise Refused(error(415, INVALID_REQUEST, "Content-Type must be application/json."))
-        if not takes_json(headers.get("accept", "*/*")):
+        if not _takes_json(headers.get("accept", "*/*")):
             raise Refused(error(406, INVALID_REQUEST, "Accept must include application/json (and text/event-stream)."))
 
 
@@ -254,8 +254,7 @@ class Job:
         self.began = time.perf_counter()
         self.started_at = time.time()
         self.queued = 0.0
-        self.outcome: Outcome = "ok"
-        self.error_code: str | None = None
+        self.ending = Ending()
         now, limit = time.monotonic(), endpoint.settings.limit_seconds
         caller = access.caller
         self.operation = Operation(
@@ -266,7 +265,7 @@ class Job:
         """Answer from what is prepared, else by the tools or the engine."""
         reply = prepared if prepared is not None else await self.served()
         self.endpoint.arm()
-        self.tell(reply)
+        self.record(reply)
         return reply
 
     async def served(self) -> Reply:
@@ -287,28 +286,28 @@ class Job:
                 return self.refused("protocol_error", problem)
 
     async def answer(self) -> Reply:
-        if self.message["method"] == "tools/call" and self.endpoint.calls:
-            calls = await self.endpoint.calls.get()
+        if self.message["method"] == "tools/call" and self.endpoint.executor:
+            executor = await self.endpoint.executor.get()
             tool = self.tool()
             if tool and (role := self.access.lacking(tool.toolset, read_only=tool.read_only)):
-                return self.step_up(calls, tool.name, role)
-            direct = await answer_call(calls, self.message, self.headers, self.access)
+                return self.step_up(executor, tool.name, role)
+            direct = await answer_call(executor, self.message, self.headers, self.access)
             if direct is not None:
                 reply, called = direct
-                self.outcome, self.error_code = called.outcome, called.error_code
+                self.ending = called.ending
                 return reply
         engine = await self.endpoint.engine.get()
         served: Served = await engine.serve(self.message, self.headers, self.access)
-        self.outcome, self.error_code = served.outcome, served.error_code
+        self.ending = served.ending
         return served.reply
 
-    def step_up(self, calls: "ToolCalls", tool: str, role: str) -> Reply:
+    def step_up(self, executor: "ToolExecutor", tool: str, role: str) -> Reply:
         """Refuse a call the operator allows and this caller's roles do not."""
-        self.outcome, self.error_code = "refused", "insufficient_scope"
+        self.ending = Ending("refused", "insufficient_scope", callers_mistake=True)
         arguments = (self.message.get("params") or {}).get("arguments")
-        calls.note_refused(tool, arguments, self.access.caller, self.error_code)
-        told = f"{tool} needs {role}: sign in with that scope, or let an administrator assign you that role."
-        return forbidden(self.endpoint.settings, role, told, self.message["id"])
+        executor.audit_refusal(tool, arguments, self.access.caller, "insufficient_scope")
+        message = f"{tool} needs {role}: sign in with that scope, or let an administrator assign you that role."
+        return forbidden(self.endpoint.settings, role, message, self.message["id"])
 
     def busy(self) -> Reply:
         permits = self.endpoint.settings.tool_permits
@@ -316,29 +315,28 @@ class Job:
         return self.refused("refused", Busy(message, retry_after=2))
 
     def refused(self, outcome: Outcome, problem: D365McpError) -> Reply:
-        self.outcome, self.error_code = outcome, problem.code
+        self.ending = Ending(outcome, problem.code, problem.callers_mistake)
         return refused(self.message, self.headers, problem)
 
     def tool(self) -> "Tool | None":
         """Return the tool that is called, where it is one of ours and those are loaded."""
-        calls = self.endpoint.calls.value if self.endpoint.calls else None
-        if calls is None or self.message["method"] != "tools/call":
+        executor = self.endpoint.executor.value if self.endpoint.executor else None
+        if executor is None or self.message["method"] != "tools/call":
             return None
         name = (self.message.get("params") or {}).get("name")
-        return calls.tools.get(name) if isinstance(name, str) else None
+        return executor.tools.get(name) if isinstance(name, str) else None
 
-    def tell(self, reply: Reply) -> None:
+    def record(self, reply: Reply) -> None:
         """Emit what became of the request, and log one line of it."""
-        if self.endpoint.heard:
-            event = self.event(reply)
-            self.endpoint.note(event)
-            if log.isEnabledFor(logging.INFO):
-                log.info("%s", line_of(event))
+        event = self.event(reply)
+        self.endpoint.record(event)
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s", _line_of(event))
         self.endpoint.answered += 1
 
     def event(self, reply: Reply) -> McpRequest:
         operation, tool = self.operation, self.tool()
-        # Names of the caller's own choosing stay out of telemetry's tables, which anybody could fill with them.
+        # Names that callers invent stay out of telemetry's tables: anybody could fill them.
         method = self.message["method"] if self.message["method"] in METHODS else UNKNOWN
         return McpRequest(
             name=tool.name if tool else method,
@@ -346,11 +344,12 @@ class Job:
             trace=operation.trace,
             started_at=self.started_at,
             duration_ms=(time.perf_counter() - self.began) * 1000,
-            outcome=self.outcome,
-            error_code=self.error_code,
+            outcome=self.ending.outcome,
+            error_code=self.ending.error_code,
+            callers_mistake=self.ending.callers_mistake,
             toolset=tool.toolset if tool else None,
             protocol_version=self.headers.get("mcp-protocol-version"),
-            client_name=client_name(self.message, self.headers),
+            client_name=_client_name(self.message, self.headers),
             caller=operation.caller,
             invocation_id=self.invocation_id,
             cold_start=self.endpoint.answered == 0,
@@ -366,22 +365,21 @@ class Job:
         )
 
 
-@lru_cache(maxsize=100)
-def takes_json(accept: str) -> bool:
+def _takes_json(accept: str) -> bool:
     return any(kind in accept.lower() for kind in ACCEPTED)
 
 
-def hostname(host: str) -> str:
+def _hostname(host: str) -> str:
     """Return a Host header's name without the port, or nothing where it is no Host at all."""
     match = HOST.fullmatch(host)
     return (match["v6"] or match["name"]) if match else ""
 
 
-def int_of(text: str | None) -> int:
+def _int_of(text: str | None) -> int:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else 0
 
 
-def client_name(message: Message, headers: Mapping[str, str]) -> str | None:
+def _client_name(message: Message, headers: Mapping[str, str]) -> str | None:
     """Return what the client calls itself: in the envelope, in initialize, or by its User-Agent."""
     params = message.get("params") or {}
     meta = params.get("_meta")
@@ -391,9 +389,9 @@ def client_name(message: Message, headers: Mapping[str, str]) -> str | None:
     return name[:60] if name else None
 
 
-def line_of(event: McpRequest) -> str:
+def _line_of(event: McpRequest) -> str:
     """Return one line of JSON for the log: no argument values, nothing of the records."""
-    shown = {
+    fields = {
         "event": "mcp.request",
         "method": event.method,
         "tool": event.name if event.toolset else None,
@@ -406,4 +404,4 @@ def line_of(event: McpRequest) -> str:
         "invocation_id": event.invocation_id,
         "trace_id": event.trace.trace_id,
     }
-    return dumped({name: value for name, value in shown.items() if value is not None}).decode()
+    return write_json({name: value for name, value in fields.items() if value is not None}).decode()

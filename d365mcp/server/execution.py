@@ -17,8 +17,9 @@ from d365mcp.errors import (
     SettingsError,
     hidden_tools,
 )
-from d365mcp.events import Caller, Listener, Operation, Outcome, current_operation
-from d365mcp.server.auth.callers import READ_ONLY_HEADER, TOOLSETS_HEADER, Access, leaves_d365_alone
+from d365mcp.events import Caller, Ending, Listener, Operation, Outcome, current_operation
+from d365mcp.server.auth.access import READ_ONLY_HEADER, TOOLSETS_HEADER, Access
+from d365mcp.server.auth.roles import leaves_d365_alone
 from d365mcp.server.messages import MAX_BODY_BYTES
 from d365mcp.settings import Settings
 from d365mcp.tools.policy import audit, target_of
@@ -28,27 +29,26 @@ from d365mcp.tools.tool import Attached, Attachment, Tool, ToolContext
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# Of who calls, and of what their client can do.
+# From the caller's access and the client's capabilities.
 MakeContext = Callable[[Access, Mapping[str, Any]], ToolContext]
 
-# Tools keep to MCP_MAX_RESULT_CHARS; this is for what none of them foresaw.
+# Tools keep to MCP_MAX_RESULT_CHARS. This bound is for an answer that none of them foresaw.
 MAX_CHARS = MAX_BODY_BYTES
 
 
 @dataclass(frozen=True)
-class Called:
+class CallOutcome:
     """What a call came to: its text, which is its structured content too where that is wanted, and its files."""
 
     text: str
     succeeded: bool = False
     structured: bool = False  # whether its text goes along as structure
     files: tuple[Attachment, ...] = ()
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
 @dataclass(frozen=True)
-class ToolCalls:
+class ToolExecutor:
     """Calls tools: what may be called, with which arguments, within the request's time."""
 
     settings: Settings
@@ -63,37 +63,37 @@ class ToolCalls:
     def hidden(self, access: Access) -> Set[str]:
         return self.tools.keys() - self.offered(access)
 
-    async def call(
+    async def execute(
         self, name: str, arguments: Mapping[str, Any], access: Access, capabilities: Mapping[str, Any]
-    ) -> Called:
-        """Call a tool; what the caller can mend comes back as a result that says so."""
+    ) -> CallOutcome:
+        """Call a tool; a mistake of the caller's comes back as a result that explains it."""
         tool = self.tools[name]
         hidden_tools.set(self.hidden(access))
         try:
             result = await self.run(tool, arguments, access, capabilities)
         except NotAllowed as problem:
-            self.note_refused(name, arguments, access.caller, problem.code)
-            return failed(problem)
+            self.audit_refusal(name, arguments, access.caller, problem.code)
+            return failed_call(problem)
         except D365McpError as problem:
-            return failed(problem)
+            return failed_call(problem)
         except Exception:  # a bug of ours: the trace is for the log, not for the model
             log.exception("The tool %s failed.", name)
-            if has_written():
-                return failed(cut_short(f"{name} failed on the server after a write was sent"))
-            told = f"{name} failed on the server; the failure was logged. The same call will fail again."
-            text = compact({"code": "internal", "message": told, "retryable": False})
-            return Called(text, outcome="tool_error", error_code="internal")
+            if _has_written():
+                return failed_call(_cut_short(f"{name} failed on the server after a write was sent"))
+            message = f"{name} failed on the server; the failure was logged. The same call will fail again."
+            text = compact({"code": "internal", "message": message, "retryable": False})
+            return CallOutcome(text, ending=Ending("tool_error", "internal"))
         content = result.content if isinstance(result, Attached) else tool.arranged(result)
         text = compact(content)
         if len(text) > MAX_CHARS:
-            return failed(too_long(name, len(text)))
+            return failed_call(_too_long(name, len(text)))
         if tool.read_only and len(text) > access.result_chars:
             text = compact(tool.arranged(shortened(content, access.result_chars)))
         files = (result.attachment,) if isinstance(result, Attached) else ()
-        return Called(text, True, access.structured, files)
+        return CallOutcome(text, True, access.structured, files)
 
-    def note_refused(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
-        """Tell the audit of a call that was refused: on what, as far as the arguments say it."""
+    def audit_refusal(self, name: str, arguments: Any, caller: Caller, reason: str) -> None:
+        """Record in the audit a call that was refused: on what, as far as the arguments say it."""
         entity, key = target_of(arguments)
         audit(self.emit, caller, name, entity, key, reason)
 
@@ -109,31 +109,31 @@ class ToolCalls:
         self, tool: Tool, access: Access, capabilities: Mapping[str, Any], work: Callable[[ToolContext], Awaitable[T]]
     ) -> T:
         """Do a tool's work, or what stands on it, where the tool is on offer, within the request's time."""
-        refuse_hidden(tool, access, self.settings)
+        _refuse_hidden(tool, access, self.settings)
         if self.settings.problems:
             raise SettingsError(self.settings.problems)
         operation = current_operation()
         try:
             async with asyncio.timeout(operation.remaining() if operation else None) as timer:
-                with put_off(timer, operation):
+                with _put_off(timer, operation):
                     return await work(self.make_context(access, capabilities))
         except TimeoutError:
-            if has_written():
-                raise cut_short("the call's time ran out after a write was sent") from None
-            raise out_of_time(access.seconds) from None
+            if _has_written():
+                raise _cut_short("the call's time ran out after a write was sent") from None
+            raise _ran_out_of_time(access.seconds) from None
 
 
-def failed(problem: D365McpError) -> Called:
+def failed_call(problem: D365McpError) -> CallOutcome:
     """Return a failed call. Its shape is not the tool's output schema, so it goes as text alone."""
     outcome: Outcome = "tool_error"
     if isinstance(problem, DeadlineExceeded):
         outcome = "timeout"
     elif isinstance(problem, NotAllowed):
         outcome = "refused"
-    return Called(compact(problem.describe()), outcome=outcome, error_code=problem.code)
+    return CallOutcome(compact(problem.describe()), ending=Ending(outcome, problem.code, problem.callers_mistake))
 
 
-def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
+def _refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
     """Raise NotAllowed for a tool that this request does not see, naming what hides it."""
     if tool.toolset not in access.toolsets:
         where = "MCP_TOOLSETS" if tool.toolset not in settings.toolsets else f"this request's {TOOLSETS_HEADER} header"
@@ -146,19 +146,19 @@ def refuse_hidden(tool: Tool, access: Access, settings: Settings) -> None:
         raise NotAllowed(f"{tool.name} does not only read, and only reading is allowed: {where}.")
 
 
-def too_long(name: str, chars: int) -> InvalidArgument:
+def _too_long(name: str, chars: int) -> InvalidArgument:
     return InvalidArgument(
         f"{name} has done its work, but its answer has {chars:,} characters; {MAX_CHARS:,} is the most.",
         hint="Ask for less at once: fewer properties, rows or names.",
     )
 
 
-def out_of_time(seconds: float) -> DeadlineExceeded:
+def _ran_out_of_time(seconds: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"The call did not finish within {seconds:g} seconds.", hint=NARROWER)
 
 
 @contextmanager
-def put_off(timer: asyncio.Timeout, operation: Operation | None) -> Iterator[None]:
+def _put_off(timer: asyncio.Timeout, operation: Operation | None) -> Iterator[None]:
     """Let a write that is sent put off the end of its call."""
     if operation:
         operation.timer = timer
@@ -169,13 +169,13 @@ def put_off(timer: asyncio.Timeout, operation: Operation | None) -> Iterator[Non
             operation.timer = None
 
 
-def has_written() -> bool:
+def _has_written() -> bool:
     operation = current_operation()
     return operation is not None and operation.has_written
 
 
-def cut_short(why: str) -> OutcomeUnknown:
-    """Return the error for a call that ended with a write under way, or done and not told yet."""
+def _cut_short(why: str) -> OutcomeUnknown:
+    """Return the error for a call that ended with a write under way, or done and not message yet."""
     hint = "Look for the change before trying again."
     return OutcomeUnknown(f"It is unknown whether F&O did this: {why}. It was not tried again.", hint=hint)
 

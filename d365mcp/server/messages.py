@@ -1,12 +1,10 @@
 """JSON-RPC as it goes over HTTP: replies, errors, and reading messages safely. Knows no SDK."""
 
-import json
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from d365mcp.wire import MAX_DEPTH, is_crowded, parsed, too_deep
+from d365mcp.wire import MAX_DEPTH, TooDeep, TooManyValues, read_caller_json, write_json
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 # The one version whose clients may send several messages at once:
@@ -15,15 +13,12 @@ ARRAY_VERSION = "2025-03-26"
 MAX_MESSAGES = 100
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
-# Outside of JSON-RPC's and MCP's reserved ranges: ours to use.
+# Outside the ranges that JSON-RPC and MCP reserve.
 UNAUTHORIZED, FORBIDDEN, THROTTLED, UNAVAILABLE, BUSY = -31401, -31403, -31429, -31500, -31503
 
 JSON_HEADERS = {"content-type": "application/json"}
 
-# json.dumps would make an encoder for every value, which takes longer than writing a small one.
-COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-
-# What may be asked here.
+# The methods of this server.
 METHODS = frozenset(
     {
         "initialize",
@@ -52,8 +47,6 @@ class Reply(NamedTuple):
     body: bytes = b""
 
 
-# Clients send the same few headers over and over.
-@lru_cache(maxsize=100)
 def media_type(content_type: str) -> str:
     """Return what a Content-Type names, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
@@ -67,14 +60,6 @@ class Refused(Exception):
         self.reply = reply
 
 
-def dumped(value: Any) -> bytes:
-    """Return compact JSON; half of a surrogate pair, which UTF-8 cannot carry, as an escape."""
-    try:
-        return COMPACT.encode(value).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
 def error(
     status: int, code: int, message: str, id: Id = None, data: Any = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
@@ -82,7 +67,7 @@ def error(
     found: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         found["data"] = data
-    body = dumped({"jsonrpc": "2.0", "id": id, "error": found})
+    body = write_json({"jsonrpc": "2.0", "id": id, "error": found})
     return Reply(status, {**JSON_HEADERS, **(headers or {})}, body)
 
 
@@ -95,7 +80,7 @@ def head(id: Id) -> bytes:
     """Return how an answer begins, up to its result."""
     if isinstance(id, int):
         return b'{"jsonrpc":"2.0","id":%d,"result":' % id
-    return b'{"jsonrpc":"2.0","id":%b,"result":' % dumped(id)
+    return b'{"jsonrpc":"2.0","id":%b,"result":' % write_json(id)
 
 
 # https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/MessageExtensions/GrpcMessageConversionExtensions.cs
@@ -119,16 +104,16 @@ def read_body(headers: Mapping[str, str], body: bytes) -> Any:
         raise Refused(error(413, INVALID_REQUEST, f"The body is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB."))
     if not body or body.isspace():
         raise Refused(error(400, PARSE_ERROR, "The body is empty: send one JSON-RPC message, with a Content-Length."))
-    if is_crowded(body):
-        raise Refused(error(413, INVALID_REQUEST, "The JSON has too many values for one call: send less at once."))
     try:
-        found = parsed(body)
+        return read_caller_json(body)
+    except TooManyValues:
+        message = "The JSON has too many values for one call: send less at once."
+        raise Refused(error(413, INVALID_REQUEST, message)) from None
+    except TooDeep:
+        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep.")) from None
     except ValueError as problem:
-        told = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
-        raise Refused(error(400, PARSE_ERROR, told)) from None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and too_deep(found):
-        raise Refused(error(400, PARSE_ERROR, f"The JSON is nested more than {MAX_DEPTH} levels deep."))
-    return found
+        message = f"The body is not JSON in UTF-8, of whole characters and with each name once: {str(problem)[:200]}."
+        raise Refused(error(400, PARSE_ERROR, message)) from None
 
 
 def check_message(message: Any) -> Message:
@@ -146,7 +131,7 @@ def check_message(message: Any) -> Message:
         id = message["id"] = int(id)
     if isinstance(id, bool) or not isinstance(id, (str, int)):
         raise Refused(error(400, INVALID_REQUEST, "The id must be text or a whole number."))
-    if message.get("params", {}) is None:  # how some libraries write what is left out
+    if message.get("params", {}) is None:  # some libraries write null for a member that is left out
         del message["params"]
     if not isinstance(message.get("params", {}), dict):
         raise Refused(error(400, INVALID_PARAMS, "params must be an object.", message.get("id")))

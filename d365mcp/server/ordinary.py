@@ -1,8 +1,8 @@
 """The requests that clients ordinarily send, answered without the SDK: importing it is most of a cold start.
 
-A request is ordinary when the SDK would certainly take it and nothing that it says changes the answer. Which that are,
-the shapes below say. All else is the SDK's to judge. Lists are made of fragments that the SDK prepared (`tests/prepared_answers.py`),
-calls need the tools alone. Tests compare the two ways of answering.
+A request is ordinary when the SDK would certainly accept it and nothing in it changes the answer. The shapes below say
+which requests are. The SDK answers all others. Lists are joined from fragments that the SDK made once
+(`tests/prepared_answers.py`). Calls need the tools alone. Tests compare both ways of answering.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import d365mcp
 from d365mcp.errors import D365McpError
-from d365mcp.server.auth.callers import Access
+from d365mcp.server.auth.access import Access
 from d365mcp.server.messages import (
     BUSY,
     FORBIDDEN,
@@ -25,22 +25,21 @@ from d365mcp.server.messages import (
     Id,
     Message,
     Reply,
-    dumped,
     error,
     head,
     result,
 )
 from d365mcp.server.prompts import PROMPTS
-from d365mcp.wire import parsed
+from d365mcp.wire import read_json, write_json
 
 if TYPE_CHECKING:
-    from d365mcp.server.execution import Called, ToolCalls
+    from d365mcp.server.execution import CallOutcome, ToolExecutor
     from d365mcp.tools.tool import Attachment
 
 HANDSHAKE_VERSIONS = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
-# What a client is offered whose initialize asks for another.
+# Offered to a client whose initialize asks for an unknown version.
 LATEST_HANDSHAKE_VERSION = "2025-11-25"
-# What a handshake-era request without the header is taken for.
+# Assumed for a handshake-era request without the header.
 DEFAULT_VERSION = "2025-03-26"
 MODERN_VERSION = "2026-07-28"
 VERSION_HEADER = "mcp-protocol-version"
@@ -48,23 +47,23 @@ VERSION_HEADER = "mcp-protocol-version"
 
 # --- Which requests are ordinary -----------------------------------------------------------------------------------------
 
-# A shape tells whether a value is certainly what the protocol takes there; what is odd it leaves to the SDK.
+# A shape accepts a value that the protocol certainly takes there. Odd values are left to the SDK.
 Shape = Callable[[Any], bool]
 
 
-def of(*types: type) -> Shape:
-    return lambda value: type(value) in types  # true is no whole number
+def _of(*types: type) -> Shape:
+    return lambda value: type(value) in types  # not isinstance: True is no whole number
 
 
-def words(*known: str) -> Shape:
+def _words(*known: str) -> Shape:
     return lambda value: value in known
 
 
-def list_of(shape: Shape) -> Shape:
+def _list_of(shape: Shape) -> Shape:
     return lambda value: type(value) is list and all(map(shape, value))
 
 
-def members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, closed: bool = False) -> Shape:
+def _members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, closed: bool = False) -> Shape:
     """Return the shape of an object. Members of other names say nothing; one that is closed has none."""
     known, names = {**needed, **optional}, frozenset(needed)
 
@@ -80,65 +79,67 @@ def members(needed: Mapping[str, Shape], optional: Mapping[str, Shape], *, close
     return fits
 
 
-def options(**shapes: Shape) -> Shape:
-    return members({}, shapes)
+def _options(**shapes: Shape) -> Shape:
+    return _members({}, shapes)
 
 
-def is_settings(value: Any) -> bool:
+def _is_settings(value: Any) -> bool:
     return type(value) is dict and all(type(each) is dict for each in value.values())
 
 
 META = "io.modelcontextprotocol/"
-TEXT, OBJECT, TOKEN = of(str), of(dict), of(str, int)
-LEVEL = words("alert", "critical", "debug", "emergency", "error", "info", "notice", "warning")
-ICON = members({"src": TEXT}, {"mimeType": TEXT, "sizes": list_of(TEXT), "theme": words("dark", "light")})
-CLIENT = members(
+TEXT, OBJECT, TOKEN = _of(str), _of(dict), _of(str, int)
+LEVEL = _words("alert", "critical", "debug", "emergency", "error", "info", "notice", "warning")
+ICON = _members({"src": TEXT}, {"mimeType": TEXT, "sizes": _list_of(TEXT), "theme": _words("dark", "light")})
+CLIENT = _members(
     {"name": TEXT, "version": TEXT},
-    {"title": TEXT, "description": TEXT, "websiteUrl": TEXT, "icons": list_of(ICON)},
+    {"title": TEXT, "description": TEXT, "websiteUrl": TEXT, "icons": _list_of(ICON)},
 )
-CAPABILITIES = options(
-    elicitation=options(form=OBJECT, url=OBJECT),
-    experimental=is_settings,
-    extensions=is_settings,
-    roots=options(listChanged=of(bool)),
-    sampling=options(context=OBJECT, tools=OBJECT),
-    tasks=options(
+CAPABILITIES = _options(
+    elicitation=_options(form=OBJECT, url=OBJECT),
+    experimental=_is_settings,
+    extensions=_is_settings,
+    roots=_options(listChanged=_of(bool)),
+    sampling=_options(context=OBJECT, tools=OBJECT),
+    tasks=_options(
         list=OBJECT,
         cancel=OBJECT,
-        requests=options(elicitation=options(create=OBJECT), sampling=options(createMessage=OBJECT)),
+        requests=_options(elicitation=_options(create=OBJECT), sampling=_options(createMessage=OBJECT)),
     ),
 )
-HANDSHAKE_META = options(progressToken=TOKEN)
-MODERN_META = members(
-    {f"{META}protocolVersion": words(MODERN_VERSION), f"{META}clientCapabilities": CAPABILITIES},
+HANDSHAKE_META = _options(progressToken=TOKEN)
+MODERN_META = _members(
+    {f"{META}protocolVersion": _words(MODERN_VERSION), f"{META}clientCapabilities": CAPABILITIES},
     {f"{META}clientInfo": CLIENT, f"{META}logLevel": LEVEL, "progressToken": TOKEN},
 )
 INITIALIZE = {"protocolVersion": TEXT, "capabilities": CAPABILITIES, "clientInfo": CLIENT}
 LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
 # The parameters of each method that is answered here.
 HANDSHAKE = {
-    "initialize": members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
-    "tools/call": members({"name": TEXT}, {"arguments": OBJECT, "_meta": HANDSHAKE_META}, closed=True),
-    **dict.fromkeys(("ping", *LISTS), members({}, {"_meta": HANDSHAKE_META}, closed=True)),
+    "initialize": _members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
+    "tools/call": _members({"name": TEXT}, {"arguments": OBJECT, "_meta": HANDSHAKE_META}, closed=True),
+    **dict.fromkeys(("ping", *LISTS), _members({}, {"_meta": HANDSHAKE_META}, closed=True)),
 }
 MODERN = {
-    "tools/call": members({"name": TEXT, "_meta": MODERN_META}, {"arguments": OBJECT}, closed=True),
-    **dict.fromkeys(("server/discover", *LISTS), members({"_meta": MODERN_META}, {}, closed=True)),
+    "tools/call": _members({"name": TEXT, "_meta": MODERN_META}, {"arguments": OBJECT}, closed=True),
+    **dict.fromkeys(("server/discover", *LISTS), _members({"_meta": MODERN_META}, {}, closed=True)),
 }
 
 
-def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
+def _ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None:
     """Return the protocol version of the answer to an ordinary request, or None where the SDK has to look."""
-    if len(message) != 3 + ("params" in message) or not is_plain_id(message["id"]):  # jsonrpc, id and method it has
+    if len(message) != 3 + ("params" in message) or not _is_plain_id(
+        message["id"]
+    ):  # jsonrpc, id and method are there already
         return None
     method, params = message["method"], message.get("params", {})
     version = headers.get(VERSION_HEADER)
     if version == MODERN_VERSION:
         routed = headers.get("mcp-method") == method and headers.get("mcp-name") == params.get("name")
-        return version if routed and has_shape(params, MODERN.get(method)) else None
+        return version if routed and _has_shape(params, MODERN.get(method)) else None
     if version not in HANDSHAKE_VERSIONS and version is not None:
         return None
-    if not has_shape(params, HANDSHAKE.get(method)):
+    if not _has_shape(params, HANDSHAKE.get(method)):
         return None
     if method == "initialize":
         asked: str = params["protocolVersion"]
@@ -146,16 +147,16 @@ def ordinary_version(message: Message, headers: Mapping[str, str]) -> str | None
     return version or DEFAULT_VERSION
 
 
-def is_plain_id(id: Id) -> bool:
+def _is_plain_id(id: Id) -> bool:
     return isinstance(id, str) or (isinstance(id, int) and abs(id) < 2**53)
 
 
-def has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
+def _has_shape(params: Mapping[str, Any], shape: Shape | None) -> bool:
     return shape is not None and shape(params)
 
 
 def capabilities_of(message: Message, headers: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return what the client says that it can do: in the stateless era each request does.
+    """Return the client's capabilities: in the stateless era each request carries them.
 
     Before it initialize alone did, and nobody remembers that.
     """
@@ -168,7 +169,7 @@ def capabilities_of(message: Message, headers: Mapping[str, str]) -> Mapping[str
 # --- Answers prepared ahead ----------------------------------------------------------------------------------------------
 
 FRAGMENTS = Path(__file__).with_name("prepared.json")
-# Callers ask for a few sets of toolsets; one who asks for all there are must not fill the memory.
+# Callers ask for a few sets of toolsets. A caller who asks for every possible set must not fill the memory.
 MOST_LISTS = 100
 
 
@@ -182,13 +183,13 @@ class Prepared:
     @cached_property
     def fragments(self) -> dict[str, Any]:
         """Return {"answers": {version: {method: result}}, "tools": {version: [{toolset, read_only, tool}]}}."""
-        found: dict[str, Any] = parsed(self.path.read_bytes())
+        found: dict[str, Any] = read_json(self.path.read_bytes())
         return found
 
     @cached_property
     def answers(self) -> dict[tuple[str, str], bytes]:
         return {
-            (version, method): dumped(answer)
+            (version, method): write_json(answer)
             for version, answers in self.fragments["answers"].items()
             for method, answer in answers.items()
         }
@@ -198,7 +199,7 @@ class Prepared:
         method = message["method"]
         if method == "tools/call" or (method in NARROWED and not NARROWED[method](access)):
             return None
-        version = ordinary_version(message, headers)
+        version = _ordinary_version(message, headers)
         if version is None:
             return None
         found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
@@ -211,7 +212,7 @@ class Prepared:
         if found is None:
             if len(self.lists) >= MOST_LISTS:
                 self.lists.clear()
-            found = self.lists[key] = dumped(self.joined(version, access))
+            found = self.lists[key] = write_json(self.joined(version, access))
         return found
 
     def joined(self, version: str, access: Access) -> dict[str, Any]:
@@ -229,14 +230,14 @@ def may_read_templates(access: Access) -> bool:
     return access.allows("metadata", read_only=True)
 
 
-def may_use_prompts(access: Access) -> bool:
+def _may_use_prompts(access: Access) -> bool:
     """Return whether a request is offered all prompts."""
     return all(prompt.is_offered(access) for prompt in PROMPTS)
 
 
-# Lists that are prepared for whoever is offered all of them.
+# Lists that are prepared for callers who see all entries.
 NARROWED = {
-    "prompts/list": may_use_prompts,
+    "prompts/list": _may_use_prompts,
     "resources/list": may_read_templates,
     "resources/templates/list": may_read_templates,
 }
@@ -248,35 +249,35 @@ SERVER_NAME = "d365mcp"
 SERVER_TITLE = "Dynamics 365 Finance & Operations"
 SERVER_INFO = {"name": SERVER_NAME, "title": SERVER_TITLE, "version": d365mcp.__version__}
 # What the stateless era adds to every result.
-SERVER_STAMP = b',"resultType":"complete","_meta":' + dumped({f"{META}serverInfo": SERVER_INFO})
+SERVER_STAMP = b',"resultType":"complete","_meta":' + write_json({f"{META}serverInfo": SERVER_INFO})
 
 
 async def answer_call(
-    calls: "ToolCalls", message: Message, headers: Mapping[str, str], access: Access
-) -> "tuple[Reply, Called] | None":
+    executor: "ToolExecutor", message: Message, headers: Mapping[str, str], access: Access
+) -> "tuple[Reply, CallOutcome] | None":
     """Answer an ordinary call of a tool that is there, or return None where the SDK has to look."""
-    if ordinary_version(message, headers) is None or message["params"]["name"] not in calls.tools:
+    if _ordinary_version(message, headers) is None or message["params"]["name"] not in executor.tools:
         return None
     params = message["params"]
     capabilities = capabilities_of(message, headers)
-    called = await calls.call(params["name"], params.get("arguments", {}), access, capabilities)
-    body = result_of(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
-    return call_reply(message["id"], headers, body), called
+    called = await executor.execute(params["name"], params.get("arguments", {}), access, capabilities)
+    body = _call_result(called.text, called.files, succeeded=called.succeeded, structured=called.structured)
+    return _call_reply(message["id"], headers, body), called
 
 
-def result_of(
+def _call_result(
     text: str, files: "Sequence[Attachment]" = (), *, succeeded: bool = False, structured: bool = False
 ) -> bytes:
     """Return a call's result, still open at its end; the structured content is the text itself, made once."""
-    attached = [b"," + dumped(embedded(file)) for file in files]
-    parts = [b'{"content":[{"type":"text","text":', dumped(text), b"}", *attached, b"]"]
+    attached = [b"," + write_json(embedded(file)) for file in files]
+    parts = [b'{"content":[{"type":"text","text":', write_json(text), b"}", *attached, b"]"]
     if structured:
         parts += [b',"structuredContent":', text.encode()]
     parts += [b',"isError":', b"false" if succeeded else b"true"]
     return b"".join(parts)
 
 
-def call_reply(id: Id, headers: Mapping[str, str], result: bytes) -> Reply:
+def _call_reply(id: Id, headers: Mapping[str, str], result: bytes) -> Reply:
     """Return the answer to a call, with what its protocol version adds."""
     stamp = SERVER_STAMP if headers.get(VERSION_HEADER) == MODERN_VERSION else b""
     return Reply(200, JSON_HEADERS, b"".join([head(id), result, stamp, b"}}"]))
@@ -289,7 +290,7 @@ def embedded(file: "Attachment") -> dict[str, Any]:
 
 # --- Refusals ------------------------------------------------------------------------------------------------------------
 
-# What a failure is as a protocol error; all else is no fault of the request's.
+# A failure's code as a protocol error. Any other failure is not the request's fault.
 CODES = {
     "invalid_argument": INVALID_PARAMS,
     "unknown_name": INVALID_PARAMS,
@@ -301,13 +302,13 @@ CODES = {
 
 
 def refused(message: Message, headers: Mapping[str, str], problem: D365McpError) -> Reply:
-    """Return that a request is not looked at now: a tool's result where one is called, else a protocol error.
+    """Return the reply to a request that is refused unread: a tool's result for a call, else a protocol error.
 
     With HTTP 200: another status ends clients on the Python SDK 1.30, and takes from a model the words that would help.
     """
     facts = problem.describe()
     if message["method"] == "tools/call":
-        return call_reply(message["id"], headers, result_of(dumped(facts).decode()))
+        return _call_reply(message["id"], headers, _call_result(write_json(facts).decode()))
     return error(200, code_of(facts), problem.message, message["id"], facts)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.server.auth.callers import Access
+from d365mcp.server.auth.access import Access
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 `mcp.server.runner` and `mcp.shared.inbound` are not documented: the version is pinned, and a test holds the contract.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,16 +27,16 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from d365mcp.errors import D365McpError, InvalidArgument, NotAllowed, UnknownName, close_names
-from d365mcp.events import Outcome
-from d365mcp.server.auth.callers import Access
-from d365mcp.server.execution import Called, ToolCalls, failed
+from d365mcp.events import Ending
+from d365mcp.server.auth.access import Access
+from d365mcp.server.execution import CallOutcome, ToolExecutor, failed_call
 from d365mcp.server.messages import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     JSON_HEADERS,
     Id,
     Message,
     Reply,
-    dumped,
     error,
 )
 from d365mcp.server.ordinary import capabilities_of, code_of, embedded, may_read_templates
@@ -55,6 +54,7 @@ from d365mcp.server.resources import (
 )
 from d365mcp.tools.arguments import object_in, read
 from d365mcp.tools.tool import Tool
+from d365mcp.wire import read_json, write_json
 
 LIST_SECONDS = 300
 STREAM_HEADERS = {
@@ -87,8 +87,10 @@ class Exchange:
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         if self.progress_token is None:
             return
-        told = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
-        await self.notify("notifications/progress", {name: value for name, value in told.items() if value is not None})
+        fields = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
+        await self.notify(
+            "notifications/progress", {name: value for name, value in fields.items() if value is not None}
+        )
 
 
 @dataclass
@@ -96,21 +98,19 @@ class Served:
     """An answer, and how the request went."""
 
     reply: Reply
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
 @dataclass
-class Call:
+class CurrentCall:
     """The request under way, as the handlers see it."""
 
     access: Access
     capabilities: Mapping[str, Any]
-    outcome: Outcome = "ok"
-    error_code: str | None = None
+    ending: Ending = Ending()
 
 
-current_call: ContextVar[Call] = ContextVar("call")
+current_call: ContextVar[CurrentCall] = ContextVar("call")
 
 
 class Engine:
@@ -118,7 +118,7 @@ class Engine:
 
     def __init__(self, server: Server[Any]) -> None:
         self.server = server
-        self.server.middleware.clear()  # the SDK's tracing: ours is events
+        self.server.middleware.clear()  # the SDK's tracing; this server emits events instead
 
     async def serve(self, message: Message, headers: Mapping[str, str], access: Access) -> Served:
         """Answer a request: its JSON-RPC reply, with an HTTP status as the protocol's era wants it."""
@@ -129,20 +129,19 @@ class Engine:
         else:
             route = self.modern_route(message, headers)
             if isinstance(route, Reply):
-                return Served(route, "protocol_error")
+                return Served(route, Ending("protocol_error", callers_mistake=True))
             modern, connection = True, route
-        exchange = exchange_of(id, params, headers)
-        call = Call(access, capabilities_of(message, headers))
+        exchange = _exchange_of(id, params, headers)
+        call = CurrentCall(access, capabilities_of(message, headers))
         token = current_call.set(call)
         try:
-            meant = as_meant(method, params)
+            meant = _as_meant(method, params)
             result = await serve_one(self.server, exchange, method, meant, connection=connection, lifespan_state={})
         except Exception as problem:  # the SDK maps whatever a handler raised to a JSON-RPC error
-            outcome = call.outcome if call.error_code else "protocol_error"
-            return Served(self.failure(problem, id, modern=modern), outcome, call.error_code)
+            return self.failure(problem, id, call.ending, modern=modern)
         finally:
             current_call.reset(token)
-        return Served(success(id, result, exchange), call.outcome, call.error_code)
+        return Served(_success(id, result, exchange), call.ending)
 
     def modern_route(self, message: Message, headers: Mapping[str, str]) -> Connection | Reply:
         """Check the envelope of a request of the stateless era."""
@@ -162,14 +161,16 @@ class Engine:
                     return error(400, rejected.code, rejected.message, id, rejected.data)
         return Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
 
-    def failure(self, problem: Exception, id: Id, *, modern: bool) -> Reply:
-        told = modern_error_data(problem)
-        code = told.code or INVALID_PARAMS
+    def failure(self, problem: Exception, id: Id, ending: Ending, *, modern: bool) -> Served:
+        error_data = modern_error_data(problem)
+        code = error_data.code or INVALID_PARAMS
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if modern else 200
-        return error(status, code, told.message, id, told.data)
+        if not ending.error_code:
+            ending = Ending("protocol_error", callers_mistake=code != INTERNAL_ERROR)
+        return Served(error(status, code, error_data.message, id, error_data.data), ending)
 
 
-def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
+def _exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Exchange:
     meta = (params or {}).get("_meta")
     progress_token = meta.get("progressToken") if isinstance(meta, dict) else None
     accept = headers.get("accept", "")
@@ -178,7 +179,7 @@ def exchange_of(id: Id, params: Mapping[str, Any] | None, headers: Mapping[str, 
     return Exchange(id, transport, progress_token, listening)
 
 
-def as_meant(method: str, params: Any) -> Any:
+def _as_meant(method: str, params: Any) -> Any:
     """Return the parameters with arguments of the type the protocol has: an object for tools, texts for prompts.
 
     Hosts send a prompt null for what was left out, and numbers; some a tool the object as JSON text.
@@ -188,24 +189,24 @@ def as_meant(method: str, params: Any) -> Any:
         found = object_in(given or "{}")
         return params if found is None else {**params, "arguments": found}
     if method == "prompts/get" and isinstance(given, Mapping):
-        texts = {name: value if isinstance(value, str) else dumped(value).decode() for name, value in given.items()}
+        texts = {name: value if isinstance(value, str) else write_json(value).decode() for name, value in given.items()}
         return {**params, "arguments": texts}
     return params
 
 
-def success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
+def _success(id: Id, result: Mapping[str, Any], exchange: Exchange) -> Reply:
     """Return the result; behind the notifications, as a stream in one piece, where there were any."""
     final = {"jsonrpc": "2.0", "id": id, "result": result}
     if not exchange.notes:
-        return Reply(200, JSON_HEADERS, dumped(final))
-    body = b"".join(b"event: message\ndata: " + dumped(each) + b"\n\n" for each in (*exchange.notes, final))
+        return Reply(200, JSON_HEADERS, write_json(final))
+    body = b"".join(b"event: message\ndata: " + write_json(each) + b"\n\n" for each in (*exchange.notes, final))
     return Reply(200, STREAM_HEADERS, body)
 
 
-def build_engine(calls: ToolCalls, *, name: str, version: str, title: str, instructions: str) -> Engine:
+def build_engine(executor: ToolExecutor, *, name: str, version: str, title: str, instructions: str) -> Engine:
     """Return the engine for our tools, with the prompts and resources that go along."""
-    handlers = ToolHandlers(calls)
-    texts = TextHandlers(calls)
+    handlers = ToolHandlers(executor)
+    texts = TextHandlers(executor)
     lasting = CacheHint(LIST_SECONDS * 1000, "public")
     server: Server[Any] = Server(
         name,
@@ -235,19 +236,19 @@ def build_engine(calls: ToolCalls, *, name: str, version: str, title: str, instr
 class ToolHandlers:
     """Lists and calls tools for the SDK."""
 
-    def __init__(self, calls: ToolCalls) -> None:
-        self.calls = calls
-        self.shown = {name: shown_tool(tool) for name, tool in calls.tools.items()}
+    def __init__(self, executor: ToolExecutor) -> None:
+        self.executor = executor
+        self.listed = {name: _sdk_tool(tool) for name, tool in executor.tools.items()}
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        tool = self.calls.tools.get(name)
+        tool = self.executor.tools.get(name)
         return tool.input_schema if tool else None
 
     async def list_tools(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """List all tools this request may use, on one page."""
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
-        offered = [self.shown[name] for name in self.calls.offered(access)]
+        offered = [self.listed[name] for name in self.executor.offered(access)]
         if not access.structured:
             offered = [tool.model_copy(update={"output_schema": None}) for tool in offered]
         if access.private:
@@ -257,29 +258,29 @@ class ToolHandlers:
     async def call_tool(self, ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Call a tool."""
         call = current_call.get()
-        if params.name not in self.calls.tools:
-            close = close_names(params.name, self.calls.offered(call.access))
+        if params.name not in self.executor.tools:
+            close = close_names(params.name, self.executor.offered(call.access))
             unknown = UnknownName("tool", params.name, close)
             raise MCPError(types.INVALID_PARAMS, f"{unknown.message} tools/list has all.")
-        called = await self.calls.call(params.name, params.arguments or {}, call.access, call.capabilities)
-        call.outcome, call.error_code = called.outcome, called.error_code
-        return shown_result(called)
+        called = await self.executor.execute(params.name, params.arguments or {}, call.access, call.capabilities)
+        call.ending = called.ending
+        return _sdk_result(called)
 
 
 class TextHandlers:
     """Prompts, resources and completion for the SDK."""
 
-    def __init__(self, calls: ToolCalls) -> None:
-        self.calls = calls
+    def __init__(self, executor: ToolExecutor) -> None:
+        self.executor = executor
 
     async def list_prompts(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
-        prompts = [shown_prompt(prompt) for prompt in offered(access)]
-        return types.ListPromptsResult(prompts=prompts, **scope_of(access, whole=len(prompts) == len(PROMPTS)))
+        prompts = [_sdk_prompt(prompt) for prompt in offered(access)]
+        return types.ListPromptsResult(prompts=prompts, **cache_scope(access, whole=len(prompts) == len(PROMPTS)))
 
     async def get_prompt(self, ctx: Any, params: types.GetPromptRequestParams) -> types.GetPromptResult:
-        with refused_as_parameters():
+        with _refused_as_parameters():
             prompt = prompt_named(params.name, current_call.get().access)
             parameters = {"properties": dict.fromkeys(prompt.arguments, {"type": "string"})}
             text = prompt.filled(read(params.arguments or {}, parameters, writes=False))
@@ -287,32 +288,32 @@ class TextHandlers:
         return types.GetPromptResult(description=prompt.description, messages=[message])
 
     async def list_resources(self, ctx: Any, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        resources = [shown_resource(each) for each in listed(metadata=whole)]
-        return types.ListResourcesResult(resources=resources, **scope_of(access, whole=whole))
+        resources = [_sdk_resource(each) for each in listed(metadata=whole)]
+        return types.ListResourcesResult(resources=resources, **cache_scope(access, whole=whole))
 
     async def list_templates(
         self, ctx: Any, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
-        refuse_cursor(params)
+        _refuse_cursor(params)
         access = current_call.get().access
         whole = may_read_templates(access)
-        templates = [shown_template(each) for each in TEMPLATES] if whole else []
-        return types.ListResourceTemplatesResult(resource_templates=templates, **scope_of(access, whole=whole))
+        templates = [_sdk_template(each) for each in TEMPLATES] if whole else []
+        return types.ListResourceTemplatesResult(resource_templates=templates, **cache_scope(access, whole=whole))
 
     async def read_resource(self, ctx: Any, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         call, uri = current_call.get(), str(params.uri)
         if uri == GUIDE.uri:
-            text = guide(self.calls.hidden(call.access))
+            text = guide(self.executor.hidden(call.access))
             contents = types.TextResourceContents(uri=uri, mime_type=GUIDE.mime_type, text=text)
             return types.ReadResourceResult(contents=[contents])
-        with refused_as_parameters():
+        with _refused_as_parameters():
             tool, arguments = resolve(uri, metadata=may_read_templates(call.access))
-        called = await self.calls.call(tool, arguments, call.access, call.capabilities)
+        called = await self.executor.execute(tool, arguments, call.access, call.capabilities)
         if not called.succeeded:
-            raise refusal(called, call)
+            raise _protocol_error(called, call)
         contents = types.TextResourceContents(uri=params.uri, mime_type="application/json", text=called.text)
         return types.ReadResourceResult(contents=[contents])
 
@@ -324,44 +325,44 @@ class TextHandlers:
 
     async def completed(self, template: Template, typed: str) -> list[str]:
         call = current_call.get()
-        tool = self.calls.tools[template.tool]
+        tool = self.executor.tools[template.tool]
         try:
-            return await self.calls.within(
+            return await self.executor.within(
                 tool, call.access, call.capabilities, lambda context: complete(template, typed, context)
             )
         except D365McpError as problem:
             if isinstance(problem, NotAllowed):
-                self.calls.note_refused(tool.name, {}, call.access.caller, problem.code)
-            raise refusal(failed(problem), call) from None
+                self.executor.audit_refusal(tool.name, {}, call.access.caller, problem.code)
+            raise _protocol_error(failed_call(problem), call) from None
 
 
-def refusal(called: Called, call: Call) -> MCPError:
+def _protocol_error(called: CallOutcome, call: CurrentCall) -> MCPError:
     """Return a failure as the protocol error of a request that calls no tool; `data` has all that a tool would tell."""
-    call.outcome, call.error_code = called.outcome, called.error_code
-    facts = json.loads(called.text)
+    call.ending = called.ending
+    facts = read_json(called.text)
     return MCPError(code_of(facts), facts["message"], facts)
 
 
 @contextmanager
-def refused_as_parameters() -> Iterator[None]:
+def _refused_as_parameters() -> Iterator[None]:
     try:
         yield
     except InvalidArgument as problem:
         raise MCPError(types.INVALID_PARAMS, problem.message) from None
 
 
-def shown_prompt(prompt: Prompt) -> types.Prompt:
+def _sdk_prompt(prompt: Prompt) -> types.Prompt:
     arguments = [
         types.PromptArgument(name=name, description=text, required=False) for name, text in prompt.arguments.items()
     ]
     return types.Prompt(name=prompt.name, title=prompt.title, description=prompt.description, arguments=arguments)
 
 
-def shown_resource(resource: Resource) -> types.Resource:
+def _sdk_resource(resource: Resource) -> types.Resource:
     return types.Resource(uri=resource.uri, name=resource.name, title=resource.title, mime_type=resource.mime_type)
 
 
-def shown_template(template: Template) -> types.ResourceTemplate:
+def _sdk_template(template: Template) -> types.ResourceTemplate:
     return types.ResourceTemplate(
         uri_template=template.uri,
         name=template.name,
@@ -370,17 +371,17 @@ def shown_template(template: Template) -> types.ResourceTemplate:
     )
 
 
-def scope_of(access: Access, *, whole: bool) -> dict[str, Any]:
+def cache_scope(access: Access, *, whole: bool) -> dict[str, Any]:
     """Return how a list may be cached: one that is narrowed to its caller, by that caller alone."""
     return {} if whole or not access.private else {"cache_scope": "private"}
 
 
-def refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
+def _refuse_cursor(params: types.PaginatedRequestParams | None) -> None:
     if params is not None and params.cursor is not None:
         raise MCPError(types.INVALID_PARAMS, "There is no such page: this list has one page and gives no cursor.")
 
 
-def shown_tool(tool: Tool) -> types.Tool:
+def _sdk_tool(tool: Tool) -> types.Tool:
     hints = types.ToolAnnotations(
         read_only_hint=tool.read_only,
         destructive_hint=tool.destructive,
@@ -397,11 +398,11 @@ def shown_tool(tool: Tool) -> types.Tool:
     )
 
 
-def shown_result(called: Called) -> types.CallToolResult:
+def _sdk_result(called: CallOutcome) -> types.CallToolResult:
     """Return the result as text, and as the structure it is where that is wanted."""
     content: list[Any] = [types.TextContent(type="text", text=called.text)]
     content += [types.EmbeddedResource.model_validate(embedded(file)) for file in called.files]
     if not called.succeeded:
         return types.CallToolResult(content=content, is_error=True)
-    structure = json.loads(called.text) if called.structured else None
+    structure = read_json(called.text) if called.structured else None
     return types.CallToolResult(content=content, structured_content=structure)

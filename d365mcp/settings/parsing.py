@@ -1,4 +1,4 @@
-"""How the value of a setting is read; what does not do is a ValueError that says what would. Performs no I/O."""
+"""How the value of a setting is read. A wrong value raises ValueError, which says what is right. Performs no I/O."""
 
 import base64
 import re
@@ -15,7 +15,7 @@ TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def text(value: str) -> str:
+def plain_text(value: str) -> str:
     return value
 
 
@@ -27,17 +27,17 @@ def flag(value: str) -> bool:
     return known[value.lower()]
 
 
-def names(value: str) -> tuple[str, ...]:
+def words(value: str) -> tuple[str, ...]:
     """Read a comma-separated list."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def companies(value: str) -> tuple[str, ...]:
+def company_ids(value: str) -> tuple[str, ...]:
     """Read a list of companies; F&O writes them in lower case."""
-    return tuple(name.lower() for name in names(value))
+    return tuple(name.lower() for name in words(value))
 
 
-def number(minimum: float, maximum: float) -> Callable[[str], float]:
+def number_between(minimum: float, maximum: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
         try:
             found = float(value)
@@ -50,7 +50,7 @@ def number(minimum: float, maximum: float) -> Callable[[str], float]:
     return parse
 
 
-def whole(minimum: int, maximum: int) -> Callable[[str], int]:
+def whole_between(minimum: int, maximum: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         try:
             found = int(value)
@@ -63,7 +63,7 @@ def whole(minimum: int, maximum: int) -> Callable[[str], int]:
     return parse
 
 
-def one_of(*allowed: str) -> Callable[[str], str]:
+def one_word_of(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.lower() not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
@@ -72,11 +72,11 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+def words_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     def parse(value: str) -> tuple[str, ...]:
-        found = tuple(name.lower() for name in names(value))
+        found = tuple(name.lower() for name in words(value))
         if unknown := [name for name in found if name not in (*allowed, "all")]:
-            raise ValueError(f"does not know {', '.join(unknown)}; it takes {', '.join(allowed)} or all")
+            raise ValueError(f"has unknown values: {', '.join(unknown)}. Allowed are {', '.join(allowed)}, or all")
         return allowed if "all" in found else found
 
     return parse
@@ -84,17 +84,17 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 
 def web_address(value: str) -> str:
     """Read an https address without trailing slash; http only on loopback, where simulators and tests live."""
-    parts = address_parts(value)
+    parts = _address_parts(value)
     if parts is None:
         raise ValueError("must be an address like https://contoso.operations.dynamics.com")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must start with https://")
     if parts.username or parts.query or parts.fragment:
-        raise ValueError("must hold neither user name, query nor fragment")
+        raise ValueError("must not contain a user name, query or fragment")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-def address_parts(value: str) -> SplitResult | None:
+def _address_parts(value: str) -> SplitResult | None:
     """Return an address' parts; None where it is none."""
     try:
         parts = urlsplit(value)
@@ -123,24 +123,24 @@ def public_address(value: str) -> str:
 
 def redirect_uris(value: str) -> tuple[str, ...]:
     """Read where sign-ins may return to; one that leads anywhere else would hand over what they bring."""
-    found = names(value)
-    if not all(is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
+    found = words(value)
+    if not all(_is_redirect_uri(urlsplit(uri)) and not set(uri) & set("*#\\ ") for uri in found):
         raise ValueError(
-            "takes whole addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
+            "must be complete addresses without * or #: https://…, http:// on loopback, an app's own scheme://…"
         )
     return found
 
 
-def is_redirect_uri(parts: SplitResult) -> bool:
+def _is_redirect_uri(parts: SplitResult) -> bool:
     local = parts.scheme != "http" or parts.hostname in LOOPBACK
     return bool(parts.hostname) and not parts.username and local and parts.scheme != "javascript"
 
 
 def tenant_ids(value: str) -> tuple[str, ...]:
     """Read a list of tenant ids; a token names its tenant by id alone, so a domain name would never fit."""
-    found = tuple(name.lower() for name in names(value))
+    found = tuple(name.lower() for name in words(value))
     if not all(is_guid(name) for name in found):
-        raise ValueError("takes tenant ids (GUIDs), not domain names")
+        raise ValueError("must be tenant ids (GUIDs), not domain names")
     return found
 
 
@@ -159,7 +159,7 @@ def time_of_day(value: str) -> str:
 def certificate(value: str) -> bytes:
     """Read a certificate with its private key: PEM, or the base64 of a PFX, as a Key Vault reference gives it."""
     if value.startswith("-----BEGIN "):
-        return value.replace("\\n", "\n").encode()  # app settings keep no line ends everywhere
+        return value.replace("\\n", "\n").encode()  # app settings lose line ends on some platforms
     try:
         return base64.b64decode(value, validate=True)
     except ValueError:
@@ -167,9 +167,9 @@ def certificate(value: str) -> bytes:
 
 
 def cursor_keys(value: str) -> tuple[bytes, ...]:
-    keys = tuple(key.encode() for key in names(value))
+    keys = tuple(key.encode() for key in words(value))
     if any(len(key) < MINIMUM_CURSOR_KEY_BYTES for key in keys):
-        raise ValueError(f"holds a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
+        raise ValueError(f"contains a key shorter than {MINIMUM_CURSOR_KEY_BYTES} bytes")
     return keys
 
 
@@ -181,12 +181,12 @@ def account_name(value: str) -> str:
 
 
 def followed(value: str) -> str:
-    """Refuse a Key Vault reference as it stands: what the platform hands on when it cannot follow one.
+    """Refuse a Key Vault reference: the platform passes the reference itself on when it cannot resolve it.
 
     https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
     """
     if value.lower().startswith(REFERENCE):
         raise ValueError(
-            "is a Key Vault reference that could not be followed: create the secret, and give the identity the role Key Vault Secrets User"
+            "is a Key Vault reference that could not be resolved: create the secret, and give the identity the role Key Vault Secrets User"
         )
     return value

@@ -1,9 +1,9 @@
-"""What settings ask of each other: which are required, and which cannot stand together. Performs no I/O."""
+"""The rules between settings: which are required, and which contradict each other. Performs no I/O."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from d365mcp.settings import Settings
+    from d365mcp.settings.model import Settings
 
 SIGNING_IN = ("easy_auth", "jwt")  # the values of MCP_AUTH with which callers sign in to Entra
 
@@ -29,23 +29,25 @@ def contradictions(settings: "Settings") -> list[str]:
     if settings.mcp_auth == "none" and settings.on_azure:
         found.append("MCP_AUTH is none, which is refused on Azure: set function_key, easy_auth or jwt.")
     if settings.on_azure and not settings.cursor_keys and not settings.has_shared_storage:
-        found.append("MCP_CURSOR_KEY is not set, and no storage to share one: cursors would open on one instance only.")
-    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication tells clients of Entra itself
-        found.append(f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={settings.mcp_auth}: set jwt.")
+        found.append(
+            "MCP_CURSOR_KEY is not set, and no storage is configured to share a key. A cursor would work on one instance only: set one of them."
+        )
+    if settings.oauth_facade and settings.mcp_auth != "jwt":  # App Service Authentication publishes Entra itself
+        found.append(f"MCP_OAUTH_FACADE needs MCP_AUTH=jwt, not {settings.mcp_auth}.")
     if settings.mcp_auth == "easy_auth" and not settings.platform_auth:
         found.append(
             "MCP_AUTH is easy_auth, but App Service Authentication is off (WEBSITE_AUTH_ENABLED): turn it on, or set jwt."
         )
     if settings.mcp_auth == "easy_auth" and settings.tenant_id and not settings.tenants:
         found.append(
-            "D365FO_TENANT_ID is no tenant id (a GUID), so callers cannot be held to it: set MCP_ALLOWED_TENANTS to the ids of theirs."
+            "D365FO_TENANT_ID is not a GUID, so it cannot limit callers' tenants: list their ids in MCP_ALLOWED_TENANTS."
         )
     if settings.d365_auth == "on_behalf_of":
-        found += on_behalf_contradictions(settings)
+        found += _on_behalf_contradictions(settings)
     return found
 
 
-def on_behalf_contradictions(settings: "Settings") -> list[str]:
+def _on_behalf_contradictions(settings: "Settings") -> list[str]:
     """Say why callers' tokens could not be exchanged: Entra does it for the app registration they are meant for."""
     if settings.mcp_auth not in SIGNING_IN:
         return [f"D365FO_AUTH is on_behalf_of, but with MCP_AUTH={settings.mcp_auth} callers bring no token: set jwt."]
@@ -55,7 +57,7 @@ def on_behalf_contradictions(settings: "Settings") -> list[str]:
 
 
 def without_effect(settings: "Settings") -> list[str]:
-    """Say what is asked for and never done."""
+    """Name the settings that have no effect here."""
     found = []
     if not settings.stateless:
         found.append("MCP_HTTP_STATELESS=false has no effect: this server is always stateless.")

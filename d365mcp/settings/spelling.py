@@ -22,19 +22,21 @@ SLIP = 2
 
 
 def misspelt(variables: Mapping[str, str], known: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what must be one of our settings misspelt, and what may be: a sentence each, without values."""
-    folded = {fold(name): name for name in known}
+    """Return a sentence for each name that is certainly a misspelt setting, and for each that may be. Without values."""
+    folded = {_fold(name): name for name in known}
     written = [name for name in folded if name.startswith(WRITTEN)]
     wrong, odd = [], []
     for name in sorted(set(variables).difference(known)):
-        if name[:1] not in "MDAmda" or not variables[name].strip():  # most of the platform's names end here
+        if name[:1] not in "MDAmda" or not variables[name].strip():  # skips most of the platform's names
             continue
-        plain = fold(name)
-        if read_by_the_host(name, folded.get(plain, "")) or SERVICE_LINK.fullmatch(plain):
+        plain = _fold(name)
+        if _read_by_the_host(name, folded.get(plain, "")) or SERVICE_LINK.fullmatch(plain):
             continue
         ours = plain.startswith(OURS)
-        close, meant = closest(plain, written) if ours else (slip_of(plain, written), True)
-        message = f"{name[:80]} is no setting of this server" + (f": did you mean {folded[close]}?" if close else ".")
+        close, meant = _closest(plain, written) if ours else (_slip_of(plain, written), True)
+        message = f"{name[:80]} is not a setting of this server" + (
+            f": did you mean {folded[close]}?" if close else "."
+        )
         if close and meant:
             wrong.append(message)
         elif ours:
@@ -42,27 +44,27 @@ def misspelt(variables: Mapping[str, str], known: Sequence[str]) -> tuple[list[s
     return wrong, odd
 
 
-def fold(name: str) -> str:
+def _fold(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def read_by_the_host(name: str, known: str) -> bool:
+def _read_by_the_host(name: str, known: str) -> bool:
     """Return whether a name is one of the Functions host's, which it and we read whatever their case."""
     return known.startswith("Azure") and known.lower() == name.lower()
 
 
-def slip_of(name: str, written: Sequence[str]) -> str:
+def _slip_of(name: str, written: Sequence[str]) -> str:
     """Return the name that was meant, but for a slip in one place; nothing where there is none."""
-    return next((each for each in written if abs(len(each) - len(name)) <= SLIP and is_slip(name, each)), "")
+    return next((each for each in written if abs(len(each) - len(name)) <= SLIP and _is_slip(name, each)), "")
 
 
-def is_slip(name: str, meant: str) -> bool:
+def _is_slip(name: str, meant: str) -> bool:
     start = len(commonprefix((name, meant)))
     end = len(commonprefix((name[start:][::-1], meant[start:][::-1])))
     return max(len(name), len(meant)) - start - end <= SLIP
 
 
-def closest(name: str, written: Sequence[str]) -> tuple[str, bool]:
+def _closest(name: str, written: Sequence[str]) -> tuple[str, bool]:
     """Return the name most like one under our own prefixes, and whether it must be meant; nothing where none is like it."""
     from difflib import SequenceMatcher  # seldom needed
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
+from d365mcp.d365.filters.translate import translate_filter
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import translate_filter
 from d365mcp.errors import InvalidArgument, or_list
 from d365mcp.sql.blocks import Block, Origin, all_pairs
 from d365mcp.sql.facts import Facts, Key, equal_columns

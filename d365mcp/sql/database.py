@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from d365mcp.d365.client import page_of
-from d365mcp.d365.responses import Answer
+from d365mcp.d365.client import record_page
+from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import InvalidAnswer, InvalidArgument
 from d365mcp.sql.allowed import OTHER_DIALECTS
 from d365mcp.sql.child.cells import untyped
@@ -86,7 +86,7 @@ class Table:
         try:
             found = await self._asked("load", body, room=room, skip=skip_first)
         except _NoRecordsError:
-            await asyncio.to_thread(page_of, Answer(200, body=body), "")  # says what came instead
+            await asyncio.to_thread(record_page, HttpAnswer(200, body=body), "")  # says what came instead
             raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
         self.rows += found["rows"]
         self.more |= found["more"]

@@ -6,8 +6,9 @@ from functools import cached_property
 from urllib.parse import unquote
 
 from d365mcp.d365.client import D365Client
+from d365mcp.d365.filters.translate import and_filters
 from d365mcp.d365.models import COMPANY, EntityProperty
-from d365mcp.d365.odata import QueryOptions, and_filters
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import difference, in_key_order, may_be_about_order, with_keys
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidAnswer, InvalidArgument, Unreachable, or_list
 from d365mcp.events import current_operation

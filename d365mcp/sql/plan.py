@@ -1,7 +1,7 @@
 """Plans one SELECT over entity sets: which records it needs, and what of choosing them F&O can do. Performs no I/O.
 
 What is pushed down may only widen what is fetched, never narrow it: DuckDB applies every predicate again, so the answer
-does not depend on it. Predicates are handed over as ordinary OData; `d365.odata` knows F&O's dialect.
+does not depend on it. Predicates are handed over as ordinary OData; `d365.filters` knows F&O's dialect.
 """
 
 import datetime

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlglot import exp
 
+from d365mcp.d365.filters.translate import translate_filter
 from d365mcp.d365.models import DataEntity, EntityProperty
-from d365mcp.d365.odata import translate_filter
 from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import OPPOSITE
 from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, read_date, truncated, without_zone

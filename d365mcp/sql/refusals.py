@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from d365mcp.d365.filters.literals import CLOCK, clock, member_of, seconds_of
+from d365mcp.d365.filters.literals import CLOCK, member_of, read_clock, seconds_of
 from d365mcp.d365.models import EntityProperty, Enumeration
 from d365mcp.errors import InvalidArgument, or_list
 from d365mcp.sql.blocks import Block, Blocks, Compared, comparisons
@@ -53,7 +53,7 @@ def _in_seconds(prop: EntityProperty, text: str) -> str:
     """Return how a time of day is written, where that was meant."""
     if prop.data_type != "Time" or not CLOCK.fullmatch(text):
         return ""
-    return f": F&O keeps a time of day as seconds since midnight, write {seconds_of(clock(text))}"
+    return f": F&O keeps a time of day as seconds since midnight, write {seconds_of(read_clock(text))}"
 
 
 def _check_member(compared: Compared, literal: exp.Expr, prop: EntityProperty, enumeration: Enumeration | None) -> None:

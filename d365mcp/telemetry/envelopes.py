@@ -22,12 +22,12 @@ from d365mcp.events import Audit, CatalogRefreshed, D365Exchange, Event, McpRequ
 from d365mcp.settings import Settings
 
 Envelope = dict[str, Any]
-Texts = Mapping[str, str | None]
+_Texts = Mapping[str, str | None]
 
 # Application Insights refuses items with longer ones:
 # https://learn.microsoft.com/azure/azure-monitor/app/data-model-complete#dependency-telemetry
-LONGEST_NAME = 1024
-LONGEST_TEXT = 2048
+_LONGEST_NAME = 1024
+_LONGEST_TEXT = 2048
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,28 @@ def role(settings: Settings) -> str:
     return settings.site_name or "d365mcp"
 
 
-def envelopes(event: Event, noted_at: float, source: Source) -> Iterator[Envelope]:
-    """Yield what is stored of an event, which was noted at a time in seconds since 1970."""
+def envelopes(event: Event, recorded_at: float, source: Source) -> Iterator[Envelope]:
+    """Yield what is stored of an event, which was recorded at a time in seconds since 1970."""
     match event:
         case McpRequest():
-            yield mcp_request(event, source)
+            yield _mcp_request(event, source)
             if event.cold_start:
-                yield cold_start(event, source)
+                yield _cold_start(event, source)
         case D365Exchange():
-            yield d365_exchange(event, source)
+            yield _d365_exchange(event, source)
         case CatalogRefreshed():
-            yield catalog_refreshed(event, noted_at, source)
+            yield _catalog_refreshed(event, recorded_at, source)
         case Audit():
-            yield audit(event, noted_at, source)
+            yield _audit(event, recorded_at, source)
         case Refusal():
-            yield refusal(event, noted_at, source)
+            yield _refusal(event, recorded_at, source)
         case StatisticsReset():
-            yield statistics_reset(event, source)
+            yield _statistics_reset(event, source)
 
 
-def mcp_request(event: McpRequest, source: Source) -> Envelope:
+def _mcp_request(event: McpRequest, source: Source) -> Envelope:
     base = {
-        "name": event.name[:LONGEST_NAME],
+        "name": event.name[:_LONGEST_NAME],
         "type": "MCP",
         "target": source.role,
         "resultCode": event.error_code or event.outcome,
@@ -84,6 +84,7 @@ def mcp_request(event: McpRequest, source: Source) -> Envelope:
         "toolset": event.toolset,
         "outcome": event.outcome,
         "error_code": event.error_code,
+        "callers_mistake": "true" if event.callers_mistake else "false",
         "cold_start": "true" if event.cold_start else "false",
         "protocol_version": event.protocol_version,
         "client_name": event.client_name,
@@ -101,15 +102,15 @@ def mcp_request(event: McpRequest, source: Source) -> Envelope:
         "bytes": event.bytes,
         **event.measured,
     }
-    return dependency(event, source, base, properties, measurements)
+    return _dependency(event, source, base, properties, measurements)
 
 
-def d365_exchange(event: D365Exchange, source: Source) -> Envelope:
+def _d365_exchange(event: D365Exchange, source: Source) -> Envelope:
     base = {
-        "name": f"{event.method} {event.path}"[:LONGEST_NAME],
+        "name": f"{event.method} {event.path}"[:_LONGEST_NAME],
         "type": "HTTP",
         "target": event.host,
-        "data": f"{source.scheme}://{event.host}{event.path}"[:LONGEST_TEXT],
+        "data": f"{source.scheme}://{event.host}{event.path}"[:_LONGEST_TEXT],
         "resultCode": str(event.status or 0),
         "success": event.status is not None and event.status < 400,
     }
@@ -119,37 +120,40 @@ def d365_exchange(event: D365Exchange, source: Source) -> Envelope:
         "ms-dyn-aid": event.activity_id,
         "x-ms-client-request-id": event.request_id,
     }
-    return dependency(event, source, base, properties, {"total_ms": event.duration_ms, "bytes": event.bytes})
+    measurements = {"total_ms": event.duration_ms, "held_ms": event.held_ms, "bytes": event.bytes}
+    return _dependency(event, source, base, properties, measurements)
 
 
-def dependency(
+def _dependency(
     event: McpRequest | D365Exchange,
     source: Source,
     base: dict[str, Any],
-    properties: Texts,
+    properties: _Texts,
     measurements: Mapping[str, float],
 ) -> Envelope:
-    own = {"id": event.trace.span_id, "duration": time_span(event.duration_ms)}
-    return envelope(
+    own = {"id": event.trace.span_id, "duration": _time_span(event.duration_ms)}
+    return _envelope(
         source,
         "RemoteDependency",
         "RemoteDependencyData",
         event.started_at,
-        tags(event.trace.trace_id, event.trace.parent_id),
-        {**base, **own, "properties": texts(source, properties), "measurements": measurements},
+        _tags(event.trace.trace_id, event.trace.parent_id),
+        {**base, **own, "properties": _texts(source, properties), "measurements": measurements},
     )
 
 
-def cold_start(event: McpRequest, source: Source) -> Envelope:
+def _cold_start(event: McpRequest, source: Source) -> Envelope:
     properties = {"name": event.name, "method": event.method}
-    return custom_event("mcp.cold_start", event.started_at, event.trace, source, properties, total_ms=event.duration_ms)
+    return _custom_event(
+        "mcp.cold_start", event.started_at, event.trace, source, properties, total_ms=event.duration_ms
+    )
 
 
-def catalog_refreshed(event: CatalogRefreshed, noted_at: float, source: Source) -> Envelope:
+def _catalog_refreshed(event: CatalogRefreshed, recorded_at: float, source: Source) -> Envelope:
     properties = {"catalog_environment": event.environment, "outcome": event.outcome, "error": event.error}
-    return custom_event(
+    return _custom_event(
         "mcp.catalog.refreshed",
-        noted_at,
+        recorded_at,
         None,
         source,
         properties,
@@ -158,7 +162,7 @@ def catalog_refreshed(event: CatalogRefreshed, noted_at: float, source: Source) 
     )
 
 
-def audit(event: Audit, noted_at: float, source: Source) -> Envelope:
+def _audit(event: Audit, recorded_at: float, source: Source) -> Envelope:
     properties = {
         "caller": event.caller,
         "tool": event.tool,
@@ -167,32 +171,32 @@ def audit(event: Audit, noted_at: float, source: Source) -> Envelope:
         "outcome": event.outcome,
         "ms-dyn-aid": event.activity_id,
     }
-    return custom_event("mcp.audit", noted_at, event.trace, source, properties, calls=1)
+    return _custom_event("mcp.audit", recorded_at, event.trace, source, properties, calls=1)
 
 
-def refusal(event: Refusal, noted_at: float, source: Source) -> Envelope:
+def _refusal(event: Refusal, recorded_at: float, source: Source) -> Envelope:
     properties = {"caller": "unknown", "outcome": event.reason}
-    return custom_event("mcp.audit", noted_at, event.trace, source, properties, calls=event.calls)
+    return _custom_event("mcp.audit", recorded_at, event.trace, source, properties, calls=event.calls)
 
 
-def statistics_reset(event: StatisticsReset, source: Source) -> Envelope:
-    return custom_event("mcp.stats.reset", event.reset_at, event.trace, source, {"caller": event.caller})
+def _statistics_reset(event: StatisticsReset, source: Source) -> Envelope:
+    return _custom_event("mcp.stats.reset", event.reset_at, event.trace, source, {"caller": event.caller})
 
 
-def custom_event(
-    name: str, moment: float, trace: Trace | None, source: Source, properties: Texts, **measurements: float
+def _custom_event(
+    name: str, at: float, trace: Trace | None, source: Source, properties: _Texts, **measurements: float
 ) -> Envelope:
-    data = {"name": name, "properties": texts(source, properties), "measurements": measurements}
-    context = tags(trace.trace_id, trace.span_id) if trace else {}
-    return envelope(source, "Event", "EventData", moment, context, data)
+    data = {"name": name, "properties": _texts(source, properties), "measurements": measurements}
+    context = _tags(trace.trace_id, trace.span_id) if trace else {}
+    return _envelope(source, "Event", "EventData", at, context, data)
 
 
-def envelope(
-    source: Source, kind: str, base_type: str, moment: float, context: dict[str, str], data: dict[str, Any]
+def _envelope(
+    source: Source, kind: str, base_type: str, at: float, context: dict[str, str], data: dict[str, Any]
 ) -> Envelope:
     return {
         "name": f"Microsoft.ApplicationInsights.{kind}",
-        "time": utc(moment),
+        "time": _utc(at),
         "iKey": source.key,
         "tags": {
             "ai.cloud.role": source.role,
@@ -204,28 +208,26 @@ def envelope(
     }
 
 
-def tags(trace_id: str, parent_id: str | None) -> dict[str, str]:
+def _tags(trace_id: str, parent_id: str | None) -> dict[str, str]:
     """Return what ties an item to the host's request and to the items of one operation."""
     found = {"ai.operation.id": trace_id}
     return {**found, "ai.operation.parentId": parent_id} if parent_id else found
 
 
-def texts(source: Source, properties: Texts) -> dict[str, str]:
+def _texts(source: Source, properties: _Texts) -> dict[str, str]:
     """Return the custom dimensions: those that say something, cut to what is stored, and where they come from."""
-    known = {name: value[:LONGEST_TEXT] for name, value in properties.items() if value}
+    known = {name: value[:_LONGEST_TEXT] for name, value in properties.items() if value}
     known["instance"], known["environment"] = source.instance, source.environment
     return known
 
 
-def utc(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+def _utc(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def time_span(milliseconds: float) -> str:
+def _time_span(milliseconds: float) -> str:
     """Return a duration as .NET writes it, `d.hh:mm:ss.ffffff`."""
     seconds, microseconds = divmod(round(milliseconds * 1000), 1_000_000)
-    if seconds < 60:  # nearly all: three divisions saved
-        return f"0.00:00:{seconds:02}.{microseconds:06}"
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOAD_AFTER_SECONDS = 2.0
+_LOAD_AFTER_SECONDS = 2.0
 
-Noted = tuple[Event, float]  # an event, and when it was noted
+RecordedEvent = tuple[Event, float]  # an event, and when it was recorded, in seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,25 @@ class Refusals:
 
     def __init__(self) -> None:
         self._counted: dict[str, Refusal] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._counted)
 
     def add(self, event: Refusal) -> None:
-        with self._turn:
+        with self._lock:
             known = self._counted.get(event.reason)
             self._counted[event.reason] = known._replace(calls=known.calls + event.calls) if known else event
 
     def taken(self) -> list[Refusal]:
         """Return what was counted, one for each reason, and begin anew."""
-        with self._turn:
+        with self._lock:
             counted, self._counted = self._counted, {}
         return list(counted.values())
 
 
 class Telemetry:
-    """A listener. `load` may be called early by whoever imports things in the background; it is called in any case."""
+    """A listener. Who imports things in the background may call `load` early; it is called in any case."""
 
     def __init__(self, settings: Settings, pace: Pace, audit_key: Callable[[], bytes]) -> None:
         self.settings = settings
@@ -83,13 +83,13 @@ class Telemetry:
         self.problem: str | None = None
         self.dropped = 0
         self.ingestion: Ingestion | None = None
-        self.waiting: deque[Noted] = deque()
+        self.waiting: deque[RecordedEvent] = deque()
         self.refusals = Refusals()
         self._loading = threading.Lock()
         self._timer: threading.Timer | None = None
 
     def __call__(self, event: Event) -> None:
-        """Note an event: no I/O, no exception, no wait."""
+        """Record an event: no I/O, no exception, no wait."""
         if not self.enabled:
             return
         if isinstance(event, Refusal):
@@ -99,7 +99,7 @@ class Telemetry:
         else:
             self.dropped += 1
         if not self._timer:
-            self._timer = threading.Timer(LOAD_AFTER_SECONDS, self.load)
+            self._timer = threading.Timer(_LOAD_AFTER_SECONDS, self.load)
             self._timer.daemon = True
             self._timer.start()
 
@@ -117,7 +117,7 @@ class Telemetry:
             except Exception as exc:  # whatever is wrong, the server works without telemetry
                 self._give_up(f"APPLICATIONINSIGHTS_CONNECTION_STRING cannot be used: {exc}")
 
-    def due(self) -> list[Noted]:
+    def due(self) -> list[RecordedEvent]:
         """Return what may be sent now, a batch at most."""
         refused = [(event, time.time()) for event in self.refusals.taken()]
         return refused + [self.waiting.popleft() for _ in range(min(len(self.waiting), self.pace.batch))]

@@ -16,7 +16,6 @@ exit; what it does wrong is done here:
 """
 
 import gzip
-import json
 import logging
 import threading
 import time
@@ -32,38 +31,38 @@ from opencensus.common.schedule import QueueEvent
 from opencensus.ext.azure.common import Options, utils
 from opencensus.ext.azure.common.transport import RETRYABLE_STATUS_CODES, TransportStatusCode
 from opencensus.ext.azure.trace_exporter import AzureExporter
-from pydantic_core import to_json
 
 from d365mcp.events import Audit
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.telemetry.envelopes import Envelope, Source, envelopes
-from d365mcp.telemetry.exporter import Noted, Pace
+from d365mcp.telemetry.exporter import Pace, RecordedEvent
 from d365mcp.telemetry.key_hash import KeyedHash
+from d365mcp.wire import write_json
 
 log = logging.getLogger(__name__)
 
 # The double slash is part of the audience: opencensus.ext.azure.common.transport._MONITOR_OAUTH_SCOPE
-SCOPE = "https://monitor.azure.com//.default"
-MOST_REDIRECTS = 3
-INGESTION_HOSTS = tuple(f".applicationinsights.azure.{cloud}" for cloud in ("com", "us", "cn"))
+_SCOPE = "https://monitor.azure.com//.default"
+_MOST_REDIRECTS = 3
+_INGESTION_HOSTS = tuple(f".applicationinsights.azure.{cloud}" for cloud in ("com", "us", "cn"))
 # Uncompressed: nothing that unfolds. An answer has a line for each item refused.
-HEADERS = {
+_HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
     "Content-Encoding": "gzip",
     "Accept-Encoding": "identity",
 }
-KEPT_HEADERS = ("location", "retry-after")
-MAX_ANSWER_BYTES = 1024 * 1024
+_KEPT_HEADERS = ("location", "retry-after")
+_MAX_ANSWER_BYTES = 1024 * 1024
 
 
-class Token(Protocol):
+class _Token(Protocol):
     token: str
 
 
-class Credential(Protocol):
+class _Credential(Protocol):
     """What is needed of azure-identity's credentials, which remember their token themselves."""
 
-    def get_token(self, *scopes: str) -> Token: ...
+    def get_token(self, *scopes: str) -> _Token: ...
 
 
 class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no types
@@ -74,14 +73,14 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
     """
 
     def __init__(
-        self, settings: Settings, pace: Pace, due: Callable[[], list[Noted]], audit_key: Callable[[], bytes]
+        self, settings: Settings, pace: Pace, due: Callable[[], list[RecordedEvent]], audit_key: Callable[[], bytes]
     ) -> None:
         options = Options(connection_string=settings.application_insights)
         # Before the constructor, which starts its thread first and checks the key then.
         utils.validate_instrumentation_key(options.instrumentation_key)
         self.source = Source.of(settings, options.instrumentation_key)
         self.url = f"{options.endpoint.rstrip('/')}/v2.1/track"
-        self.entra = credential(settings.application_insights_auth)
+        self.entra = _credential(settings.application_insights_auth)
         local = urlsplit(self.url).hostname in LOOPBACK
         self.http = httpx.Client(timeout=pace.timeout, trust_env=not local)  # no proxy leads to this machine
         self.pace = pace
@@ -120,17 +119,17 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
     def _check_stats_collection(self) -> bool:
         return False
 
-    def emit(self, batch: Sequence[Noted], event: QueueEvent | None = None) -> None:
+    def emit(self, batch: Sequence[RecordedEvent], event: QueueEvent | None = None) -> None:
         self.complete.wait()
         while due := self.due():
             super().emit(due)
         super().emit(batch, event)
 
-    def span_data_to_envelope(self, noted: Noted) -> Iterator[Envelope]:
-        event, noted_at = noted
+    def span_data_to_envelope(self, recorded: RecordedEvent) -> Iterator[Envelope]:
+        event, recorded_at = recorded
         if isinstance(event, Audit) and event.key_hash:
             event = event._replace(key_hash=self.hashed(event.key_hash))
-        return envelopes(event, noted_at, self.source)
+        return envelopes(event, recorded_at, self.source)
 
     def _transmit_from_storage(self) -> None:
         if not self.paused:
@@ -141,39 +140,40 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         return time.monotonic() < self.paused_until
 
     def _transmit(self, batch: Sequence[Envelope]) -> int:
-        """Send a batch and say what becomes of it; RETRY means the folder."""
+        """Send a batch and say what becomes of it; _RETRY means the folder."""
         if not batch:
-            return SUCCESS
+            return _SUCCESS
         if self.paused:
-            return RETRY
+            return _RETRY
         try:
-            return self.judged(self.posted(batch), batch)
+            return self.outcome_of(self.posted(batch), batch)
         except (httpx.HTTPError, httpx.InvalidURL, AzureError) as exc:
-            return self.failed(reason(exc))
+            return self.failed(_reason(exc))
 
     def posted(self, batch: Sequence[Envelope]) -> httpx.Response:
-        content = gzip.compress(written(batch), compresslevel=1)
+        content = gzip.compress(write_json(batch), compresslevel=1)
         answer = self.post(content)
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS):
             if answer.status_code not in (307, 308):
                 break
             # Followed by hand and remembered: the component has moved, and httpx would leave the token behind.
             there = answer.url.join(answer.headers.get("location", ""))
-            if not is_ingestion(there, answer.url):
+            if not _is_ingestion(there, answer.url):
                 raise httpx.InvalidURL("Application Insights points to another service: not followed.")
             self.url = str(there)
             answer = self.post(content)
         return answer
 
     def post(self, content: bytes) -> httpx.Response:
-        headers = dict(HEADERS)
+        headers = dict(_HEADERS)
         if self.entra:
-            headers["Authorization"] = f"Bearer {self.entra.get_token(SCOPE).token}"
+            headers["Authorization"] = f"Bearer {self.entra.get_token(_SCOPE).token}"
         with self.http.stream("POST", self.url, content=content, headers=headers) as answer:
-            kept = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
-            return httpx.Response(answer.status_code, headers=kept, content=beginning(answer), request=answer.request)
+            content = next(answer.iter_raw(_MAX_ANSWER_BYTES), b"")  # as much as is worth reading
+            kept = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+            return httpx.Response(answer.status_code, headers=kept, content=content, request=answer.request)
 
-    def judged(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
+    def outcome_of(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
         if answer.status_code == 200:
             return self.succeeded()
         if answer.status_code == 206:
@@ -184,13 +184,13 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         if problem != self.problem:
             log.error("Application Insights refuses telemetry for good. %s", problem)
         self.problem = problem
-        return DROP
+        return _DROP
 
     def succeeded(self) -> int:
         if self.problem:
             log.info("Application Insights takes telemetry again.")
         self.pause, self.problem, self.sent_at = 0.0, None, time.time()
-        return SUCCESS
+        return _SUCCESS
 
     def partly_accepted(self, answer: httpx.Response, batch: Sequence[Envelope]) -> int:
         """Keep the items that may pass later; the others are malformed or beyond a quota."""
@@ -213,45 +213,28 @@ class Ingestion(AzureExporter):  # type: ignore[misc]  # OpenCensus publishes no
         longer = min(max(self.pause * 2, self.pace.first_pause), self.pace.longest_pause)
         self.pause = min(float(retry_after), self.pace.longest_pause) if retry_after.isdecimal() else longer
         self.paused_until = time.monotonic() + self.pause
-        return RETRY
+        return _RETRY
 
 
-SUCCESS: int = TransportStatusCode.SUCCESS
-RETRY: int = TransportStatusCode.RETRY
-DROP: int = TransportStatusCode.DROP
+_SUCCESS: int = TransportStatusCode.SUCCESS
+_RETRY: int = TransportStatusCode.RETRY
+_DROP: int = TransportStatusCode.DROP
 
 
-def written(batch: Sequence[Envelope]) -> bytes:
-    try:
-        return to_json(batch)
-    except ValueError:  # half of a surrogate pair, out of an error of F&O's
-        return json.dumps(batch, ensure_ascii=False).encode(errors="replace")
-
-
-def reason(problem: Exception) -> str:
+def _reason(problem: Exception) -> str:
     """Return why nothing was sent: its own words only where they are of the network, which hold no token."""
     name = type(problem).__name__
     of_network = isinstance(problem, httpx.NetworkError | httpx.TimeoutException | httpx.InvalidURL)
     return f"{name}: {str(problem)[:300]}" if of_network else name
 
 
-def beginning(answer: httpx.Response) -> bytes:
-    """Return an answer's body, as far as it is worth reading."""
-    body = b""
-    for chunk in answer.iter_raw():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            break
-    return body
-
-
-def is_ingestion(there: httpx.URL, here: httpx.URL) -> bool:
+def _is_ingestion(there: httpx.URL, here: httpx.URL) -> bool:
     """Return whether telemetry, and the token with it, may go where an answer points: nobody else has such a host."""
     same = (there.scheme, there.netloc) == (here.scheme, here.netloc)
-    return same or (there.scheme == "https" and there.host.endswith(INGESTION_HOSTS))
+    return same or (there.scheme == "https" and there.host.endswith(_INGESTION_HOSTS))
 
 
-def credential(authentication: str) -> Credential | None:
+def _credential(authentication: str) -> _Credential | None:
     """Return the identity that `Authorization=AAD;ClientId=…` names, or None where the instrumentation key does."""
     parts = dict(part.strip().lower().partition("=")[::2] for part in authentication.split(";"))
     if parts.get("authorization") != "aad":

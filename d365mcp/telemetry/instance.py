@@ -1,6 +1,6 @@
 """What this one process is doing right now, beside the statistics of all. Knows the standard library alone."""
 
-import os
+import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,12 +8,12 @@ from typing import Any
 
 from d365mcp.telemetry.exporter import Backlog
 
-STATM = Path("/proc/self/statm")
+_STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
 class InstanceFacts:
-    """A moment of this instance. `connection_pool` is active, idle, acquired, errors; `ages` are seconds, by cache."""
+    """This instance at one instant. `connection_pool` is active, idle, acquired, errors; `ages` are seconds, by cache."""
 
     instance: str
     uptime_seconds: float
@@ -32,7 +32,7 @@ class InstanceFacts:
 def memory_mb() -> float | None:
     """Return the memory this process holds; None where the system does not say it in Linux's way."""
     try:
-        pages = int(STATM.read_text().split()[1])
+        pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:
         return None
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_048_576, 1)
+    return round(pages * mmap.PAGESIZE / 1_048_576, 1)

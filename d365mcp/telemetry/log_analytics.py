@@ -1,7 +1,6 @@
-"""One Log Analytics workspace: a KQL query in, rows out, and what the operator has to mend when there are none."""
+"""One Log Analytics workspace: a KQL query in, rows out, and what the operator has to correct when there are none."""
 
 import asyncio
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,19 +11,21 @@ from uuid import UUID
 from d365mcp.errors import TelemetryError
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded, read_json
 
 if TYPE_CHECKING:
     import httpx
 
 log = logging.getLogger(__name__)
 
-WAIT_SECONDS = 20.0
-BUILD_SECONDS = 60.0
-TOKEN_SECONDS = 120.0
-MAX_BYTES = 4 * 1024 * 1024
+_WAIT_SECONDS = 20.0
+_BUILD_SECONDS = 60.0
+_TOKEN_SECONDS = 120.0
+# An answer to our queries has a few hundred rows at most.
+_MAX_BYTES = 4 * 1024 * 1024
 # Uncompressed: nothing that unfolds.
-HEADERS = {"Prefer": f"wait={WAIT_SECONDS:.0f}", "Accept-Encoding": "identity"}
-READER = "Log Analytics Data Reader"
+_HEADERS = {"Prefer": f"wait={_WAIT_SECONDS:.0f}", "Accept-Encoding": "identity"}
+_READER = "Log Analytics Data Reader"
 
 TokenFunction = Callable[[], Awaitable[str]]
 
@@ -35,22 +36,22 @@ class LogAnalytics:
     def __init__(self, settings: Settings, token: TokenFunction) -> None:
         self.settings = settings
         self.token = token
-        self._http: SingleFlight[httpx.AsyncClient] = SingleFlight(BUILD_SECONDS, keep=math.inf)
+        self._http: SingleFlight[httpx.AsyncClient] = SingleFlight(_BUILD_SECONDS, keep=math.inf)
 
     async def rows(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of a query by column name."""
         import httpx  # not before it is needed: a cold start should not pay for it
 
         url = f"{self.settings.log_analytics_url}/v1/workspaces/{self.workspace()}/query"
-        headers = {**HEADERS, "Authorization": f"Bearer {await self.token()}"}
+        headers = {**_HEADERS, "Authorization": f"Bearer {await self.token()}"}
         try:
             client = await self.client()
             async with client.stream("POST", url, json={"query": query}, headers=headers) as answer:
-                body = json.loads(await read(answer))
+                body = read_json(await read_bounded(answer.aiter_raw(), _MAX_BYTES))
             if answer.status_code != 200 or "error" in body:
-                raise refusal(answer.status_code, body, answer.headers.get("retry-after", ""))
-            return named_rows(body)
-        except (httpx.HTTPError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as exc:
+                raise _refusal(answer.status_code, body, answer.headers.get("retry-after", ""))
+            return _named_rows(body)
+        except (httpx.HTTPError, LookupError, ValueError, TypeError, AttributeError) as exc:
             raise TelemetryError(
                 f"Log Analytics did not answer as it should ({type(exc).__name__}).",
                 hint="Is MCP_LOG_ANALYTICS_URL right, and may this app reach it? Else try again later.",
@@ -77,7 +78,7 @@ class LogAnalytics:
 
         async def made() -> httpx.AsyncClient:
             local = urlsplit(self.settings.log_analytics_url).hostname in LOOPBACK
-            return await asyncio.to_thread(httpx.AsyncClient, timeout=WAIT_SECONDS + 5, trust_env=not local)
+            return await asyncio.to_thread(httpx.AsyncClient, timeout=_WAIT_SECONDS + 5, trust_env=not local)
 
         return await self._http.get("", made)
 
@@ -86,32 +87,22 @@ class LogAnalytics:
             await client.aclose()
 
 
-async def read(answer: "httpx.Response") -> bytes:
-    """Return an answer's body, of a few hundred rows at most. Raises ValueError for one that is far larger."""
-    body = b""
-    async for chunk in answer.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise ValueError("larger than any answer to our queries")
-    return body
-
-
-def named_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _named_rows(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = body["tables"][0]
     names = [column["name"] for column in table["columns"]]
     return [dict(zip(names, row, strict=True)) for row in table["rows"]]
 
 
-def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> TelemetryError:
-    """Return what the operator has to mend.
+def _refusal(status: int, body: Mapping[str, Any], retry_after: str) -> TelemetryError:
+    """Return the error that says what the operator has to correct.
 
     https://learn.microsoft.com/azure/azure-monitor/logs/api/errors
     """
     error = body.get("error") or {}
-    code, message = str(error.get("code", "")), innermost(error)[:300]
+    code, message = str(error.get("code", "")), _innermost(error)[:300]
     log.warning("Log Analytics refused a query (HTTP %d, %r): %r", status, code, message)
     if status in (401, 403):
-        hint = f'Give this app\'s identity the role "{READER}" on the workspace; it takes some minutes to count.'
+        hint = f'Give this app\'s identity the role "{_READER}" on the workspace; it takes some minutes to count.'
     elif status == 404:
         hint = "Check MCP_LOG_ANALYTICS_WORKSPACE_ID: no workspace has this id."
     elif "AppDependencies" in message:
@@ -125,7 +116,7 @@ def refusal(status: int, body: Mapping[str, Any], retry_after: str) -> Telemetry
     )
 
 
-def innermost(error: Mapping[str, Any]) -> str:
+def _innermost(error: Mapping[str, Any]) -> str:
     while isinstance(error.get("innererror"), Mapping):
         error = error["innererror"]
     return str(error.get("message", ""))
@@ -133,7 +124,7 @@ def innermost(error: Mapping[str, Any]) -> str:
 
 def identity_token(settings: Settings) -> TokenFunction:
     """Return how a token for Log Analytics is had: as this app's managed identity, off the event loop."""
-    flights: SingleFlight[str] = SingleFlight(TOKEN_SECONDS)
+    flights: SingleFlight[str] = SingleFlight(_TOKEN_SECONDS)
     credential: Any = None
 
     def fetch() -> str:

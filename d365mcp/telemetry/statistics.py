@@ -4,7 +4,6 @@ Nothing is remembered here: every instance gives the same answer, and a reset by
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from d365mcp.storage import STATE, Storage
 from d365mcp.telemetry.envelopes import role
 from d365mcp.telemetry.log_analytics import LogAnalytics
 from d365mcp.telemetry.queries import statistics_query
+from d365mcp.wire import read_json, write_json
 
 MARKER = "statistics-reset.json"
-LONGEST_WINDOW = timedelta(days=30)
+_LONGEST_WINDOW = timedelta(days=30)
 Verdict = Literal["healthy", "slow", "failing", "idle"]
 
 
@@ -30,7 +30,7 @@ class Numbers:
 
     calls: int
     errors: int
-    mistakes: int  # those of the errors that the callers can mend
+    mistakes: int  # those of the errors that are the callers' own
     p50_ms: float
     p90_ms: float
     p95_ms: float
@@ -58,7 +58,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Report:
+class StatisticsReport:
     """What Log Analytics knows. `data_through` is the end of the newest request it has: telemetry arrives late."""
 
     since: datetime
@@ -85,19 +85,19 @@ class Statistics:
         self.storage = storage
         self.listener = listener
 
-    async def read(self, window: str, tool: str | None = None, *, series: bool = False) -> Report:
+    async def read(self, window: str, tool: str | None = None, *, series: bool = False) -> StatisticsReport:
         """Return the statistics of a window such as 1h, ending now. Raises TelemetryError, StorageError."""
         length = parse_window(window)
         reset_at = await self.reset_at()
         since = datetime.now(UTC) - length
         since = max(since, reset_at) if reset_at else since
         query = statistics_query(role(self.settings), since, length, tool, series=series)
-        return report(await self.workspace.rows(query), since, reset_at)
+        return _report_of(await self.workspace.rows(query), since, reset_at)
 
     async def reset(self, caller: str, trace: Trace) -> datetime:
         """Let the statistics of all instances count from now on. Raises StorageError."""
         now = datetime.now(UTC)
-        marker = json.dumps({"reset_at": now.isoformat(), "by": caller}).encode()
+        marker = write_json({"reset_at": now.isoformat(), "by": caller})
         await asyncio.to_thread(lambda: self.storage().put(STATE, MARKER, marker))
         self.listener(StatisticsReset(caller, now.timestamp(), trace))
         return now
@@ -107,7 +107,7 @@ class Statistics:
         if blob is None:
             return None
         try:
-            return datetime.fromisoformat(json.loads(blob.data)["reset_at"]).astimezone(UTC)
+            return datetime.fromisoformat(read_json(blob.data)["reset_at"]).astimezone(UTC)
         except (ValueError, LookupError, TypeError) as exc:
             raise TelemetryError(
                 f"The marker of the last reset ({MARKER}) is damaged.", hint="Reset the statistics once more."
@@ -115,7 +115,7 @@ class Statistics:
 
 
 def verdict(total: Numbers | None, settings: Settings) -> Verdict:
-    """Judge by the operator's thresholds: failing weighs more than slow."""
+    """Compare with the operator's thresholds: failing weighs more than slow."""
     if total is None:
         return "idle"
     if total.error_rate > settings.error_rate_threshold:
@@ -127,35 +127,35 @@ def parse_window(window: str) -> timedelta:
     """Read 30m, 1h, 7d."""
     found = re.fullmatch(r"([1-9]\d{0,4})([mhd])", window)
     length = timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[found[2]]: int(found[1])}) if found else None
-    if length is None or length > LONGEST_WINDOW:
+    if length is None or length > _LONGEST_WINDOW:
         raise InvalidArgument('The argument "window" is a number with m, h or d, such as 30m, 1h or 7d, at most 30d.')
     return length
 
 
-def report(rows: Sequence[Mapping[str, Any]], since: datetime, reset_at: datetime | None) -> Report:
+def _report_of(rows: Sequence[Mapping[str, Any]], since: datetime, reset_at: datetime | None) -> StatisticsReport:
     """Put the rows of `statistics_query` in their places."""
     parts: dict[str, list[Mapping[str, Any]]] = {"fleet": [], "total": [], "tool": [], "step": []}
     for row in rows:
         parts[row["part"]].append(row)
     fleet = parts["fleet"][0]
-    totals = [numbers(row) for row in parts["total"] if row["calls"]]
+    totals = [_numbers(row) for row in parts["total"] if row["calls"]]
     tools = sorted(parts["tool"], key=lambda row: (-row["calls"], row["name"]))
-    return Report(
+    return StatisticsReport(
         since=since,
         reset_at=reset_at,
-        data_through=moment(fleet["newest"]) if fleet["newest"] else None,
+        data_through=_instant(fleet["newest"]) if fleet["newest"] else None,
         instances=fleet["instances"],
         cold_starts=fleet["cold_starts"] or 0,
         total=totals[0] if totals else None,
-        tools={row["name"]: numbers(row) for row in tools},
-        series=[(moment(row["at"]), numbers(row)) for row in sorted(parts["step"], key=lambda row: str(row["at"]))],
+        tools={row["name"]: _numbers(row) for row in tools},
+        series=[(_instant(row["at"]), _numbers(row)) for row in sorted(parts["step"], key=lambda row: str(row["at"]))],
     )
 
 
-def numbers(row: Mapping[str, Any]) -> Numbers:
+def _numbers(row: Mapping[str, Any]) -> Numbers:
     return Numbers(**{name: row[name] or 0 for name in Numbers.__dataclass_fields__})
 
 
-def moment(text: str) -> datetime:
-    """Read a time as Log Analytics writes it: seven digits after the second, which Python cuts to six."""
+def _instant(text: str) -> datetime:
+    """Return the instant that Log Analytics writes so: seven digits after the second, which Python cuts to six."""
     return datetime.fromisoformat(text).astimezone(UTC)

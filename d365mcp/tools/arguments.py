@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.wire import MAX_DEPTH, MAX_TOKENS, parsed, too_deep
+from d365mcp.wire import MAX_CALLER_VALUES, MAX_DEPTH, TooDeep, read_caller_json
 
 Schema = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ STOP = re.compile(r"""'[^']*'|"[^"]*"|[(),]""")
 QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1""")
 BARE = re.compile(r"""[^"\[\]{}]+""")
 WHOLE = re.compile(r"-?\d{1,15}(?:\.0*)?", re.ASCII)
-MARKS = '",{['
+MARKS = ",{["
 
 
 def read(arguments: Mapping[str, Any], schema: Schema, *, writes: bool) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Reading:
     """The reading of one call: what must not be empty, and how much its JSON texts may hold together."""
 
     decisive: frozenset[str]
-    room: int = MAX_TOKENS
+    room: int = MAX_CALLER_VALUES
 
     def members(self, given: Mapping[str, Any], schema: Schema, prefix: str = "") -> dict[str, Any]:
         """Return an object's members without those that mean "left out"; names the schema has not stay."""
@@ -100,12 +100,11 @@ class Reading:
         """Return the value of a JSON text, which is held to the bounds of a request's body."""
         self.take(sum(map(text.count, MARKS)), place)
         try:
-            found = parsed(text.encode())
+            return read_caller_json(text)
+        except TooDeep:
+            raise InvalidArgument(f'The argument "{place}" is nested more than {MAX_DEPTH} levels deep.') from None
         except ValueError as problem:
             raise InvalidArgument(f'The argument "{place}" is text, and no JSON: {str(problem)[:200]}.') from None
-        if too_deep(found):
-            raise InvalidArgument(f'The argument "{place}" is nested more than {MAX_DEPTH} levels deep.')
-        return found
 
     def bracketed(self, text: str, items: Schema, place: str) -> Any:
         """Return the list of a JSON text, or what stands between brackets that are no JSON's: ['A', 'B'] or [A, B]."""

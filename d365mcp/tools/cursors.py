@@ -7,7 +7,6 @@ authenticated with it, so a cursor of another environment or another person is a
 import base64
 import binascii
 import hashlib
-import json
 import secrets
 import time
 import zlib
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from d365mcp.errors import InvalidCursor
+from d365mcp.wire import read_json, write_json
 
 FORMAT = 1
 LIFETIME_SECONDS = 24 * 3600
@@ -38,17 +38,17 @@ class CursorSeal:
         """Return the state as opaque text, valid for a day on every instance that has the key."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # waits for its first use: cold start
 
-        body = json.dumps({"v": FORMAT, "t": int(time.time()), **state}, separators=(",", ":"), ensure_ascii=False)
+        body = write_json({"v": FORMAT, "t": int(time.time()), **state})
         nonce = secrets.token_bytes(NONCE_BYTES)
         key = derived((await self.keys())[0])
-        sealed = AESGCM(key).encrypt(nonce, zlib.compress(body.encode()), self.bound_to(caller))
+        sealed = AESGCM(key).encrypt(nonce, zlib.compress(body), self.bound_to(caller))
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     async def open(self, cursor: str, caller: str) -> dict[str, Any]:
         """Return the state. Raises InvalidCursor when it is damaged, foreign or older than a day."""
         packed = await self.unsealed(cursor, caller)
         inflater = zlib.decompressobj()
-        state: dict[str, Any] = json.loads(inflater.decompress(packed, MAX_STATE_BYTES))
+        state: dict[str, Any] = read_json(inflater.decompress(packed, MAX_STATE_BYTES))
         if state.get("v") != FORMAT or time.time() - state.get("t", 0) > LIFETIME_SECONDS:
             raise InvalidCursor(f"This cursor is outdated. {MEND}")
         return state

@@ -5,7 +5,6 @@ https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/analytics/documen
 
 import base64
 import binascii
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from d365mcp.d365.filters.names import identifier, shown
+from d365mcp.d365.filters.names import displayed, identifier
 from d365mcp.errors import InvalidAnswer, InvalidArgument, NotFound
 from d365mcp.tools.policy import audited, bound_of, check_action
 from d365mcp.tools.tool import Attached, Attachment, ToolContext
+from d365mcp.wire import json_text
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ async def download_document(
     parameters = {
         "_contractName": "SrsCopilotArgsContract",
         "_controllerName": report.controller,
-        "_controllerArgsJson": json.dumps(
+        "_controllerArgsJson": json_text(
             {"DataTableName": report.table, "DataTableFieldName": report.field, "DataTableFieldValue": number}
         ),
         "_legalEntityName": company.upper(),
@@ -71,11 +71,11 @@ async def download_document(
             entity_set=ENTITY_SET,
             safe=document != "custom",
             max_bytes=2 * limit + 1024 * 1024,  # base64, with room to tell how large a document is that is too large
-            mend="MCP_MAX_DOCUMENT_BYTES sets how large a document may be.",
+            hint="MCP_MAX_DOCUMENT_BYTES sets how large a document may be.",
         )
     data = decoded(encoded, limit)
     if not data:
-        told = f"F&O rendered nothing for {document} {shown(number)} of {shown(company)}: check both."
+        told = f"F&O rendered nothing for {document} {displayed(number)} of {displayed(company)}: check both."
         raise NotFound(told)
     name = f"{document}-{number}.pdf"
     uri = f"d365fo://documents/{quote(company.lower(), safe='')}/{document}/{quote(number, safe='')}.pdf"

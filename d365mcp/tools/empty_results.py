@@ -6,10 +6,11 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from d365mcp.d365.companies import scope_read
-from d365mcp.d365.filters.tree import And, Call, Comparison, Expression, Literal, Membership, Or, Property
+from d365mcp.d365.filters.translate import and_filters, translate_filter
+from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Membership, Or, Property
 from d365mcp.d365.filters.write import has_wildcard
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import QueryOptions, and_filters, translate_filter
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.d365.page_set import glance
 from d365mcp.errors import or_list
 from d365mcp.tools.environment import unknown_companies
@@ -109,8 +110,8 @@ def likely(name: str, value: str) -> Expression | None:
     return Or(tuple(found))
 
 
-def call(function: str, name: str, text: str) -> Call:
-    return Call(function, (Property(name), Literal(text)))
+def call(function: str, name: str, text: str) -> FunctionCall:
+    return FunctionCall(function, (Property(name), Literal(text)))
 
 
 def closest(texts: Iterable[str], value: str) -> list[str]:

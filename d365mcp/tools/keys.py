@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.filters.literals import literal
+from d365mcp.d365.filters.literals import property_literal
+from d365mcp.d365.filters.translate import and_filters
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import QueryOptions, and_filters
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, NotFound
 from d365mcp.tools.results import Record
 from d365mcp.tools.tool import ToolContext
@@ -74,7 +75,7 @@ async def found_record(
             error.message = missing
             raise
     values = {entity.names_by_folded[name.casefold()]: value for name, value in key.items()}
-    parts = [f"{prop.name} eq {literal(values[prop.name], prop, entity.enumerations)}" for prop in entity.key]
+    parts = [f"{prop.name} eq {property_literal(values[prop.name], prop, entity.enumerations)}" for prop in entity.key]
     page = await context.d365.query(entity.entity_set, replace(options, filter=and_filters(*parts), top=2))
     if len(page.records) != 1:
         raise NotFound(

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from d365mcp.errors import D365McpError, InvalidArgument
 from d365mcp.events import Trace, current_operation
-from d365mcp.telemetry.statistics import Numbers, Report, verdict
+from d365mcp.telemetry.statistics import Numbers, StatisticsReport, verdict
 from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
 
@@ -60,7 +60,7 @@ async def get_server_performance(
     elif tool and report.tools:
         # Calls of no tool of ours stand under the method's name.
         called = ", ".join(name for name in report.tools if name.isidentifier())
-        result["note"] = f"No call of {tool} in this window. Called were {called}."
+        result["note"] = f"No call of {tool} in this window. CallOutcome were {called}."
     result["tools"] = [{"tool": name, **numbers(each)} for name, each in report.tools.items()]
     result["slowest_tools"] = slowest(report.tools)
     if series:
@@ -78,7 +78,7 @@ async def reset_performance_stats(context: ToolContext) -> ResetResult:
     return ResetResult(performance_stats_reset=True, reset_timestamp=stamp(moment))
 
 
-def fleet(report: Report) -> PerformanceResult:
+def fleet(report: StatisticsReport) -> PerformanceResult:
     """Return what is true of all instances together, with the key names of d365fo-client where it has them."""
     total = report.total
     stats: dict[str, Any] = {"total_requests": 0, "total_errors": 0}

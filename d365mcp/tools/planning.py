@@ -6,17 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d365mcp.d365.companies import CompanyScope, scope_read
+from d365mcp.d365.filters.check import WILDCARD_ADVICE
 from d365mcp.d365.filters.parse import parse_filter
-from d365mcp.d365.filters.translate import WILDCARD_ADVICE
+from d365mcp.d365.filters.translate import Translation, and_filters, translate_filter
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import (
-    Translation,
-    and_filters,
-    check_expand,
-    check_order_by,
-    check_select,
-    translate_filter,
-)
+from d365mcp.d365.odata import check_expand, check_order_by, check_select
 from d365mcp.d365.paging import Query
 from d365mcp.errors import D365McpError
 from d365mcp.tools.columns import default_columns

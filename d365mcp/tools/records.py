@@ -14,7 +14,7 @@ from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.d365.odata import QueryOptions, check_expand, check_select
 from d365mcp.d365.page_set import difference
-from d365mcp.d365.paging import Place, Position, Reader, position_of, position_state
+from d365mcp.d365.paging import Position, Reader, RecordPlace, position_of, position_state
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
 from d365mcp.tools.empty_results import why_empty
@@ -255,7 +255,7 @@ class Page:
     more: bool = False
     trimmed: bool = False
     left_out: int = 0
-    last: Place | None = None
+    last: RecordPlace | None = None
 
     def following(self) -> Position:
         """Return where the next page begins."""
@@ -275,7 +275,7 @@ class Page:
                 raise
             self.cut_by_time()
 
-    def take(self, raw: Mapping[str, Any], place: Place, plan: Plan, *, keep_etag: bool) -> bool:
+    def take(self, raw: Mapping[str, Any], place: RecordPlace, plan: Plan, *, keep_etag: bool) -> bool:
         """Add a record. Returns False, leaving it out, when the page is full."""
         if len(self.records) == self.wanted:
             return False

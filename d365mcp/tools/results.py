@@ -6,7 +6,6 @@ on the text and the structure where the two differ; and with what people would n
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,10 +14,9 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from pydantic_core import to_json
-
 from d365mcp.d365.models import DataEntity
 from d365mcp.tools.parameters import Format
+from d365mcp.wire import json_text
 
 Record = dict[str, Any]
 
@@ -29,7 +27,6 @@ ETAG = "@odata.etag"
 KEPT = frozenset({"notes", "records"})
 # What a note that something is left out may take.
 NOTE_CHARS = 150
-COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 # Beyond it JavaScript rounds whole numbers without a word: https://tc39.es/ecma262/#sec-number.max_safe_integer
 MOST_EXACT = 2**53
 NUMBERED = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -123,11 +120,7 @@ def beginning(value: Any, room: int) -> Any:
 
 def compact(value: Any) -> str:
     """Return a value as compact JSON, as JavaScript writes it, what cannot be seen in its texts as `\\u{202e}`."""
-    value = for_javascript(value)
-    try:
-        text = to_json(value).decode()
-    except ValueError:  # half of a surrogate pair, or nested deeper than it follows
-        text = COMPACT.encode(value)
+    text = json_text(for_javascript(value))
     if EXPONENT.search(text):
         text = SCIENTIFIC.sub(rewritten, text)
     escaped = "\\" in text and any(escape in text for escape in SUSPECT_ESCAPES)
@@ -175,7 +168,7 @@ def whole_or_text(value: float) -> Any:
     """Return a float as JavaScript writes it, where that is without exponent; one without end as text."""
     if value.is_integer() and abs(value) < 1e21:
         return int(value) if abs(value) <= MOST_EXACT else int(Decimal(repr(value)))
-    return value if math.isfinite(value) else json.dumps(value)
+    return value if math.isfinite(value) else json_text(value)
 
 
 def rewritten(found: re.Match[str]) -> str:

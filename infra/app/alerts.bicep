@@ -58,7 +58,7 @@ var rules = [
   {
     name: 'unavailable'
     title: 'the app does not answer'
-    text: 'More than ${errorRatePercent} % of the requests to the MCP endpoint end with a 5xx status, or are told that it is busy or not ready.'
+    text: 'More than ${errorRatePercent} % of the requests to the MCP endpoint end with a 5xx status, or learn that it is busy or not ready.'
     severity: 1
     query: loadTextContent('alerts/unavailable.kql')
     column: 'error_percent'

@@ -28,7 +28,7 @@ param redirectUris array = ['http://localhost/callback', 'http://localhost/oauth
 @description('Output identityPrincipalId of ../main.bicep: that identity may then sign in as the registration, for easyAuth and on_behalf_of; empty for none.')
 param identityPrincipalId string = ''
 
-@description('As whom F&O is called, as in ../main.bicep: with on_behalf_of the registration may exchange callers\' tokens.')
+@description('The identity F&O is called with, as in ../main.bicep: with on_behalf_of the registration may exchange callers\' tokens.')
 @allowed(['managed_identity', 'client_secret', 'on_behalf_of'])
 param d365Auth string = 'managed_identity'
 

@@ -485,9 +485,9 @@ def schedule_of(function: Function, environ: Mapping[str, str]) -> str:
     return schedule
 
 
-def is_due(schedule: str, moment: datetime) -> bool:
+def is_due(schedule: str, instant: datetime) -> bool:
     """Tell whether an NCRONTAB expression (second, minute, hour, day, month, day of the week) includes a second."""
-    now = (moment.second, moment.minute, moment.hour, moment.day, moment.month, moment.isoweekday() % 7)
+    now = (instant.second, instant.minute, instant.hour, instant.day, instant.month, instant.isoweekday() % 7)
     return all(map(_allows, schedule.split(), now, (0, 0, 0, 1, 1, 0)))
 
 
@@ -534,7 +534,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Open the port before anything is loaded, so that a taken one is known at once."""
     # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it an answer can wait 40 ms.
     opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # on Windows it would let two servers have one port
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
     except OSError as exc:

@@ -9,16 +9,25 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 SIMULATOR_READY = "simulator ready on "
 START_SECONDS = 120
 STOP_SECONDS = 10
+# Which of them there are depends on the system: hang-ups are Unix's, Ctrl-Break is Windows'.
+STOPPING = [number for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None))]
+# Ctrl-C in the terminal reaches this process alone, which ends the others in order.
+APART: dict[str, Any] = {
+    "start_new_session": True,
+    "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' way
+}
 Environment = dict[str, str]
 
 
@@ -29,9 +38,8 @@ class StartError(Exception):
 @contextlib.asynccontextmanager
 async def program(*command: str, environ: Environment, output: int | None = None) -> AsyncIterator[Process]:
     """Run a program; when the block is left, by whatever way, it and all that it started are gone."""
-    # In a session of its own: Ctrl-C in the terminal reaches this process alone, which ends the others in order.
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=environ, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
+        *command, cwd=ROOT, env=environ, stdin=DEVNULL, stdout=output, stderr=STDOUT, **APART
     )
     try:
         yield process
@@ -40,19 +48,30 @@ async def program(*command: str, environ: Environment, output: int | None = None
 
 
 async def end(process: Process) -> None:
-    signal_group(process, signal.SIGTERM)
+    """End a program and all that it started: they are one process group, or on Windows what taskkill calls its tree."""
+    killpg = getattr(os, "killpg", None)
+    if killpg:
+        await end_group(process, killpg)
+    elif process.returncode is None:
+        await (
+            await asyncio.create_subprocess_exec("taskkill", "/PID", str(process.pid), "/T", "/F", stdout=DEVNULL)
+        ).wait()
+        await process.wait()
+
+
+async def end_group(process: Process, killpg: Callable[[int, int], None]) -> None:
+    def send(number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            killpg(process.pid, number)
+
+    send(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
     except TimeoutError:
         print(f"Process {process.pid} does not end; killing it.", flush=True)
     finally:
-        signal_group(process, signal.SIGKILL)
-
-
-def signal_group(process: Process, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        send(9)  # SIGKILL, which Windows has not
 
 
 async def watch_simulator(process: Process, url: asyncio.Future[str]) -> None:
@@ -73,7 +92,7 @@ async def watch_host(process: Process) -> None:
 
 
 async def serving(port: int) -> None:
-    """Wait until the host answers; Core Tools gives no other sign of it."""
+    """Wait until the host answers: Core Tools gives no other sign of it."""
     while await asyncio.to_thread(health, port) in (None, 503):  # noqa: ASYNC110 - the host sets no event of ours
         await asyncio.sleep(0.1)
 
@@ -91,8 +110,11 @@ def health(port: int) -> int | None:
 
 def configured_base_url(environ: Environment) -> str:
     # Imported late: the rest of this file needs nothing installed, so that --help answers at once.
-    from infra.local.devhost import AppError, local_settings
-
+    try:
+        from infra.local.devhost import AppError, local_settings
+    except ImportError as exc:
+        install = "python -m pip install -r infra/local/requirements.txt"
+        raise StartError(f"The package {exc.name} is missing: {install}") from exc
     try:
         settings = local_settings(ROOT) | environ
     except AppError as exc:
@@ -133,12 +155,12 @@ def host_environment(environ: Environment) -> Environment:
 
 
 def claim(port: int) -> int:
-    """Return the port, or a free one for 0; a taken one is told now rather than after a minute of starting."""
+    """Return the port, or a free one for 0. Raises StartError for a taken one, not after a minute of starting."""
     try:
         with socket.create_server(("127.0.0.1", port)) as claimed:
             return int(claimed.getsockname()[1])
     except OSError as exc:
-        raise StartError(f"Port {port} is in use. Choose another one: infra/local/run --port {port + 1}") from exc
+        raise StartError(f"Port {port} is in use. Choose another one: --port {port + 1}") from exc
 
 
 def welcome(port: int, base_url: str, *, simulated: bool) -> str:
@@ -160,9 +182,9 @@ Ctrl-C stops it.
 
 
 async def run_until_stopped(options: argparse.Namespace) -> None:
-    running = asyncio.create_task(run(options))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    loop, running = asyncio.get_running_loop(), asyncio.create_task(run(options))
+    for number in STOPPING:  # not the loop's own handlers, which Windows has not
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(running.cancel))
     await running
 
 
@@ -209,4 +231,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # for `python infra/local/start.py`
     main()

@@ -47,7 +47,7 @@ def builder(fo: Running, folder: Path) -> Builder:
     """Return the server's own builder, with the times its timer has."""
     settings = read_settings({"D365FO_BASE_URL": fo.base_url, "MCP_AUTH": "none"})
     application = Application(settings)
-    made = application.builder
+    made = application.environment.builder
     made.store = CatalogStore(FolderStorage(folder), fo.base_url)
     return made
 

@@ -1,6 +1,6 @@
 """What one SELECT costs, over an F&O that answers at once: time, rows a second, memory; beside another checkout's engine.
 
-python -m tests.benchmarks.sql [--beside CHECKOUT] [--attacks]
+python -m tests.benchmarks.sql [--beside CHECKOUT] [--attacks] [--rounds 3]
 """
 
 import argparse
@@ -204,7 +204,12 @@ def measured(root: Path, address: str, *options: str) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def main(beside: Path | None, attacks: bool) -> None:
+def better(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    """Return the best of two: the most rows, the least time."""
+    return {name: (max if "rows" in name else min)(value, one.get(name, value)) for name, value in other.items()}
+
+
+def main(beside: Path | None, attacks: bool, rounds: int) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = os.fork()
@@ -214,8 +219,11 @@ def main(beside: Path | None, attacks: bool) -> None:
     listening.close()
     try:
         time.sleep(8)
-        ours = measured(ROOT, address, *["--attacks"] * attacks)
-        other = measured(beside, address) if beside else {}
+        # By turns, and the best of each: others use the machine, too.
+        ours, other = {}, {}
+        for _ in range(rounds):
+            ours = better(ours, measured(ROOT, address, *["--attacks"] * attacks))
+            other = better(other, measured(beside, address)) if beside else {}
         for name, value in ours.items():
             ratio = f"{other[name]:12,.1f}  {value / other[name]:.2f}" if other.get(name) else ""
             print(f"{name:28} {value:12,.1f} {ratio}")
@@ -227,9 +235,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beside", type=Path, help="another checkout to compare with")
     parser.add_argument("--attacks", action="store_true", help="ordinary queries beside endless statements, too")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(asyncio.run(measure(given.measure, given.attacks))))
     else:
-        main(given.beside, given.attacks)
+        main(given.beside, given.attacks, given.rounds)

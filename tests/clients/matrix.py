@@ -1,9 +1,12 @@
-"""The clients that were run against this server: the README's matrix is made from this table, and the tests install from it.
+"""The clients that were run against this server: the tables of infra/clients.md are made from this one.
 
-What the tests run, they run in these versions; those of the agent hosts check the protocol too. What was run by hand says when.
+The tests install and run these versions: Python's from here, npm's from `tests/package.json`. The tests of the agent hosts
+check the protocol too. A client that was run by hand says when.
 """
 
 from dataclasses import dataclass
+
+from tests.cached import NODE_VERSIONS
 
 BY_HAND = "by hand, November 2026"
 HOSTS_RUN = "`tests/run --hosts`"
@@ -17,7 +20,7 @@ COPILOT = '`{"type": "http", "url": "URL", "headers": {"x-functions-key": "KEY"}
 
 @dataclass(frozen=True)
 class Client:
-    """A client: its version, the protocol it spoke, what told it of the server, and how it treats answers and writes."""
+    """A client: its version, the protocol it spoke, how it is configured, and how it treats answers and writes."""
 
     name: str
     version: str
@@ -30,7 +33,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Gateway:
-    """A low-code host or a gateway: its version, the protocol it spoke, what told it of the server, what got lost."""
+    """A low-code host or a gateway: its version, the protocol it spoke, how it is configured, and what gets lost."""
 
     name: str
     version: str
@@ -42,7 +45,7 @@ class Gateway:
 CLIENTS = (
     Client(
         "Gemini CLI",
-        "0.61.0",
+        NODE_VERSIONS["@google/gemini-cli"],
         "2025-06-18",
         f"`.gemini/settings.json`, below `mcpServers`: {SETTINGS}",
         "40,000 characters; the rest in a file",
@@ -51,7 +54,7 @@ CLIENTS = (
     ),
     Client(
         "Codex",
-        "0.171.0",
+        NODE_VERSIONS["@openai/codex"],
         "2025-06-18",
         f"`.codex/config.toml`: {TOML}",
         "12,000 characters, head and tail",
@@ -60,7 +63,7 @@ CLIENTS = (
     ),
     Client(
         "OpenCode",
-        "1.18.33",
+        NODE_VERSIONS["opencode-ai"],
         "2025-11-25",
         f"`opencode.json`, below `mcp`: {REMOTE}",
         "350 characters of a long line; the rest in a file",
@@ -69,7 +72,7 @@ CLIENTS = (
     ),
     Client(
         "Copilot CLI",
-        "1.0.102",
+        NODE_VERSIONS["@github/copilot"],
         "2026-07-28",
         f"`.copilot/mcp-config.json`, below `mcpServers`: {COPILOT}",
         "500 characters; the rest in a file",
@@ -91,7 +94,7 @@ CLIENTS = (
         "2025-11-25",
         "`cline mcp add d365fo URL --transport http --yes`",
         "8,000 characters, text and structure",
-        "**never**, in plan mode neither",
+        "**never**, not even in plan mode",
         BY_HAND,
     ),
     Client(
@@ -100,10 +103,18 @@ CLIENTS = (
         "2025-11-25",
         "`type: streamable-http`, `url`, `requestOptions.headers`",
         "all",
-        "**never**, with `--readonly` neither",
+        "**never**, not even with `--readonly`",
         BY_HAND,
     ),
-    Client("mcporter", "0.12.3", "2025-11-25", '`{"baseUrl": "URL", "headers": {…}}`', "all", "no model", EACH_RUN),
+    Client(
+        "mcporter",
+        NODE_VERSIONS["mcporter"],
+        "2025-11-25",
+        '`{"baseUrl": "URL", "headers": {…}}`',
+        "all",
+        "no model",
+        EACH_RUN,
+    ),
     Client(
         "OpenAI Agents",
         "0.24.0",
@@ -157,14 +168,14 @@ GATEWAYS = (
         "2.40",
         "2025-11-25",
         "*HTTP Streamable*, the URL, *Header Auth* `x-functions-key`",
-        "that an error is one: its text says so. A call ends after 60 s: raise the node's timeout",
+        "the mark of an error; its text says so. A call ends after 60 s: raise the node's timeout",
     ),
     Gateway(
         "Flowise",
         "3.1",
         "2025-11-25",
         'Custom MCP `{"url", "headers"}`; for loopback `HTTP_SECURITY_CHECK=false`',
-        "that an error is one: its text says so. A call ends after 60 s. Numbers sent as text end the run",
+        "the mark of an error; its text says so. A call ends after 60 s. Numbers sent as text end the run",
     ),
     Gateway(
         "LiteLLM", "1.108", "2025-11-25", "`mcp_servers: {d365: {url, transport: http}}`", "names begin with `d365-`"
@@ -191,7 +202,13 @@ GATEWAYS = (
         "enumerations, annotations, unknown arguments",
     ),
     Gateway("mcp-proxy", "0.13", "2025-11-25", "`mcp-proxy --transport streamablehttp URL`", ""),
-    Gateway("mcp-remote", "0.15", "the client's", "`npx mcp-remote URL --header x-functions-key:KEY`", ""),
+    Gateway(
+        "mcp-remote",
+        NODE_VERSIONS["mcp-remote"],
+        "the client's",
+        "`npx mcp-remote URL --header x-functions-key:KEY`",
+        "",
+    ),
 )
 
 
@@ -211,7 +228,9 @@ def clients_table() -> str:
         f"| {each.name} {each.version} | {each.protocol} | {each.configuration} | {each.answer} | {each.asks} | {each.run} |"
         for each in CLIENTS
     ]
-    heading = "| client | protocol | configuration | shows its model of a long answer | asks before a write | run by |"
+    heading = (
+        "| client | protocol | configuration | what its model gets of a long answer | asks before a write | run by |"
+    )
     return "\n".join([heading, "|---|---|---|---|---|---|", *rows])
 
 

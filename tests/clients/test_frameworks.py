@@ -112,7 +112,7 @@ def test_a_schema_compiles_as_strictly_as_it_can() -> None:
     schemas = {f"{tool.name} takes": tool.input_schema for tool in ALL_TOOLS}
     schemas |= {f"{tool.name} returns": tool.output_schema for tool in ALL_TOOLS if tool.output_schema}
     planted = {"type": ["string", "null"], "nonsense": 1}
-    command = [node, str(SCRIPT.with_name("ajv.mjs")), str(node_packages("ajv@8.20.0"))]
+    command = [node, str(SCRIPT.with_name("ajv.mjs")), str(node_packages("ajv"))]
     done = subprocess.run(
         command, input=json.dumps({**schemas, "planted": planted}), capture_output=True, text=True, timeout=60
     )

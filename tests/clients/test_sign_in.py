@@ -234,7 +234,7 @@ def browser_in(folder: Path) -> Path:
 def test_mcp_remote_signs_in_for_a_client_that_cannot(
     server: DevHost, entra: Entra, simulator: Simulator, tmp_path: Path
 ) -> None:
-    modules = node_packages("node@24.21.0", "mcp-remote@0.15.1")
+    modules = node_packages("node", "mcp-remote")
     own = {"BROWSER": str(browser_in(tmp_path)), "MCP_REMOTE_CONFIG_DIR": str(tmp_path), "no_proxy": "*"}
     command = StdioServerParameters(
         command=str(modules / "node" / "bin" / "node"),
@@ -258,7 +258,7 @@ def test_mcp_remote_signs_in_for_a_client_that_cannot(
 def test_the_typescript_sdk_of_the_handshake_era_signs_in_and_renews_a_token_that_is_refused(
     server: DevHost, entra: Entra
 ) -> None:
-    modules = node_packages("node@24.21.0", "@modelcontextprotocol/sdk@1.32.2")
+    modules = node_packages("node", "@modelcontextprotocol/sdk")
     script = Path(__file__).with_name("sign_in.mjs")
     command = [modules / "node" / "bin" / "node", script, modules, f"{server.base_url}/mcp", CALLBACK]
     entra.asked.clear()

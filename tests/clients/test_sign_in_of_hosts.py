@@ -11,7 +11,6 @@ import pytest
 
 from d365mcp.settings import Settings
 from tests.cached import node_packages
-from tests.clients.matrix import version
 from tests.clients.test_sign_in import browser_in
 from tests.dev_host import DevHost
 from tests.entra import Entra
@@ -21,7 +20,7 @@ SECONDS = 90
 
 @dataclass(frozen=True)
 class Host:
-    """A host: its npm package, the file that tells it of a server, its commands, what it sees then, and where sign-ins return to."""
+    """A host: its npm package, the file that names the server, its commands, what it sees then, and where sign-ins return to."""
 
     package: str
     file: str
@@ -34,7 +33,7 @@ class Host:
 
 HOSTS = {
     "mcporter": Host(
-        f"mcporter@{version('mcporter')}",
+        "mcporter",
         "mcporter.json",
         '{"mcpServers": {"d365fo": {"baseUrl": "URL", "auth": "oauth"}}}',
         "mcporter --config mcporter.json auth d365fo",
@@ -43,7 +42,7 @@ HOSTS = {
         "http://127.0.0.1:PORT/callback",
     ),
     "codex": Host(
-        f"@openai/codex@{version('Codex')}",
+        "@openai/codex",
         ".codex/config.toml",
         'mcp_oauth_credentials_store = "file"\n[mcp_servers.d365fo]\nurl = "URL"\n',
         "codex mcp login d365fo",
@@ -52,7 +51,7 @@ HOSTS = {
         "http://127.0.0.1:PORT/callback/HASH",
     ),
     "opencode": Host(
-        f"opencode-ai@{version('OpenCode')}",
+        "opencode-ai",
         "opencode.json",
         '{"autoupdate": false, "mcp": {"d365fo": {"type": "remote", "url": "URL"}}}',
         "opencode mcp auth d365fo",
@@ -78,7 +77,7 @@ def hash_of(url: str) -> str:
 )
 def test_a_host_signs_in_with_the_url_alone(name: str, server: DevHost, entra: Entra, tmp_path: Path) -> None:
     host, url = HOSTS[name], f"{server.base_url}/mcp"
-    programs = node_packages("node@24.21.0", host.package) / ".bin"
+    programs = node_packages("node", host.package) / ".bin"
     config = tmp_path / host.file
     config.parent.mkdir(exist_ok=True)
     config.write_text(host.content.replace("URL", url))

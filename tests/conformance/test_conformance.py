@@ -14,7 +14,7 @@ from tests.dev_host import ROOT, DevHost
 pytestmark = pytest.mark.once
 
 HERE = Path(__file__).parent
-PACKAGES = ("node@24.21.0", "@modelcontextprotocol/conformance@0.2.0-alpha.12")
+PACKAGES = ("node", "@modelcontextprotocol/conformance")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_body
 from d365mcp.d365.outcomes import Write
-from d365mcp.d365.responses import Answer
+from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import OutcomeUnknown
 
 RECORD = {"dataAreaId": "usmf", "CustomerGroupId": "91"}
@@ -62,13 +62,13 @@ def rendered(part: Part) -> str:
     )
 
 
-def answer(parts: Sequence[Part], *, atomic: bool, **headers: str) -> Answer:
+def answer(parts: Sequence[Part], *, atomic: bool, **headers: str) -> HttpAnswer:
     groups = [parts] if atomic else [[part] for part in parts]
     sets = [
         f"Content-Type: multipart/mixed; boundary=c\r\n\r\n{multipart('c', [*map(rendered, group)])}"
         for group in groups
     ]
-    return Answer(200, {"content-type": "multipart/mixed; boundary=b", **headers}, multipart("b", sets).encode())
+    return HttpAnswer(200, {"content-type": "multipart/mixed; boundary=b", **headers}, multipart("b", sets).encode())
 
 
 def outcomes(found: BatchAnswer) -> list[str]:
@@ -193,7 +193,7 @@ def test_a_batch_that_says_it_goes_on_has_run_what_it_leaves_out() -> None:
 )
 def test_an_answer_that_is_no_batchs_leaves_all_unknown(content_type: str, body: bytes, *, atomic: bool) -> None:
     with pytest.raises(OutcomeUnknown):
-        batch_answer(Answer(200, {"content-type": content_type}, body), THREE, atomic=atomic)
+        batch_answer(HttpAnswer(200, {"content-type": content_type}, body), THREE, atomic=atomic)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_an_answer_that_breaks_off_tells_what_it_shows() -> None:
     """Wherever it is cut: what is told as done or failed is so in the whole answer, and nothing is told as not run."""
     whole = answer([created(), refused(2)], atomic=False)
     for length in range(len(whole.body) - 4):
-        cut = Answer(whole.status, whole.headers, whole.body[:length])
+        cut = HttpAnswer(whole.status, whole.headers, whole.body[:length])
         try:
             found = outcomes(batch_answer(cut, THREE, atomic=False))
         except OutcomeUnknown:
@@ -221,7 +221,7 @@ def test_an_answer_that_breaks_off_tells_what_it_shows() -> None:
 def test_a_whole_change_set_that_breaks_off_is_never_told_as_undone_without_its_reason() -> None:
     whole = answer([refused(2)], atomic=True)
     for length in range(len(whole.body)):
-        cut = Answer(whole.status, whole.headers, whole.body[:length])
+        cut = HttpAnswer(whole.status, whole.headers, whole.body[:length])
         try:
             found = batch_answer(cut, THREE, atomic=True)
         except OutcomeUnknown:

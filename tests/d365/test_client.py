@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from d365mcp.d365 import paging
-from d365mcp.d365.auth import TokenSource, scope_of
-from d365mcp.d365.client import D365Client, Page
+from d365mcp.d365 import paging, responses
+from d365mcp.d365.auth import TokenSource, token_scope
+from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
@@ -34,6 +34,7 @@ from d365mcp.errors import (
 )
 from d365mcp.events import D365Exchange, Event, Operation, Trace, working_on
 from d365mcp.settings import read_settings
+from d365mcp.wire import read_json
 from tests.simulated import Simulator
 
 GROUPS = QueryOptions(select=("CustomerGroupId",), top=3)
@@ -81,7 +82,7 @@ def run(simulator: Simulator) -> Runner:
 GROUP_ENTITY = DataEntity("CustomerGroup", "CustomerGroups", {})
 
 
-async def every(pages: PageSet) -> AsyncIterator[Page]:
+async def every(pages: PageSet) -> AsyncIterator[RecordPage]:
     while page := await pages.next():
         yield page
 
@@ -382,8 +383,8 @@ def test_who_we_are_is_asked_once_by_many(run: Runner, simulator: Simulator) -> 
 
 
 def test_the_token_is_for_the_exact_root() -> None:
-    assert scope_of("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
-    assert scope_of("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
+    assert token_scope("https://contoso.operations.dynamics.com") == "https://contoso.operations.dynamics.com/.default"
+    assert token_scope("https://host.contoso.com/namespaces/axsf") == "https://host.contoso.com/.default"
 
 
 def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +395,7 @@ def test_a_split_filter_sorts_no_more_than_can_be_held(run: Runner, monkeypatch:
         return len([record async for record, _ in Reader(client, query).records(Position(), 100)])
 
     assert (found := run(read)) > 10
-    monkeypatch.setattr(paging, "MAX_SORTED", found - 1)
+    monkeypatch.setattr(paging, "_MAX_SORTED", found - 1)
     with pytest.raises(InvalidArgument, match="too many to be sorted"):
         run(read)
 
@@ -405,3 +406,41 @@ def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) 
             return dict(json.loads(b"".join([chunk async for chunk in chunks])))
 
     assert run(read)["Name"] == "NoYes"
+
+
+LONG = {
+    "value": [{"dataAreaId": "usmf", "CustomerGroupId": f"{number}", "Text": "x" * 600} for number in range(40_000)]
+}
+
+
+def test_others_go_on_while_a_long_page_is_read(
+    run: Runner, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.fault("/data/CustomerGroups", status=200, body=LONG)
+    is_reading = False
+    others_ran = 0
+
+    def watched(body: bytes) -> Any:
+        nonlocal is_reading
+        is_reading = True
+        try:
+            return read_json(body)
+        finally:
+            is_reading = False
+
+    monkeypatch.setattr(responses, "read_json", watched)
+
+    async def read(client: D365Client) -> int:
+        async def others() -> None:
+            nonlocal others_ran
+            while True:
+                await asyncio.sleep(0.001)
+                others_ran += is_reading
+
+        waiting = asyncio.create_task(others())
+        page = await client.query("CustomerGroups", GROUPS)
+        waiting.cancel()
+        return len(page.records)
+
+    assert run(read) == 40_000
+    assert others_ran >= 5  # a parser that keeps the interpreter lets nobody in

@@ -11,8 +11,8 @@ from d365mcp.d365.filters.parse import parse_filter
 from d365mcp.d365.filters.tree import (
     And,
     Arithmetic,
-    Call,
     Comparison,
+    FunctionCall,
     Literal,
     Membership,
     Not,
@@ -64,7 +64,9 @@ def test_literals_of_every_kind_are_read(text: str, value: object) -> None:
 
 
 def test_operators_and_functions_may_be_written_in_any_case() -> None:
-    assert parse_filter("A EQ 1 AND Contains(B,'x')") == And((A, Call("contains", (Property("B"), Literal("x")))))
+    assert parse_filter("A EQ 1 AND Contains(B,'x')") == And(
+        (A, FunctionCall("contains", (Property("B"), Literal("x"))))
+    )
 
 
 def test_in_takes_a_list_and_paths_are_kept_whole() -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from d365mcp.d365.filters.tree import matches, restricted_to
-from d365mcp.d365.odata import translate_filter
+from d365mcp.d365.filters.translate import translate_filter
+from d365mcp.d365.filters.tree import matches_filter, restricted_to
 from tests.d365.entities import CUSTOMERS
 
 RECORD = {
@@ -29,7 +29,7 @@ RECORD = {
 
 
 def holds(text: str, **changes: Any) -> bool:
-    return matches(translate_filter(text, CUSTOMERS).expression, {**RECORD, **changes})
+    return matches_filter(translate_filter(text, CUSTOMERS).expression, {**RECORD, **changes})
 
 
 TRUE = [

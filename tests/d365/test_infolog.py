@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from d365mcp.d365.infolog import MAX_MESSAGE_CHARS, MAX_MESSAGES, has_infolog, messages_of
+from d365mcp.d365.infolog import MAX_FO_MESSAGES, MAX_MESSAGE_CHARS, has_infolog, messages_of
 
 ENGLISH = "Write failed for table row of type 'CustGroupEntity'. Infolog: "
 INFOLOGS = {
@@ -114,7 +114,7 @@ def test_messages_are_few_short_and_without_stacks_and_tokens() -> None:
     (line,) = messages_of(error("Denied for eyJhbGciOi.eyJzdWIi.c2ln\r\n   at Secret.Place()"))
     assert line == "Denied for (token)"
     many = messages_of(error(ENGLISH + "; ".join(f"Error: {number} {'x' * 900}" for number in range(40))))
-    assert len(many) == MAX_MESSAGES
+    assert len(many) == MAX_FO_MESSAGES
     assert max(map(len, many)) <= MAX_MESSAGE_CHARS
 
 

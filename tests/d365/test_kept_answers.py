@@ -139,5 +139,8 @@ def test_threads_that_meet_build_one_client(simulator: Simulator, monkeypatch: p
     slowly = D365Http.__init__
     monkeypatch.setattr(D365Http, "__init__", lambda self, *given: (time.sleep(0.05), slowly(self, *given))[1])
     application = Application(settings)
-    for name in ("client", "snapshots", "catalog", "storage", "statistics", "cursors"):
-        assert len({id(found) for found in in_threads(8, lambda name=name: getattr(application, name))}) == 1  # type: ignore[misc]
+    environment = application.environment
+    shared = [(environment, name) for name in ("client", "snapshots", "catalog", "cursors")]
+    for owner, name in (*shared, (application, "storage"), (application, "statistics")):
+        found = in_threads(8, lambda owner=owner, name=name: getattr(owner, name))  # type: ignore[misc]
+        assert len({id(each) for each in found}) == 1

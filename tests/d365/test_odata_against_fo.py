@@ -11,11 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from d365mcp.d365.filters.tree import matches
+from d365mcp.d365.filters.translate import keyset_filter, translate_filter
+from d365mcp.d365.filters.tree import matches_filter
 from d365mcp.d365.keys import key_predicate
-from d365mcp.d365.metadata_service import entity_of, enumeration_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from
 from d365mcp.d365.models import DataEntity
-from d365mcp.d365.odata import QueryOptions, keyset_filter, translate_filter
+from d365mcp.d365.odata import QueryOptions
 from tests.simulated import Simulator
 
 Record = dict[str, Any]
@@ -32,10 +33,10 @@ class Table:
     @cached_property
     def entity(self) -> DataEntity:
         found = self.client.get("/metadata/PublicEntities", params={"$filter": f"EntitySetName eq '{self.entity_set}'"})
-        entity = entity_of(found.raise_for_status().json()["value"][0])
+        entity = entity_from(found.raise_for_status().json()["value"][0])
         names = {entity.properties[column].enumeration for column in self.columns} - {None}
         answers = [self.client.get(f"/metadata/PublicEnumerations('{name}')") for name in names]
-        known = [enumeration_of(answer.raise_for_status().json()) for answer in answers]
+        known = [enumeration_from(answer.raise_for_status().json()) for answer in answers]
         return replace(entity, enumerations={enumeration.name: enumeration for enumeration in known})
 
     @cached_property
@@ -56,7 +57,7 @@ class Table:
         translation = translate_filter(text, self.entity)
         found = [record for part in translation.filters for record in self.asked(part)]
         exact = translation.needs_exact_check
-        return [record for record in found if not exact or matches(translation.expression, record)]
+        return [record for record in found if not exact or matches_filter(translation.expression, record)]
 
 
 COLUMNS = {
@@ -253,7 +254,7 @@ def test_the_right_records_are_told_apart_here_too(
 ) -> None:
     table = tables[entity_set]
     expression = translate_filter(text, table.entity).expression
-    assert [record for record in table.records if matches(expression, record)] == [*filter(rule, table.records)]
+    assert [record for record in table.records if matches_filter(expression, record)] == [*filter(rule, table.records)]
 
 
 def test_a_split_list_finds_each_record_once(tables: dict[str, Table]) -> None:

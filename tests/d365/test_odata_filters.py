@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from d365mcp.d365.filters.tree import Comparison, Literal, Property, matches
-from d365mcp.d365.odata import QueryOptions, Translation, translate_filter
+from d365mcp.d365.filters.translate import Translation, translate_filter
+from d365mcp.d365.filters.tree import Comparison, Literal, Property, matches_filter
+from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, UnknownName
 from tests.d365.entities import CURRENCIES, CUSTOMERS
 
@@ -455,7 +456,7 @@ def test_a_division_with_a_rest_is_written_as_f_and_os_library_reads_it(text: st
     ],
 )
 def test_whole_numbers_are_divided_here_as_there(text: str, found: bool) -> None:
-    assert matches(translate_filter(text, CUSTOMERS).expression, {"Visits": 3}) is found
+    assert matches_filter(translate_filter(text, CUSTOMERS).expression, {"Visits": 3}) is found
 
 
 def parts_of(translation: Translation) -> list[set[str]]:

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from d365mcp.d365.odata import (
-    QueryOptions,
-    and_filters,
-    check_expand,
-    check_order_by,
-    check_select,
-    company_filter,
-    keyset_filter,
-)
+from d365mcp.d365.filters.translate import and_filters, company_filter, keyset_filter
+from d365mcp.d365.odata import QueryOptions, check_expand, check_order_by, check_select
 from d365mcp.errors import InvalidArgument, UnknownName
 from tests.d365.entities import CUSTOMERS
 

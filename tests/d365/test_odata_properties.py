@@ -9,17 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d365mcp.d365.filters.tree import matches
-from d365mcp.d365.odata import (
-    QueryOptions,
-    and_filters,
-    check_expand,
-    check_order_by,
-    check_select,
-    company_filter,
-    keyset_filter,
-    translate_filter,
-)
+from d365mcp.d365.filters.translate import and_filters, company_filter, keyset_filter, translate_filter
+from d365mcp.d365.filters.tree import matches_filter
+from d365mcp.d365.odata import QueryOptions, check_expand, check_order_by, check_select
 from d365mcp.errors import InvalidArgument
 from tests.d365.entities import CUSTOMERS, PROPERTIES
 
@@ -175,14 +167,14 @@ def test_what_was_translated_translates_to_itself(text: str) -> None:
 @given(ASKABLE, RECORDS)
 def test_a_record_matches_either_a_filter_or_its_opposite(text: str, record: dict[str, Any]) -> None:
     found, other = (translate_filter(asked, CUSTOMERS).expression for asked in (text, f"not ({text})"))
-    assert matches(found, record) != matches(other, record)
+    assert matches_filter(found, record) != matches_filter(other, record)
 
 
 @given(ASKABLE, RECORDS)
 def test_fo_is_never_asked_for_less_than_what_matches(text: str, record: dict[str, Any]) -> None:
     translation = translate_filter(text, CUSTOMERS)
     sent = [found_by_fo(part, record) for part in translation.filters]
-    if matches(translation.expression, record):
+    if matches_filter(translation.expression, record):
         assert sent == [True]
     elif not translation.needs_exact_check:
         assert sent == [False]

@@ -330,7 +330,7 @@ def test_entra_exchanges_no_token_that_is_not_good(secured: Simulator, change: d
 
 
 def test_only_so_many_users_are_remembered(secured: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "MAX_USERS", 3)
+    monkeypatch.setattr(auth, "_MAX_USERS", 3)
     tokens = source(secured)
 
     async def all_of_them() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from d365mcp.d365.outcomes import Kind, Write, done, failure_of
-from d365mcp.d365.responses import Answer
+from d365mcp.d365.outcomes import Kind, Write, failure_of, proof_of_write
+from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import D365Error, OutcomeUnknown, Throttled
 
 JSON = "application/json; odata.metadata=minimal"
@@ -91,11 +91,11 @@ def expected(kind: str, status: int, body: str) -> str:
     return "unknown"
 
 
-def outcome_of(answer: Answer, write: Write) -> tuple[str, D365Error | None]:
+def outcome_of(answer: HttpAnswer, write: Write) -> tuple[str, D365Error | None]:
     try:
         if answer.status >= 300:
             raise failure_of(answer, write)
-        done(answer, write)
+        proof_of_write(answer, write)
     except OutcomeUnknown as error:
         return "unknown", error
     except D365Error as error:
@@ -103,9 +103,9 @@ def outcome_of(answer: Answer, write: Write) -> tuple[str, D365Error | None]:
     return "done", None
 
 
-def answer(status: int, body: str) -> Answer:
+def answer(status: int, body: str) -> HttpAnswer:
     media_type, text = BODIES[body]
-    return Answer(status, {"content-type": media_type} if media_type else {}, text.encode())
+    return HttpAnswer(status, {"content-type": media_type} if media_type else {}, text.encode())
 
 
 def rows() -> Iterator[tuple[Kind, int]]:
@@ -141,7 +141,7 @@ def test_only_an_action_that_returns_nothing_may_answer_nothing(outcome: str, *,
 
 
 def test_a_throttled_write_has_its_wait_and_may_be_sent_again() -> None:
-    error = failure_of(Answer(429, {"retry-after": "7"}), Write("create"))
+    error = failure_of(HttpAnswer(429, {"retry-after": "7"}), Write("create"))
     assert isinstance(error, Throttled)
     assert (error.retry_after, error.retryable) == (7.0, True)
     assert "has not begun" in str(error.hint)
@@ -172,7 +172,7 @@ def test_an_unknown_outcome_says_what_came(found: tuple[int, str], words: str) -
 
 
 def test_json_that_would_fill_the_memory_shows_nothing() -> None:
-    deep = Answer(201, {"content-type": JSON}, b"[" * 200 + b"]" * 200)
+    deep = HttpAnswer(201, {"content-type": JSON}, b"[" * 200 + b"]" * 200)
     outcome, error = outcome_of(deep, Write("service"))
     assert outcome == "unknown"
     assert "nested" in str(error)
@@ -180,4 +180,4 @@ def test_json_that_would_fill_the_memory_shows_nothing() -> None:
 
 def test_a_body_of_any_shape_is_read() -> None:
     for body in ("{", "[", "null", '{"error":null}', '{"error":"x"}', '{"error":{"innererror":[]}}', '{"Message":5}'):
-        assert outcome_of(Answer(500, {}, body.encode()), Write("action"))[0] == "unknown"
+        assert outcome_of(HttpAnswer(500, {}, body.encode()), Write("action"))[0] == "unknown"

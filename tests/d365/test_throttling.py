@@ -79,7 +79,7 @@ class Fleet:
             try:
                 if not self.heeding:
                     return await self.exchange()
-                async with instance.turn(end):
+                async with instance.admission(end):
                     return await self.exchange()
             except Throttled as problem:
                 wait = problem.retry_after or 0.0
@@ -172,7 +172,7 @@ def timed(clock: Clock, work: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def one(instance: Throttling, patience: float = PATIENCE) -> None:
-    async with instance.turn(time.monotonic() + patience):
+    async with instance.admission(time.monotonic() + patience):
         pass
 
 
@@ -194,7 +194,7 @@ def test_a_wait_that_no_call_can_wait_for_is_left_to_f_and_o_to_tell(
 
 def test_a_call_whose_turn_never_comes_gets_throttled_and_was_not_sent(clock: Clock) -> None:
     async def scenario(instance: Throttling) -> None:
-        async with instance.turn(math.inf):
+        async with instance.admission(math.inf):
             for _ in range(40):
                 throttled(instance, 1)
                 await asyncio.sleep(0.5)

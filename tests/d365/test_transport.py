@@ -110,7 +110,7 @@ def test_a_thousand_cancelled_calls_at_every_turn_of_the_loop_leave_the_way_open
     """A quarter of them for each case, over one single connection: where it gets lost, the next call says so."""
     fo = request.getfixturevalue("secured" if scheme == "https" else "simulator")
     if not kept:
-        monkeypatch.setattr(transport, "IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(transport, "_IDLE_SECONDS", 0.0)
 
     async def cancel_again_and_again(client: D365Client) -> None:
         for number in range(250):
@@ -188,7 +188,7 @@ def open_to(port: int) -> list[str]:
 
 
 def test_a_connection_is_kept_for_a_while_and_no_longer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(transport, "_IDLE_SECONDS", 0.3)
     port = int(simulator.base_url.rpartition(":")[2])
 
     async def idle(client: D365Client) -> None:
@@ -532,8 +532,8 @@ def test_a_way_on_which_nothing_comes_back_is_given_up_before_anything_is_sent(
     trusted: None, no_proxies: None, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """While the name is looked up, while the server should greet, while a proxy should open its tunnel."""
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr("d365mcp.d365.http.ATTEMPTS", 1)
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("d365mcp.d365.http._ATTEMPTS", 1)
     real = socket.getaddrinfo
 
     def slow(host: Any, *given: Any, **named: Any) -> Any:
@@ -574,20 +574,20 @@ def test_whom_we_trust_are_the_authorities_that_are_set_or_else_certifis(
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     usual = ssl.create_default_context(cafile=certifi.where()).cert_store_stats()
-    assert transport.trusted().cert_store_stats() == usual
+    assert transport._trusted().cert_store_stats() == usual
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert transport.trusted().cert_store_stats()["x509"] == 1
+    assert transport._trusted().cert_store_stats()["x509"] == 1
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))  # read as it is needed
-    assert transport.trusted().cert_store_stats() != usual
-    assert transport.trusted().verify_mode is ssl.CERT_REQUIRED
+    assert transport._trusted().cert_store_stats() != usual
+    assert transport._trusted().verify_mode is ssl.CERT_REQUIRED
 
 
 def test_a_client_that_could_not_be_built_is_built_by_the_next_call(
     secured: Simulator, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The certificates may lie on a share that is mounted a moment later."""
-    monkeypatch.setattr("d365mcp.d365.http.ATTEMPTS", 1)
+    monkeypatch.setattr("d365mcp.d365.http._ATTEMPTS", 1)
     real = transport.Connections
 
     def fail(base_url: str) -> Any:
@@ -689,7 +689,7 @@ def test_a_proxy_that_is_none_is_named_without_its_password(
     trusted: None, no_proxies: None, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
-    monkeypatch.setattr("d365mcp.d365.http.ATTEMPTS", 1)
+    monkeypatch.setattr("d365mcp.d365.http._ATTEMPTS", 1)
     with pytest.raises(Unreachable, match="HTTPS_PROXY or ALL_PROXY is no address of an HTTP proxy") as refused:
         asyncio.run(with_client(f"https://{HOST}", groups))
     assert "hunter2" not in f"{refused.value.message} {refused.value.hint}"

@@ -1,6 +1,6 @@
 """Real agent hosts from npm, each in an empty home: how it is told of a model and of an MCP server, and how a turn is run.
 
-The packages' versions stand in `tests/clients/matrix.py`. Nothing is sent outside: keys are dummies, telemetry is off.
+The packages' versions stand in `tests/package.json`. Nothing is sent outside: keys are dummies, telemetry is off.
 """
 
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.cached import node_packages
-from tests.clients.matrix import version
 
 SECONDS = 300
 PROMPT = "Do what the script says."
@@ -115,7 +114,7 @@ class Host:
 
     def program(self) -> Path:
         """Return the host's program, installed if need be (about 250 MB each)."""
-        modules = node_packages(f"{self.package}@{version(self.name)}")
+        modules = node_packages(self.package)
         return modules / ".bin" / self.set_up.__name__
 
     def run(self, home: Home) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d365mcp.server.auth.challenges import ROLES
+from d365mcp.server.auth.roles import ROLES
 from d365mcp.settings import read_settings
 from tests.conftest import ON_A_LAPTOP
 from tests.dev_host import ROOT

@@ -98,7 +98,7 @@ def test_the_guide_works_as_it_is_pasted(azure: Azure, tmp_path: Path) -> None:
 
 
 def test_the_readme_s_way_works_after_its_first_lines(azure: Azure, tmp_path: Path) -> None:
-    """Whoever tried the server on a laptop has told that shell how to sign in there."""
+    """A shell in which the server was tried on a laptop still says how to sign in there."""
     here = archive(tmp_path / "checkout")
     [block] = (each for each in blocks("README.md") if "functionapp publish" in each)
     done = azure.paste(here, block, D365FO_AUTH="azure_cli")
@@ -108,7 +108,7 @@ def test_the_readme_s_way_works_after_its_first_lines(azure: Azure, tmp_path: Pa
 
 @pytest.mark.parametrize("page", ["README.md", "infra/README.md"])
 def test_a_block_has_nothing_that_a_shell_takes_amiss(page: str) -> None:
-    """A Mac's zsh takes a # for an argument; a word in capitals would be somebody's to fill in."""
+    """A Mac's zsh takes a # for an argument; a word in capitals would be for the reader to fill in."""
     for block in blocks(page):
         assert not re.search(r"(^|\s)#", block), block
         assert not re.search(r"(?<![$\w/])(NAME|GROUP|APP|TOKEN|PACKAGE_URL)\b(?!=)", block), block
@@ -125,3 +125,8 @@ def test_a_newcomer_needs_twelve_commands_at_most() -> None:
 
 def test_few_blocks_cannot_be_tried() -> None:
     assert len([block for block in blocks("infra/README.md") if ELSEWHERE.search(block)]) == 3
+
+
+def test_no_other_page_of_the_guide_has_commands_that_are_never_pasted() -> None:
+    others = [path for path in (ROOT / "infra").glob("*.md") if path.name != "README.md"]
+    assert others and [path.name for path in others if blocks(f"infra/{path.name}")] == []

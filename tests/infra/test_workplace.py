@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def test_a_page_for_contributors_names_what_exists(path: Path) -> None:
 
 def test_dependencies_are_looked_after_wherever_they_are_pinned() -> None:
     [settings] = documents(ROOT / ".github" / "dependabot.yml")
-    watched = {name for each in settings["updates"] for name in each.get("directories", ())}
-    pinned = [path.parent for path in ROOT.glob("**/requirements.txt") if ".venv" not in path.parts]
-    assert {"/" + str(folder.relative_to(ROOT)).removeprefix(".") for folder in pinned} == watched
+    watched = {each["package-ecosystem"]: set(each.get("directories", ())) for each in settings["updates"]}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [Path(name) for name in listed.stdout.splitlines()]
+
+    def folders(name: str) -> set[str]:
+        return {f"/{file.parent}".removesuffix(".") for file in files if file.name == name}
+
+    assert folders("requirements.txt") == watched["pip"]
+    assert folders("package.json") == watched["npm"]

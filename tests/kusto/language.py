@@ -10,7 +10,7 @@ import pytest
 
 from tests.cached import node_packages
 
-PACKAGE = "@kusto/language-service-next@12.4.1"
+PACKAGE = "@kusto/language-service-next"
 
 # https://learn.microsoft.com/azure/azure-monitor/reference/tables-category#applications
 WORKSPACE = {

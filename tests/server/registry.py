@@ -13,9 +13,9 @@ from d365mcp import __version__
 from d365mcp.errors import NotFound
 from d365mcp.events import Event, Listener, McpRequest
 from d365mcp.lazy import Lazy
-from d365mcp.server.auth.callers import Access
+from d365mcp.server.auth.access import Access
 from d365mcp.server.endpoint import Endpoint
-from d365mcp.server.execution import ToolCalls, by_name
+from d365mcp.server.execution import ToolExecutor, by_name
 from d365mcp.server.messages import Reply
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE
 from d365mcp.server.sdk import Engine, build_engine
@@ -95,7 +95,7 @@ TOOLS = (
 )
 
 
-def calls_for(settings: Settings, emit: Listener) -> ToolCalls:
+def calls_for(settings: Settings, emit: Listener) -> ToolExecutor:
     def make_context(access: Access, capabilities: Mapping[str, Any]) -> ToolContext:
         missing: Any = None
         caller, read_only = access.caller, access.read_only
@@ -103,10 +103,10 @@ def calls_for(settings: Settings, emit: Listener) -> ToolCalls:
             settings, missing, missing, missing, caller, read_only, capabilities, emit, missing, missing, missing
         )
 
-    return ToolCalls(settings, by_name(TOOLS), make_context, emit)
+    return ToolExecutor(settings, by_name(TOOLS), make_context, emit)
 
 
-def engine_for(calls: ToolCalls) -> Engine:
+def engine_for(calls: ToolExecutor) -> Engine:
     return build_engine(calls, name=SERVER_NAME, version=__version__, title=SERVER_TITLE, instructions="Say something.")
 
 
@@ -144,7 +144,7 @@ def tried(*, direct: bool = True, **settings: Any) -> Tried:
     WORK.__init__()  # type: ignore[misc]
     calls = calls_for(given, events.append)
     late = Lazy(lambda: engine_for(calls))
-    return Tried(Endpoint(given, late, events.append, calls=Lazy(lambda: calls) if direct else None), events)
+    return Tried(Endpoint(given, late, events.append, executor=Lazy(lambda: calls) if direct else None), events)
 
 
 def request(method: str, /, **params: Any) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def azurite() -> Iterator[str]:
 
 
 async def let_go(application: Application) -> None:
-    await application.client.aclose()
+    await application.environment.client.aclose()
     await application.endpoint.callers.aclose()
 
 

@@ -92,7 +92,7 @@ def hosting(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         server = Hosted(simulator, runner, **own)
         server.call("get_entity_schema", GROUPS)  # a token, a connection and what is imported late are there
         yield server
-        runner.run(server.application.client.aclose())
+        runner.run(server.application.environment.client.aclose())
 
 
 @pytest.mark.parametrize("tool", WRITES)

@@ -539,7 +539,7 @@ def test_the_facade_stays_shut_while_a_setting_is_missing(name: str) -> None:
 @pytest.mark.parametrize("mode", ["function_key", "easy_auth", "none"])
 def test_the_facade_is_refused_where_its_tokens_would_not_be_taken(mode: str) -> None:
     read = read_settings({**READY, "MCP_AUTH": mode})
-    assert f"MCP_OAUTH_FACADE is true, but its tokens do not do with MCP_AUTH={mode}: set jwt." in read.problems
+    assert f"MCP_OAUTH_FACADE needs MCP_AUTH=jwt, not {mode}." in read.problems
     assert not read.has_facade
 
 
@@ -558,4 +558,4 @@ def test_a_list_of_redirects_that_would_give_codes_away_is_a_problem(uri: str) -
     (problem, *_) = read_settings(
         {**READY, "MCP_OAUTH_REDIRECT_URIS": f"https://claude.ai/api/mcp/auth_callback,{uri}"}
     ).problems
-    assert problem.startswith("MCP_OAUTH_REDIRECT_URIS takes whole addresses")
+    assert problem.startswith("MCP_OAUTH_REDIRECT_URIS must be complete addresses")

@@ -13,7 +13,8 @@ import pytest
 from d365mcp.app import Application
 from d365mcp.events import McpRequest
 from d365mcp.lazy import Lazy
-from d365mcp.server.auth.callers import ANYONE, Access
+from d365mcp.server.auth.access import Access
+from d365mcp.server.auth.callers import ANYONE
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.messages import Reply
 from d365mcp.server.ordinary import MOST_LISTS, Prepared

@@ -71,7 +71,7 @@ def unloadable() -> Any:
 async def without_package(case: Case) -> tuple[Tried, Reply]:
     there = tried()
     there.endpoint.engine = Lazy(unloadable)
-    there.endpoint.calls = Lazy(unloadable)
+    there.endpoint.executor = Lazy(unloadable)
     return there, await posted(there, case)
 
 

@@ -130,6 +130,15 @@ def busy_child(seconds: float = 1.0) -> int:
     raise TimeoutError("No statement is at work.")
 
 
+def wait_until_gone(process: int, seconds: float = 5.0) -> None:
+    """Raise TimeoutError for a process that does not end. Blocks."""
+    deadline = time.monotonic() + seconds
+    while process in children():
+        if time.monotonic() > deadline:
+            raise TimeoutError("The process is still there.")
+        time.sleep(0.02)
+
+
 def _ticks(process: int) -> int:
     with suppress(OSError):
         return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[11])

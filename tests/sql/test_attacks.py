@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from tests.simulated import Simulator
-from tests.sql.in_process import MB, InProcess, busy_child, children, forget_peak, in_process, measured_delays, memory
+from tests.sql.in_process import (
+    MB,
+    InProcess,
+    busy_child,
+    forget_peak,
+    in_process,
+    measured_delays,
+    memory,
+    wait_until_gone,
+)
 
 LINES = "SalesOrderLinesV3"
 LOOP_SECONDS = 0.05
@@ -191,12 +200,11 @@ def test_ten_endless_statements_at_once_end_in_time_and_others_are_answered(serv
 def test_a_caller_who_goes_away_takes_the_statement_along(server: InProcess) -> None:
     async def left() -> None:
         asking = asyncio.ensure_future(server.sql(ENDLESS[0], 30))
-        await asyncio.to_thread(busy_child)
+        process = await asyncio.to_thread(busy_child)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(wait_until_gone, process)
 
     server.run_sql("SELECT count(*) FROM CustomersV3")
     server.loop.run(left())
-    assert not children()
     assert server.run_sql("SELECT count(*) AS n FROM CustomersV3")["records"] == [{"n": 34}]

@@ -30,8 +30,8 @@ def test_without_a_catalog_the_way_out_is_named(server: InProcess) -> None:
 @pytest.fixture(scope="module")
 def built(server: InProcess) -> InProcess:
     async def build() -> None:
-        assert await server.app.builder.run(fresh=False, forced=True) == "built"
-        await server.app.snapshots.check()
+        assert await server.app.environment.builder.run(fresh=False, forced=True) == "built"
+        await server.app.environment.snapshots.check()
 
     server.loop.run(build())
     server.simulator.reset()

@@ -20,7 +20,7 @@ import httpx
 
 from d365mcp.d365.client import Session
 from d365mcp.d365.companies import CompanyBound
-from d365mcp.d365.metadata_service import entity_of, enumeration_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import BadRequest, InvalidArgument
@@ -92,10 +92,10 @@ class Trial:
     def add(self, entity_set: str, columns: Sequence[str]) -> None:
         """Learn an entity, and load all of its records: these columns, or every one where none is named."""
         (schema,) = self.http.get(f"/metadata/PublicEntities?$filter=EntitySetName eq '{entity_set}'").json()["value"]
-        entity = entity_of(schema)
+        entity = entity_from(schema)
         known = {}
         for name in {prop.enumeration for prop in entity.properties.values() if prop.enumeration}:
-            known[name] = enumeration_of(self.http.get(f"/metadata/PublicEnumerations('{name}')").json())
+            known[name] = enumeration_from(self.http.get(f"/metadata/PublicEnumerations('{name}')").json())
         self.entities[entity_set] = replace(entity, enumerations=known)
         props = [prop for prop in entity.properties.values() if not columns or prop.name in columns]
         shape = ", ".join(f'"{prop.name}" {oracle_type(prop)}' for prop in props)

@@ -103,7 +103,7 @@ HOST = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def call(tool: str = "d365fo_query_entities", **facts: Any) -> McpRequest:
-    """A tool call, a successful one unless told otherwise."""
+    """A tool call, a successful one unless `facts` say otherwise."""
     usual = McpRequest(
         name=tool,
         method="tools/call",

@@ -202,7 +202,7 @@ def test_an_endpoint_that_is_down_is_asked_once_in_a_while(
     telemetry.close()
 
 
-def test_the_outage_is_told_once_with_its_reason(
+def test_the_outage_is_logged_once_with_its_reason(
     simulator: Simulator, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     simulator.fault("/v2.1/track", status=500, times=2)

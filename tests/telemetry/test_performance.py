@@ -17,7 +17,7 @@ import pytest
 from d365mcp.settings import Settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
-from d365mcp.telemetry.statistics import Numbers, Report, verdict
+from d365mcp.telemetry.statistics import Numbers, StatisticsReport, verdict
 from d365mcp.tools.performance import fleet
 from tests.served import Result, Served, serving
 from tests.simulated import Simulator
@@ -89,6 +89,23 @@ def test_a_model_gets_the_true_numbers_of_the_server(served: Served, simulator: 
     assert found["since"] < found["data_through"]
 
 
+def test_what_callers_get_wrong_is_counted_as_theirs_whoever_finds_it(served: Served, simulator: Simulator) -> None:
+    query(served, 1)
+    before = performance(served, 1)["request_stats"]
+    served.refuse("query_entities", entity_name="NoSuchEntity")  # the tool
+    served.refuse("delete_entity_record", entity_name="CustomerGroups", key={"CustomerGroupId": "10"})  # read-only
+    unknown = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "d365fo_nothing", "arguments": {}}}
+    assert (
+        "error" in httpx.post(served.url, json=unknown, headers={"accept": "application/json"}).json()
+    )  # the protocol
+    simulator.fault("/data/CustomersV3", status=403)
+    served.refuse("query_entities", entity_name="CustomersV3", top=1)  # the operator's
+    query(served, 1)
+    after = performance(served, 4)["request_stats"]
+    grown = {name: after[name] - before[name] for name in ("total_errors", "callers_mistakes")}
+    assert grown == {"total_errors": 4, "callers_mistakes": 3}
+
+
 def test_the_time_of_exchanges_side_by_side_counts_once(served: Served, simulator: Simulator) -> None:
     simulator.control(latency_ms=UPSTREAM_MS)
     served.call("get_entity_schema", entity_name="CustomersV3")  # asks for its enumerations all at once
@@ -98,6 +115,22 @@ def test_the_time_of_exchanges_side_by_side_counts_once(served: Served, simulato
     schema = rows["d365fo_get_entity_schema"]
     assert schema["d365_calls"] > 10
     assert 0 < schema["d365_share"] <= 1
+
+
+def test_an_exchange_says_how_long_throttling_held_it_back(
+    served: Served, simulator: Simulator, workspace: Workspace
+) -> None:
+    simulator.fault("/data/CustomersV3", status=429, headers={"Retry-After": "1"})
+    query(served, 1)
+    performance(served, 1)
+    rows = workspace.rows(
+        "AppDependencies | where Name == 'GET /data/CustomersV3' | top 2 by TimeGenerated asc"
+        "| project ResultCode, held = todouble(Measurements.held_ms), DurationMs"
+    )
+    refused, sent = rows
+    assert (refused["ResultCode"], sent["ResultCode"]) == ("429", "200")
+    assert refused["held"] < 100
+    assert sent["held"] >= 1000 > sent["DurationMs"]
 
 
 def test_exchanges_with_fo_stand_below_their_call(served: Served, workspace: Workspace) -> None:
@@ -122,9 +155,9 @@ def test_a_call_is_stored_with_what_it_was_and_what_it_took(
     [row] = workspace.rows("AppDependencies | where Name == 'd365fo_query_entities'")
     exchanges = workspace.rows(f"AppDependencies | where ParentId == '{row['Id']}' and Name == 'GET /data/CustomersV3'")
 
-    told, took = json.loads(row["Properties"]), json.loads(row["Measurements"])
-    assert (told["tool"], told["toolset"], told["outcome"], told["companies"]) == (row["Name"], "data", "ok", "1")
-    assert {"protocol_version", "client_name", "invocation_id", "instance", "environment", "cold_start"} <= told.keys()
+    said, took = json.loads(row["Properties"]), json.loads(row["Measurements"])
+    assert (said["tool"], said["toolset"], said["outcome"], said["companies"]) == (row["Name"], "data", "ok", "1")
+    assert {"protocol_version", "client_name", "invocation_id", "instance", "environment", "cold_start"} <= said.keys()
     assert (took["rows"], took["retries"], took["throttles"]) == (3, 1, 1)
     assert took["d365_calls"] >= 2
     assert 0 < took["d365_ms"] <= took["total_ms"]
@@ -165,7 +198,7 @@ def test_this_instance_tells_about_itself(served: Served) -> None:
     assert own["telemetry"]["state"] in ("loading", "sending")
 
 
-def test_a_tool_that_was_not_called_is_told_with_those_that_were(served: Served) -> None:
+def test_a_tool_that_was_not_called_is_listed_with_those_that_were(served: Served) -> None:
     query(served, 1)
     performance(served, 1)
     note = served.call("get_server_performance", tool="d365fo_query_sql")["note"]
@@ -193,7 +226,7 @@ def test_a_server_without_workspace_says_which_setting_gives_it(simulator: Simul
 
 
 @pytest.mark.once
-def test_a_wrong_connection_string_is_told_and_calls_go_on(simulator: Simulator, tmp_path: Path) -> None:
+def test_a_wrong_connection_string_is_reported_and_calls_go_on(simulator: Simulator, tmp_path: Path) -> None:
     wrong = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "nonsense", "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE}
     with serving(simulator, **wrong, MCP_LOG_ANALYTICS_URL="http://127.0.0.1:9", TMPDIR=str(tmp_path)) as served:
         end = time.monotonic() + 10
@@ -201,9 +234,9 @@ def test_a_wrong_connection_string_is_told_and_calls_go_on(simulator: Simulator,
             assert time.monotonic() < end
             time.sleep(0.1)  # the sender is loaded in the background, by the clock
         query(served, 1)
-    told = found["this_instance"]["telemetry"]
-    assert told["state"] == "broken"
-    assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in told["problem"]
+    said = found["this_instance"]["telemetry"]
+    assert said["state"] == "broken"
+    assert "APPLICATIONINSIGHTS_CONNECTION_STRING" in said["problem"]
     assert "MCP_LOG_ANALYTICS_URL" in found["statistics_failure"]["hint"]
     assert found["verdict"] == "unknown"
 
@@ -217,23 +250,23 @@ def deep(served: Served) -> tuple[int, dict[str, Any]]:
 def test_deep_health_warns_past_the_thresholds_and_goes_on(served: Served) -> None:
     query(served, 1)
     performance(served, 1)
-    status, told = deep(served)
-    assert (status, told["status"]) == (200, "pass")
-    assert told["observedValue"] > 0
+    status, said = deep(served)
+    assert (status, said["status"]) == (200, "pass")
+    assert said["observedValue"] > 0
     served.simulator.fault("/data/CustomersV3", status=403)
     served.refuse("query_entities", entity_name="CustomersV3")
     performance(served, 2)
-    status, told = deep(served)
-    assert (status, told["status"]) == (200, "warn")
-    assert "failing" in told["output"]
-    assert "MCP_ERROR_RATE_THRESHOLD 5.0%" in told["output"]
+    status, said = deep(served)
+    assert (status, said["status"]) == (200, "warn")
+    assert "failing" in said["output"]
+    assert "MCP_ERROR_RATE_THRESHOLD 5.0%" in said["output"]
 
 
 def test_deep_health_says_why_it_does_not_know_the_last_hour(served: Served, simulator: Simulator) -> None:
     simulator.fault("/v1/workspaces", status=403, body={"error": {"code": "InsufficientAccessError", "message": "no"}})
-    status, told = deep(served)
-    assert (status, told["status"]) == (200, "warn")
-    assert "Log Analytics Data Reader" in told["output"]
+    status, said = deep(served)
+    assert (status, said["status"]) == (200, "warn")
+    assert "Log Analytics Data Reader" in said["output"]
 
 
 def lines(served: Served) -> list[dict[str, Any]]:
@@ -283,6 +316,6 @@ def test_the_verdict_follows_the_thresholds(total: Numbers | None, expected: str
 
 def test_without_calls_there_is_nothing_to_divide_by() -> None:
     now = datetime.now(UTC)
-    idle = Report(now, None, None, instances=0, cold_starts=0, total=None, tools={}, series=[])
+    idle = StatisticsReport(now, None, None, instances=0, cold_starts=0, total=None, tools={}, series=[])
     stats = fleet(idle)["request_stats"]
     assert stats == {"total_requests": 0, "total_errors": 0, "instances": 0, "cold_starts": 0}

@@ -68,7 +68,7 @@ def test_microsofts_language_service_finds_nothing_wrong_with_the_queries(items:
     assert not [query for query in queries(items).values() if "{" in query]
 
 
-def test_one_server_or_all_are_shown(
+def test_one_server_or_all_are_in_view(
     items: Items, settings: Settings, started: Callable[[Settings], Telemetry], workspace: Workspace
 ) -> None:
     for site in ("func-contoso", "func-fabrikam"):
@@ -87,7 +87,7 @@ def test_mistakes_of_callers_are_no_errors_of_the_server(
     items: Items, telemetry: Telemetry, workspace: Workspace
 ) -> None:
     telemetry(tool_call("d365fo_query_sql"))
-    telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name"))
+    telemetry(tool_call("d365fo_query_sql", outcome="tool_error", error_code="unknown_name", callers_mistake=True))
     assert telemetry.flush()
 
     [summary], [tool] = (workspace.rows(queries(items)[name]) for name in ("summary", "tools"))
@@ -104,29 +104,32 @@ def test_each_panel_shows_what_its_title_says(items: Items, telemetry: Telemetry
     telemetry(call("d365fo_query_sql", duration_ms=600.0, d365_ms=50.0, outcome="tool_error", error_code="throttled"))
     telemetry(call("tools/list", method="tools/list", duration_ms=9_000.0))
     exchange = first.trace.child()
-    telemetry(D365Exchange("GET", "contoso", "/data/CustomersV3", exchange, first.started_at, 150.0, 429))
+    telemetry(
+        D365Exchange("GET", "contoso", "/data/CustomersV3", exchange, first.started_at, 150.0, 429, held_ms=2_000.0)
+    )
     telemetry(CatalogRefreshed("contoso", "built", 4_200.0, entities=12))
     assert telemetry.flush()
 
-    shown = {name: workspace.rows(query) for name, query in queries(items).items()}
+    found = {name: workspace.rows(query) for name, query in queries(items).items()}
 
-    assert shown["Server"] == [{"AppRoleName": "func-contoso"}]
-    [summary] = shown["summary"]
+    assert found["Server"] == [{"AppRoleName": "func-contoso"}]
+    [summary] = found["summary"]
     assert (summary["calls"], summary["error_percent"], summary["p95_ms"]) == (2, 50, 600)
     assert (summary["d365_percent"], summary["throttles"], summary["instances"]) == (25, 1, 1)
-    assert {(row["outcome"], row["calls"]) for row in shown["calls"]} == {("ok", 1), ("tool_error", 1)}
-    slow = next(row for row in shown["tools"] if row["tool"] == "d365fo_query_sql")
+    assert {(row["outcome"], row["calls"]) for row in found["calls"]} == {("ok", 1), ("tool_error", 1)}
+    slow = next(row for row in found["tools"] if row["tool"] == "d365fo_query_sql")
     assert (slow["calls"], slow["errors"], slow["p99_ms"], slow["d365_percent"]) == (1, 1, 600, 8.3)
-    assert max(row["p99_ms"] for row in shown["percentiles"]) == 600
-    assert [(row["d365_percent"], row["waiting_percent"]) for row in shown["share"]] == [(25, 2.5)]
-    assert [(row["throttles"], row["retries"]) for row in shown["throttles"]] == [(1, 2)]
-    assert [row["cold_starts"] for row in shown["cold_starts"]] == [1]
-    [first_answers] = shown["first"]
+    assert max(row["p99_ms"] for row in found["percentiles"]) == 600
+    assert [(row["d365_percent"], row["waiting_percent"]) for row in found["share"]] == [(25, 2.5)]
+    assert [(row["throttles"], row["retries"]) for row in found["throttles"]] == [(1, 2)]
+    assert [row["cold_starts"] for row in found["cold_starts"]] == [1]
+    [first_answers] = found["first"]
     assert (first_answers["request"], first_answers["p95_ms"]) == ("d365fo_query_entities", 200)
-    assert [row["instances"] for row in shown["instances"]] == [1]
-    assert [(row["name"], row["error_code"]) for row in shown["failures"]] == [("d365fo_query_sql", "throttled")]
-    [costly] = shown["d365"]
+    assert [row["instances"] for row in found["instances"]] == [1]
+    assert [(row["name"], row["error_code"]) for row in found["failures"]] == [("d365fo_query_sql", "throttled")]
+    [costly] = found["d365"]
     assert (costly["call"], costly["calls"], costly["throttled"]) == ("GET /data/CustomersV3", 1, 1)
-    assert [(row["client"], row["requests"]) for row in shown["clients"]] == [("claude-ai", 3)]
-    [build] = shown["catalog"]
+    assert costly["held_s"] == 2
+    assert [(row["client"], row["requests"]) for row in found["clients"]] == [("claude-ai", 3)]
+    [build] = found["catalog"]
     assert (build["outcome"], build["entities"], build["took_s"]) == ("built", 12, 4.2)

@@ -5,7 +5,8 @@ import json
 import httpx
 import pytest
 
-from d365mcp.server.auth.callers import ANYONE, Access
+from d365mcp.server.auth.access import Access
+from d365mcp.server.auth.callers import ANYONE
 from d365mcp.server.ordinary import Prepared
 from d365mcp.settings import TOOLSETS
 from tests.served import serving

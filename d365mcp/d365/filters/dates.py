@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, day_of, in_utc, next_day, on_calendar
-from d365mcp.d365.filters.tree import And, Call, Comparison, Expression, Literal, Or, Property
+from d365mcp.d365.filters.literals import EMPTY_DAY, LAST_DAY, MIDNIGHT, NOON, as_utc, day_of, next_day, on_calendar
+from d365mcp.d365.filters.tree import And, Comparison, Expression, FunctionCall, Literal, Or, Property
 from d365mcp.errors import InvalidArgument
 
-ONE_DAY = timedelta(days=1)
+_ONE_DAY = timedelta(days=1)
 
 
-def at_noon(operator: str, column: Property, when: date | datetime) -> Expression:
+def noon_comparison(operator: str, column: Property, when: date | datetime) -> Expression:
     """Compare a date with a day, or order it by a time: its noon is after that day's midnight and before its evening."""
     if isinstance(when, datetime) and operator not in ("eq", "ne"):
         return Comparison(operator, column, Literal(on_calendar(when)))
@@ -34,10 +34,10 @@ def midnight_advice(operator: str, column: Property, when: date | datetime) -> s
     return f"{comparison} at midnight {effect}, which F&O has at noon: write {comparison} to {way_out} the whole day"
 
 
-def in_time(operator: str, column: Property, when: date | datetime) -> Expression:
+def time_comparison(operator: str, column: Property, when: date | datetime) -> Expression:
     """Compare a time with a time, or with a whole day from midnight to midnight."""
     if isinstance(when, datetime):
-        return Comparison(operator, column, Literal(in_utc(when)))
+        return Comparison(operator, column, Literal(as_utc(when)))
     start = Literal(datetime.combine(when, MIDNIGHT))
     after = Literal(next_day(when))
     match operator:
@@ -52,7 +52,7 @@ def in_time(operator: str, column: Property, when: date | datetime) -> Expressio
     return Comparison(operator, column, start)
 
 
-def within(operator: str, column: Expression, first: date, last: date) -> Expression:
+def _within(operator: str, column: Expression, first: date, last: date) -> Expression:
     """Compare a date or time with a span of days, as `year(column) eq 2026` does."""
     start, end = Literal(first), Literal(last)
     match operator:
@@ -63,39 +63,41 @@ def within(operator: str, column: Expression, first: date, last: date) -> Expres
     return Comparison(operator, column, end if operator in ("gt", "le") else start)
 
 
-def in_year(operator: str, column: Expression, year: Any) -> Expression:
+def year_comparison(operator: str, column: Expression, year: Any) -> Expression:
     if isinstance(year, bool) or not isinstance(year, int) or not EMPTY_DAY.year <= year <= LAST_DAY.year:
         raise InvalidArgument(f"year() is compared with a year from {EMPTY_DAY.year} to {LAST_DAY.year}.")
-    return within(operator, column, date(year, 1, 1), date(year, 12, 31))
+    return _within(operator, column, date(year, 1, 1), date(year, 12, 31))
 
 
-def in_months(operands: Sequence[Expression]) -> list[Expression]:
+def join_months(operands: Sequence[Expression]) -> list[Expression]:
     """Join `year(X) eq 2026 and month(X) eq 7`, with `day(X) eq 14` or without, to a span of days."""
     named: dict[Expression, dict[str, int]] = {}
     for operand in operands:
         match operand:
             case Comparison(
-                "eq", Call("year" | "month" | "day" as part, (Property() as column,)), Literal(int(number))
+                "eq", FunctionCall("year" | "month" | "day" as part, (Property() as column,)), Literal(int(number))
             ):
                 named.setdefault(column, {}).setdefault(part, number)
     spans = {column: parts for column, parts in named.items() if "year" in parts and "month" in parts}
     return [
-        *(operand for operand in operands if not is_part(operand, spans)),
-        *(in_month(column, **parts) for column, parts in spans.items()),
+        *(operand for operand in operands if not _is_part(operand, spans)),
+        *(_in_month(column, **parts) for column, parts in spans.items()),
     ]
 
 
-def is_part(operand: Expression, spans: dict[Expression, dict[str, int]]) -> bool:
+def _is_part(operand: Expression, spans: dict[Expression, dict[str, int]]) -> bool:
     match operand:
-        case Comparison("eq", Call("year" | "month" | "day" as part, (Property() as column,)), Literal(int(number))):
+        case Comparison(
+            "eq", FunctionCall("year" | "month" | "day" as part, (Property() as column,)), Literal(int(number))
+        ):
             return spans.get(column, {}).get(part) == number
     return False
 
 
-def in_month(column: Expression, year: int, month: int, day: int | None = None) -> Expression:
+def _in_month(column: Expression, year: int, month: int, day: int | None = None) -> Expression:
     try:
         first = date(year, month, day or 1)
-        last = first if day else date(year + month // 12, month % 12 + 1, 1) - ONE_DAY
+        last = first if day else date(year + month // 12, month % 12 + 1, 1) - _ONE_DAY
     except (ValueError, OverflowError) as problem:
         raise InvalidArgument(f"There is no day {year}-{month}" + (f"-{day}." if day else ".")) from problem
-    return within("eq", column, first, last)
+    return _within("eq", column, first, last)

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
-from d365mcp.d365.filters.names import identifier, refuse_unwritable, shown
+from d365mcp.d365.filters.names import displayed, identifier, refuse_unwritable
 from d365mcp.d365.models import NAMESPACE, EntityProperty, Enumeration
 from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 
@@ -31,14 +31,14 @@ DECIMALS = frozenset({"Edm.Decimal", "Edm.Double", "Edm.Single"})
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/dev-ref/xpp-data-primitive
 EMPTY_DAY = date(1900, 1, 1)
 LAST_DAY = date(2154, 12, 31)
-EMPTY_GUID = UUID(int=0)
+_EMPTY_GUID = UUID(int=0)
 NOON = time(12, tzinfo=UTC)
 MIDNIGHT = time(0, tzinfo=UTC)
 
-GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
-NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,12})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,12})?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ Value = str | int | Decimal | bool | date | datetime | time | UUID | Member | No
 Enumerations = Mapping[str, Enumeration]
 
 
-def written(value: Value) -> str:
+def value_text(value: Value) -> str:
     """Write a value as an OData literal."""
     match value:
         case None:
@@ -69,35 +69,35 @@ def written(value: Value) -> str:
         case date() | time():
             return value.isoformat()
         case Member():
-            return f"{NAMESPACE}{value.enumeration}{written(value.name)}"
+            return f"{NAMESPACE}{value.enumeration}{value_text(value.name)}"
     return str(value)
 
 
-def literal(value: Any, prop: EntityProperty, enumerations: Enumerations | None = None) -> str:
+def property_literal(value: Any, prop: EntityProperty, enumerations: Enumerations | None = None) -> str:
     """Write a JSON value as F&O's literal for a property. Raises InvalidArgument when it does not fit its type."""
-    return written(typed(value, prop, enumerations or {}))
+    return value_text(typed_value(value, prop, enumerations or {}))
 
 
 def body_value(value: Any, prop: EntityProperty, enumerations: Enumerations | None = None) -> Any:
     """Return a JSON value as F&O takes it in a body: bare enumeration members, dates at noon, numbers as numbers."""
     if prop.type_name == "Edm.Binary":
-        return text_of(value, prop)
-    match typed(value, prop, enumerations or {}):
+        return _text_of(value, prop)
+    match typed_value(value, prop, enumerations or {}):
         case Decimal() as number:
-            return json_number(number, prop)
+            return _json_number(number, prop)
         case Member(name=name):
             return name
         case datetime() | UUID() as other:
-            return written(other)
+            return value_text(other)
         case other:
             return other
 
 
-def json_number(number: Decimal, prop: EntityProperty) -> int | float:
+def _json_number(number: Decimal, prop: EntityProperty) -> int | float:
     if number == number.to_integral_value():
         return int(number)
     if Decimal(repr(float(number))) != number:
-        raise unfit(str(number), prop, "a number of up to 15 digits in JSON")
+        raise _unfit(str(number), prop, "a number of up to 15 digits in JSON")
     return float(number)
 
 
@@ -114,93 +114,93 @@ def body_text(body: Any, *, ascii_only: bool = False) -> str:
     return json.dumps(body, ensure_ascii=ascii_only, allow_nan=False)
 
 
-def kind_of(prop: EntityProperty) -> str:
-    """Return what its values are: text, number, boolean, moment, guid, enumeration or, not comparable, other."""
+def value_kind(prop: EntityProperty) -> str:
+    """Return what its values are: text, number, boolean, date (with a time or without), guid, enumeration or, not comparable, other."""
     if prop.enumeration:
         return "enumeration"
     if prop.type_name in INTEGERS or prop.type_name in DECIMALS:
         return "number"
-    kinds = {"Edm.String": "text", "Edm.Boolean": "boolean", "Edm.DateTimeOffset": "moment", "Edm.Guid": "guid"}
+    kinds = {"Edm.String": "text", "Edm.Boolean": "boolean", "Edm.DateTimeOffset": "date", "Edm.Guid": "guid"}
     return kinds.get(prop.type_name, "other")
 
 
-def typed(value: object, prop: EntityProperty, enumerations: Enumerations) -> Value:
+def typed_value(value: object, prop: EntityProperty, enumerations: Enumerations) -> Value:
     """Return a value, of JSON or of a filter, as one of the property's type. Raises InvalidArgument."""
     if value is None:
-        return empty(prop)
-    match kind_of(prop):
+        return empty_value(prop)
+    match value_kind(prop):
         case "text":
-            return text_of(value, prop)
+            return _text_of(value, prop)
         case "number":
-            return number_of(value, prop)
+            return _number_of(value, prop)
         case "boolean":
-            return boolean_of(value, prop)
-        case "moment":
-            return moment_of(value, prop)
+            return _boolean_of(value, prop)
+        case "date":
+            return _stored_date(value, prop)
         case "guid":
-            return guid_of(value, prop)
+            return _guid_of(value, prop)
         case "enumeration":
             return member_of(value, prop, enumerations)
     raise InvalidArgument(f"{prop.name} is of type {prop.type_name}, which F&O cannot compare.")
 
 
-def unfit(value: object, prop: EntityProperty, wanted: str) -> InvalidArgument:
-    return InvalidArgument(f"{prop.name} is {wanted}; {shown(value)} is not.")
+def _unfit(value: object, prop: EntityProperty, wanted: str) -> InvalidArgument:
+    return InvalidArgument(f"{prop.name} is {wanted}; {displayed(value)} is not.")
 
 
-def empty(prop: EntityProperty) -> Value:
+def empty_value(prop: EntityProperty) -> Value:
     """Return what F&O stores where others have null. Raises InvalidArgument where that is an ordinary value."""
-    match kind_of(prop):
+    match value_kind(prop):
         case "text":
             return ""
-        case "moment":
+        case "date":
             return datetime.combine(EMPTY_DAY, NOON if prop.data_type == "Date" else MIDNIGHT)
         case "guid":
-            return EMPTY_GUID
+            return _EMPTY_GUID
         case "number":
             raise InvalidArgument(f"{prop.name} is a number, and F&O has no null for numbers: use 0.")
         case "boolean":
             raise InvalidArgument(f"{prop.name} is true or false, and F&O has no null for it: use false.")
         case "enumeration":
-            mend = "use one of its members"
-            raise InvalidArgument(f"{prop.name} is an enumeration, and F&O has no null for enumerations: {mend}.")
+            hint = "use one of its members"
+            raise InvalidArgument(f"{prop.name} is an enumeration, and F&O has no null for enumerations: {hint}.")
     raise InvalidArgument(f"{prop.name} is of type {prop.type_name}, which F&O cannot compare.")
 
 
-def text_of(value: object, prop: EntityProperty) -> str:
+def _text_of(value: object, prop: EntityProperty) -> str:
     # An account number may look like a number; true or 1.5 is more likely a mistake.
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 128:
         value = str(value)
     if not isinstance(value, str):
-        raise unfit(value, prop, "a text")
+        raise _unfit(value, prop, "a text")
     refuse_unwritable(prop.name, value)
     return value
 
 
-def number_of(value: object, prop: EntityProperty) -> int | Decimal:
+def _number_of(value: object, prop: EntityProperty) -> int | Decimal:
     number = decimal_of(seconds_of(value) if prop.data_type == "Time" else value)
     if prop.type_name in DECIMALS:
         if number is None or len(format(number, "f")) > MAX_NUMBER_LENGTH:
-            raise unfit(value, prop, "a number")
+            raise _unfit(value, prop, "a number")
         return number
     if number is None or number != number.to_integral_value():
-        raise unfit(value, prop, "a whole number")
+        raise _unfit(value, prop, "a whole number")
     bounds = INTEGERS[prop.type_name]
     if int(number) not in bounds:
-        raise unfit(value, prop, f"a whole number from {bounds.start} to {bounds.stop - 1}")
+        raise _unfit(value, prop, f"a whole number from {bounds.start} to {bounds.stop - 1}")
     return int(number)
 
 
 def seconds_of(value: object) -> object:
     """Return a time of day as F&O stores it, in seconds since midnight; anything else as it is."""
     if isinstance(value, str) and CLOCK.fullmatch(value):
-        value = clock(value)
+        value = read_clock(value)
     return value.hour * 3600 + value.minute * 60 + value.second if isinstance(value, time) else value
 
 
 def decimal_of(value: object) -> Decimal | None:
     """Return a finite number of a size that F&O may hold, from a number or its text; else None."""
-    if isinstance(value, str) and len(value) <= MAX_NUMBER_LENGTH and NUMBER.fullmatch(value):
+    if isinstance(value, str) and len(value) <= MAX_NUMBER_LENGTH and _NUMBER.fullmatch(value):
         return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
@@ -210,27 +210,27 @@ def decimal_of(value: object) -> Decimal | None:
     return number if number.is_finite() and abs(number.adjusted()) <= 28 else None
 
 
-def boolean_of(value: object, prop: EntityProperty) -> bool:
+def _boolean_of(value: object, prop: EntityProperty) -> bool:
     # "Yes" too: some of F&O's NoYes columns are Edm.Boolean on the wire.
     word = value.name if isinstance(value, Member) else value
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     found = words.get(str(word).casefold()) if isinstance(word, bool | int | str) else None
     if found is None:
-        raise unfit(value, prop, "true or false")
+        raise _unfit(value, prop, "true or false")
     return found
 
 
-def guid_of(value: object, prop: EntityProperty) -> UUID:
+def _guid_of(value: object, prop: EntityProperty) -> UUID:
     if isinstance(value, UUID):
         return value
-    if isinstance(value, str) and GUID.fullmatch(value):
+    if isinstance(value, str) and _GUID.fullmatch(value):
         return UUID(value)
-    raise unfit(value, prop, "a guid")
+    raise _unfit(value, prop, "a guid")
 
 
-def moment(text: str) -> date | datetime:
+def read_date_or_time(text: str) -> date | datetime:
     """Read `2026-07-14` or `2026-07-14T08:30:00Z`. Raises ValueError."""
-    if not MOMENT.fullmatch(text):
+    if not _DATE.fullmatch(text):
         raise ValueError("no date")
     try:
         return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text.upper())
@@ -238,7 +238,7 @@ def moment(text: str) -> date | datetime:
         raise ValueError("there is no such date or time") from problem
 
 
-def clock(text: str) -> time:
+def read_clock(text: str) -> time:
     """Read `08:30:00`. Raises ValueError."""
     try:
         return time.fromisoformat(text)
@@ -246,29 +246,29 @@ def clock(text: str) -> time:
         raise ValueError("there is no such time") from problem
 
 
-def any_moment(value: object, prop: EntityProperty) -> date | datetime:
+def checked_date(value: object, prop: EntityProperty) -> date | datetime:
     """Return a date, or a time as it was written, from either or from text."""
     if isinstance(value, str):
         try:
-            value = moment(value)
+            value = read_date_or_time(value)
         except ValueError as problem:
-            raise unfit(value, prop, "a date such as 2026-07-14 or a time such as 2026-07-14T08:30:00Z") from problem
+            raise _unfit(value, prop, "a date such as 2026-07-14 or a time such as 2026-07-14T08:30:00Z") from problem
     if not isinstance(value, date):
-        raise unfit(value, prop, "a date such as 2026-07-14 or a time such as 2026-07-14T08:30:00Z")
+        raise _unfit(value, prop, "a date such as 2026-07-14 or a time such as 2026-07-14T08:30:00Z")
     if not EMPTY_DAY.year <= value.year <= LAST_DAY.year:
         raise InvalidArgument(f"{prop.name}: F&O's dates run from {EMPTY_DAY} to {LAST_DAY}; {value} is outside.")
     return value
 
 
-def moment_of(value: object, prop: EntityProperty) -> datetime:
-    """Return the moment F&O stores: a date at noon UTC whatever the time zone, any other in UTC."""
-    when = any_moment(value, prop)
+def _stored_date(value: object, prop: EntityProperty) -> datetime:
+    """Return what F&O stores: a date at noon UTC whatever the time zone, any other in UTC."""
+    when = checked_date(value, prop)
     if prop.data_type == "Date":
         day = day_of(when)
         if day is None:
             raise InvalidArgument(f"{prop.name} is a date without a time: write {when:%Y-%m-%d} instead of {when}.")
         return datetime.combine(day, NOON)
-    return in_utc(when) if isinstance(when, datetime) else datetime.combine(when, MIDNIGHT)
+    return as_utc(when) if isinstance(when, datetime) else datetime.combine(when, MIDNIGHT)
 
 
 def day_of(when: date | datetime) -> date | None:
@@ -288,12 +288,12 @@ def on_calendar(when: datetime) -> datetime:
     return datetime.combine(when.date(), NOON) if noon else when.replace(tzinfo=UTC)
 
 
-def in_utc(when: datetime) -> datetime:
+def as_utc(when: datetime) -> datetime:
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def next_day(day: date) -> datetime:
-    """Return the first moment after a day."""
+    """Return the first instant after a day."""
     return datetime.combine(day + timedelta(days=1), MIDNIGHT)
 
 
@@ -304,10 +304,10 @@ def member_of(value: object, prop: EntityProperty, enumerations: Enumerations) -
     if isinstance(value, bool) and enumeration_name.startswith("NoYes"):
         value = "Yes" if value else "No"
     if isinstance(value, int) and not isinstance(value, bool):
-        return Member(enumeration_name, name_of_number(value, prop, enumeration))
+        return Member(enumeration_name, _name_of_number(value, prop, enumeration))
     name = value.name if isinstance(value, Member) else value
     if not isinstance(name, str):
-        raise unfit(value, prop, f"an enumeration ({enumeration_name})")
+        raise _unfit(value, prop, f"an enumeration ({enumeration_name})")
     for prefix in (NAMESPACE, f"{enumeration_name}.", f"{enumeration_name}'"):
         name = name.removeprefix(prefix)
     name = name.removesuffix("'")
@@ -315,23 +315,23 @@ def member_of(value: object, prop: EntityProperty, enumerations: Enumerations) -
         return Member(enumeration_name, identifier(name, f"member of {enumeration_name}"))
     found = enumeration.names_by_folded.get(name.casefold())
     if found is None:
-        raise unknown_member(name, enumeration)
+        raise _unknown_member(name, enumeration)
     return Member(enumeration_name, found)
 
 
-def name_of_number(number: int, prop: EntityProperty, enumeration: Enumeration | None) -> str:
+def _name_of_number(number: int, prop: EntityProperty, enumeration: Enumeration | None) -> str:
     if enumeration is None:
         raise InvalidArgument(
             f"{prop.name} is an enumeration ({prop.enumeration}): give a member's name, not {number}."
         )
     found = next((member.name for member in enumeration.members if member.value == number), None)
     if found is None:
-        raise unknown_member(str(number), enumeration)
+        raise _unknown_member(str(number), enumeration)
     return found
 
 
-def unknown_member(name: str, enumeration: Enumeration) -> UnknownName:
+def _unknown_member(name: str, enumeration: Enumeration) -> UnknownName:
     names = [member.name for member in enumeration.members]
-    told = or_list(names) if len(names) <= 15 else ", ".join([*names[:15], "…"])
+    listed = or_list(names) if len(names) <= 15 else ", ".join([*names[:15], "…"])
     kind = f"member of {enumeration.name}"
-    return UnknownName(kind, name, close_names(name, names), hint=f"Its members are {told}.")
+    return UnknownName(kind, name, close_names(name, names), hint=f"Its members are {listed}.")

@@ -7,7 +7,7 @@ from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, NavigationP
 from d365mcp.errors import InvalidArgument, UnknownName, close_names
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}", re.ASCII)
-MOST_LINKS = 15
+_MOST_LINKS = 15
 MOST_SUGGESTIONS = 5
 UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -15,7 +15,7 @@ UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 def identifier(text: str, kind: str) -> str:
     """Return a name that may stand in a URL. Raises InvalidArgument for anything but letters, digits, `_` and `.`."""
     if not IDENTIFIER.fullmatch(text):
-        raise InvalidArgument(f"{shown(text)} is no {kind}: names are letters, digits, underscores and dots.")
+        raise InvalidArgument(f"{displayed(text)} is no {kind}: names are letters, digits, underscores and dots.")
     return text
 
 
@@ -25,7 +25,7 @@ def refuse_unwritable(what: str, text: str) -> None:
         raise InvalidArgument(f"{what} contains a NUL or half of a surrogate pair, which cannot be sent.")
 
 
-def shown(value: object) -> str:
+def displayed(value: object) -> str:
     """Return a value as messages quote it: short."""
     if isinstance(value, list | tuple | dict):
         return "an object" if isinstance(value, dict) else "a list"
@@ -38,7 +38,7 @@ def shown(value: object) -> str:
 def property_named(name: str, entity: DataEntity) -> EntityProperty:
     """Return a property by its name in any case. Raises UnknownName with the close ones."""
     if (found := find_property(name, entity)) is None:
-        raise unknown_property(name, entity)
+        raise _unknown_property(name, entity)
     return found
 
 
@@ -48,7 +48,7 @@ def find_property(name: str, entity: DataEntity) -> EntityProperty | None:
     return entity.properties[found] if found else None
 
 
-def unknown_property(name: str, entity: DataEntity) -> UnknownName:
+def _unknown_property(name: str, entity: DataEntity) -> UnknownName:
     hint = f"d365fo_get_entity_schema lists the properties of {entity.entity_set}."
     if name.casefold() == COMPANY.casefold():
         hint = f"{entity.entity_set} is shared by all companies: leave the company out."
@@ -67,7 +67,7 @@ def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityPro
 
 def unknown_properties(names: Sequence[str], entity: DataEntity) -> InvalidArgument:
     """Return one error for all the names: close ones for the first few, for it takes time to look for them."""
-    errors = [unknown_property(name, entity) for name in names[:MOST_SUGGESTIONS]]
+    errors = [_unknown_property(name, entity) for name in names[:MOST_SUGGESTIONS]]
     if len(names) == 1:
         return errors[0]
     more = len(names) - len(errors)
@@ -82,12 +82,12 @@ def navigation_named(name: str, entity: DataEntity) -> NavigationProperty:
     found = links.get(name.casefold())
     if found is None:
         names = [link.name for link in entity.navigation_properties]
-        raise UnknownName("navigation property", name, close_names(name, names), hint=offered_links(names, entity))
+        raise UnknownName("navigation property", name, close_names(name, names), hint=_offered_links(names, entity))
     return found
 
 
-def offered_links(names: list[str], entity: DataEntity) -> str:
+def _offered_links(names: list[str], entity: DataEntity) -> str:
     if not names:
         return f"{entity.entity_set} has none: query the other entity itself, or join them with d365fo_query_sql."
-    shown = ", ".join([*names[:MOST_LINKS], "…"] if len(names) > MOST_LINKS else names)
-    return f"{entity.entity_set} has {shown}."
+    listed = ", ".join([*names[:_MOST_LINKS], "…"] if len(names) > _MOST_LINKS else names)
+    return f"{entity.entity_set} has {listed}."

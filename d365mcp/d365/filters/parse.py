@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from d365mcp.d365.filters.literals import MAX_NUMBER_LENGTH, Member, Value, clock, moment
+from d365mcp.d365.filters.literals import MAX_NUMBER_LENGTH, Member, Value, read_clock, read_date_or_time
 from d365mcp.d365.filters.names import refuse_unwritable
 from d365mcp.d365.filters.tree import (
     And,
     Arithmetic,
-    Call,
     Comparison,
     Expression,
+    FunctionCall,
     Literal,
     Membership,
     Not,
@@ -26,19 +26,19 @@ from d365mcp.d365.filters.tree import (
 from d365mcp.d365.models import NAMESPACE
 from d365mcp.errors import InvalidArgument
 
-MAX_LENGTH = 8_000
-MAX_DEPTH = 50
+_MAX_LENGTH = 8_000
+_MAX_DEPTH = 50
 
-COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "has"})
-SUMS = frozenset({"add", "sub"})
-PRODUCTS = frozenset({"mul", "div", "divby", "mod"})
-KEYWORDS = COMPARISONS | SUMS | PRODUCTS | {"and", "or", "not", "in"}
-CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+_COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "has"})
+_SUMS = frozenset({"add", "sub"})
+_PRODUCTS = frozenset({"mul", "div", "divby", "mod"})
+_KEYWORDS = _COMPARISONS | _SUMS | _PRODUCTS | {"and", "or", "not", "in"}
+_CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
-TOKEN = re.compile(
+_TOKEN = re.compile(
     r"""\s*(?:
       (?P<guid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![\w-])
-    | (?P<moment>\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)?)?)(?![\w:-])
+    | (?P<date>\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d)?)?)(?![\w:-])
     | (?P<clock>\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?)(?![\w:])
     | (?P<number>-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?![\w.])
     | (?P<text>'(?:[^']|'')*')
@@ -49,9 +49,9 @@ TOKEN = re.compile(
     re.VERBOSE | re.ASCII | re.IGNORECASE,
 )
 
-NO_LAMBDA = "F&O has no any, all or functions on paths: query the other data entity itself"
+_NO_LAMBDA = "F&O has no any, all or functions on paths: query the other data entity itself"
 # What other languages write, and how OData says it.
-MISTAKES = (
+_MISTAKES = (
     (r"'", "a text is not closed; a quote inside a text is doubled: 'O''Brien'"),
     (r'"', "text is written in single quotes: 'usmf'"),
     (r"<>|!=", "write ne"),
@@ -64,7 +64,7 @@ MISTAKES = (
     (r"\|\|?", "write or"),
     (r"!", "write not"),
     (r"\[", "write the values of in between parentheses: in ('a','b')"),
-    (r":", NO_LAMBDA),
+    (r":", _NO_LAMBDA),
     (r"\+", "write add"),
     (r"\*", "write mul"),
     (r"\$", "F&O has no $count, $it or $root in a filter"),
@@ -72,10 +72,10 @@ MISTAKES = (
     (r"-?[\d.]+[mdfl](?!\w)", "leave the suffix off the number"),
     (r"\d", "this is neither a number nor a date such as 2026-07-14T08:30:00Z; text is written in single quotes"),
 )
-PATTERNS = tuple((re.compile(pattern, re.IGNORECASE | re.ASCII), mend) for pattern, mend in MISTAKES)
+_PATTERNS = tuple((re.compile(pattern, re.IGNORECASE | re.ASCII), hint) for pattern, hint in _MISTAKES)
 
 # Words that stand where an operator should.
-FOREIGN_OPERATORS = {
+_FOREIGN_OPERATORS = {
     "like": "write contains(Name,'…'), startswith(Name,'…') or endswith(Name,'…')",
     "contains": "write contains(Name,'…')",
     "startswith": "write startswith(Name,'…')",
@@ -87,31 +87,31 @@ FOREIGN_OPERATORS = {
     "neq": "write ne",
     "/": "a date is written 2026-07-14, a division div",
 }
-OLDER_LITERALS = frozenset(
+_OLDER_LITERALS = frozenset(
     {"datetime", "datetimeoffset", "date", "time", "timeofday", "guid", "duration", "binary", "x"}
 )
 
 
 def parse_filter(text: str) -> Expression:
-    """Return what a filter says. Raises InvalidArgument with the place and the mend."""
-    if len(text) > MAX_LENGTH:
-        raise InvalidArgument(f"The filter has {len(text)} characters; {MAX_LENGTH} are the limit.")
+    """Return what a filter says. Raises InvalidArgument with the place and the way out."""
+    if len(text) > _MAX_LENGTH:
+        raise InvalidArgument(f"The filter has {len(text)} characters; {_MAX_LENGTH} are the limit.")
     refuse_unwritable("The filter", text)
     if not text.strip():
         raise InvalidArgument("The filter is empty: leave it out.")
-    return Parser(text).whole()
+    return _Parser(text).whole()
 
 
-def unreadable(text: str, position: int, mend: str) -> InvalidArgument:
-    """Return the error that shows the place in words, and the mend."""
+def _unreadable(text: str, position: int, hint: str) -> InvalidArgument:
+    """Return the error that shows the place in words, and the way out."""
     if position >= len(text.rstrip()):
-        return InvalidArgument(f"The filter ends too early: {mend}.")
+        return InvalidArgument(f"The filter ends too early: {hint}.")
     excerpt = text[position : position + 24] + ("…" if len(text) > position + 24 else "")
-    return InvalidArgument(f"The filter cannot be read at character {position + 1}, `{excerpt}`: {mend}.")
+    return InvalidArgument(f"The filter cannot be read at character {position + 1}, `{excerpt}`: {hint}.")
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class _Token:
     """`kind` is value, word, mark or end; words are kept as written."""
 
     kind: str
@@ -120,38 +120,38 @@ class Token:
     value: Value = None
 
 
-def tokens(text: str) -> list[Token]:
+def _tokens(text: str) -> list[_Token]:
     """Split a filter into tokens, the last of kind "end"."""
-    found: list[Token] = []
+    found: list[_Token] = []
     position, end = 0, len(text.rstrip())
     while position < end:
-        match = TOKEN.match(text, position)
+        match = _TOKEN.match(text, position)
         if match is None:
             place = end - len(text[position:end].lstrip())
-            raise unreadable(text, place, mend_at(text, place))
-        found.append(token(text, match))
+            raise _unreadable(text, place, _hint_at(text, place))
+        found.append(_token(text, match))
         position = match.end()
-    return [*found, Token("end", "", end)]
+    return [*found, _Token("end", "", end)]
 
 
-def mend_at(text: str, position: int) -> str:
+def _hint_at(text: str, position: int) -> str:
     return next(
-        (mend for pattern, mend in PATTERNS if pattern.match(text, position)), "text is written in single quotes: 'é'"
+        (hint for pattern, hint in _PATTERNS if pattern.match(text, position)), "text is written in single quotes: 'é'"
     )
 
 
-def token(text: str, match: re.Match[str]) -> Token:
+def _token(text: str, match: re.Match[str]) -> _Token:
     kind = str(match.lastgroup)
     lexeme, position = match[kind], match.start(kind)
-    if kind == "mark" or (kind == "word" and lexeme.lower() not in CONSTANTS):
-        return Token(kind, lexeme, position)
+    if kind == "mark" or (kind == "word" and lexeme.lower() not in _CONSTANTS):
+        return _Token(kind, lexeme, position)
     try:
-        return Token("value", lexeme, position, READERS[kind](lexeme))
+        return _Token("value", lexeme, position, _READERS[kind](lexeme))
     except ValueError as problem:
-        raise unreadable(text, position, str(problem)) from problem
+        raise _unreadable(text, position, str(problem)) from problem
 
 
-def read_number(lexeme: str) -> int | Decimal:
+def _read_number(lexeme: str) -> int | Decimal:
     try:
         number = Decimal(lexeme)
         fits = len(lexeme) <= MAX_NUMBER_LENGTH and ("e" not in lexeme.lower() or abs(number.adjusted()) <= 28)
@@ -162,54 +162,54 @@ def read_number(lexeme: str) -> int | Decimal:
     return int(lexeme) if lexeme.lstrip("-").isdecimal() else number
 
 
-def read_text(lexeme: str) -> str:
+def _read_text(lexeme: str) -> str:
     return lexeme[1:-1].replace("''", "'")
 
 
-def read_member(lexeme: str) -> Member:
+def _read_member(lexeme: str) -> Member:
     type_name, _, quoted = lexeme.partition("'")
-    name = read_text("'" + quoted)
-    if type_name.lower() in KEYWORDS:
+    name = _read_text("'" + quoted)
+    if type_name.lower() in _KEYWORDS:
         raise ValueError(f"put a blank between {type_name} and the text")
-    if type_name.lower() in OLDER_LITERALS:
+    if type_name.lower() in _OLDER_LITERALS:
         raise ValueError(f"{type_name}'…' is of an older OData: write {name[:40]} without type and quotes")
     return Member(type_name.removeprefix(NAMESPACE), name)
 
 
-READERS: dict[str, Callable[[str], Value]] = {
+_READERS: dict[str, Callable[[str], Value]] = {
     "guid": UUID,
-    "moment": moment,
-    "clock": clock,
-    "number": read_number,
-    "text": read_text,
-    "member": read_member,
-    "word": lambda lexeme: CONSTANTS[lexeme.lower()],
+    "date": read_date_or_time,
+    "clock": read_clock,
+    "number": _read_number,
+    "text": _read_text,
+    "member": _read_member,
+    "word": lambda lexeme: _CONSTANTS[lexeme.lower()],
 }
 
 
-class Parser:
+class _Parser:
     """Reads one filter, from the loosest binding operator (or) to the tightest."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tokens(text)
+        self.tokens = _tokens(text)
         self.index = 0
         self.depth = 0
 
     def whole(self) -> Expression:
         expression = self.any_of()
         if self.here.kind != "end":
-            raise self.error(self.mend_between())
+            raise self.error(self.hint_between())
         return expression
 
     @property
-    def here(self) -> Token:
+    def here(self) -> _Token:
         return self.tokens[self.index]
 
-    def error(self, mend: str, back: int = 0) -> InvalidArgument:
-        return unreadable(self.text, self.tokens[self.index - back].position, mend)
+    def error(self, hint: str, back: int = 0) -> InvalidArgument:
+        return _unreadable(self.text, self.tokens[self.index - back].position, hint)
 
-    def take(self) -> Token:
+    def take(self) -> _Token:
         taken = self.here
         self.index += 1
         return taken
@@ -227,21 +227,21 @@ class Parser:
         self.index += found
         return found
 
-    def expect_mark(self, mark: str, mend: str) -> None:
+    def expect_mark(self, mark: str, hint: str) -> None:
         if not self.take_mark(mark):
-            raise self.error(self.mend_between() if self.here.kind == "word" else mend)
+            raise self.error(self.hint_between() if self.here.kind == "word" else hint)
 
     def nested(self, parse: Callable[[], Expression]) -> Expression:
-        if self.depth == MAX_DEPTH:
-            raise self.error(f"nested deeper than {MAX_DEPTH} levels")
+        if self.depth == _MAX_DEPTH:
+            raise self.error(f"nested deeper than {_MAX_DEPTH} levels")
         self.depth += 1
         expression = parse()
         self.depth -= 1
         return expression
 
-    def mend_between(self) -> str:
+    def hint_between(self) -> str:
         """Return what is wrong with the token after a complete expression."""
-        foreign = FOREIGN_OPERATORS.get(self.here.text.lower())
+        foreign = _FOREIGN_OPERATORS.get(self.here.text.lower())
         if foreign:
             return foreign
         if self.here.text == ")":
@@ -270,37 +270,37 @@ class Parser:
         left = self.sum()
         if self.take_word("in"):
             return Membership(left, self.values())
-        if operator := self.take_word(*COMPARISONS):
+        if operator := self.take_word(*_COMPARISONS):
             left = Comparison(operator, left, self.sum())
-        if self.here.text.lower() in COMPARISONS and self.here.kind == "word":
+        if self.here.text.lower() in _COMPARISONS and self.here.kind == "word":
             raise self.error("join two comparisons with and")
         return left
 
     def values(self) -> tuple[Expression, ...]:
-        mend = "write the values of in between parentheses: in ('a','b')"
-        self.expect_mark("(", mend)
-        return self.arguments(mend)
+        hint = "write the values of in between parentheses: in ('a','b')"
+        self.expect_mark("(", hint)
+        return self.arguments(hint)
 
-    def arguments(self, mend: str) -> tuple[Expression, ...]:
+    def arguments(self, hint: str) -> tuple[Expression, ...]:
         """Read one or more, and the closing parenthesis."""
         found = [self.nested(self.any_of)]
         while self.take_mark(","):
             found.append(self.nested(self.any_of))
-        self.expect_mark(")", mend)
+        self.expect_mark(")", hint)
         return tuple(found)
 
     def sum(self) -> Expression:
-        return self.chain(SUMS, self.product)
+        return self.chain(_SUMS, self.product)
 
     def product(self) -> Expression:
-        return self.chain(PRODUCTS, self.signed)
+        return self.chain(_PRODUCTS, self.signed)
 
     def chain(self, operators: frozenset[str], operand: Callable[[], Expression]) -> Expression:
         expression, length = operand(), 0
         while operator := self.take_word(*operators):
             length += 1
-            if length > MAX_DEPTH:
-                raise self.error(f"more than {MAX_DEPTH} operations in a row")
+            if length > _MAX_DEPTH:
+                raise self.error(f"more than {_MAX_DEPTH} operations in a row")
             expression = Arithmetic(operator, expression, operand())
         return expression
 
@@ -317,11 +317,11 @@ class Parser:
             expression = self.nested(self.any_of)
             self.expect_mark(")", "a parenthesis is not closed")
             return expression
-        if token.kind == "word" and token.text.lower() not in KEYWORDS:
+        if token.kind == "word" and token.text.lower() not in _KEYWORDS:
             return self.named(token)
         raise self.error("a property, a value or a parenthesis was expected", back=1)
 
-    def named(self, token: Token) -> Expression:
+    def named(self, token: _Token) -> Expression:
         path = token.text
         while self.take_mark("/"):
             step = self.take()
@@ -331,7 +331,7 @@ class Parser:
         if not self.take_mark("("):
             return Property(path)
         if "/" in path:
-            raise self.error(NO_LAMBDA, back=2)
+            raise self.error(_NO_LAMBDA, back=2)
         if self.take_mark(")"):
-            return Call(path.lower(), ())
-        return Call(path.lower(), self.arguments("a parenthesis is not closed"))
+            return FunctionCall(path.lower(), ())
+        return FunctionCall(path.lower(), self.arguments("a parenthesis is not closed"))

@@ -1,427 +1,108 @@
-"""Puts a filter right for one data entity: names, types, and what F&O can be asked at all. Performs no I/O.
+"""Translates a filter into F&O's dialect: what a caller asks, a company, or what comes after a record. Performs no I/O.
 
 F&O's subset: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import date, time
-from decimal import Decimal
-from uuid import UUID
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from d365mcp.d365.filters.dates import at_noon, in_months, in_time, in_year, midnight_advice
-from d365mcp.d365.filters.literals import (
-    DECIMALS,
-    INTEGERS,
-    Value,
-    any_moment,
-    day_of,
-    decimal_of,
-    empty,
-    kind_of,
-    typed,
-    written,
-)
-from d365mcp.d365.filters.names import identifier, navigation_named, property_named, shown
-from d365mcp.d365.filters.tree import (
-    And,
-    Arithmetic,
-    Call,
-    Comparison,
-    Expression,
-    Literal,
-    Membership,
-    Not,
-    Or,
-    Property,
-    filter_text,
-)
-from d365mcp.d365.filters.write import fo_text, has_wildcard
-from d365mcp.d365.models import NAMESPACE, DataEntity, EntityProperty
-from d365mcp.errors import InvalidArgument, UnknownName, close_names
+from d365mcp.d365.filters.check import Checker
+from d365mcp.d365.filters.literals import typed_value, value_kind
+from d365mcp.d365.filters.names import displayed
+from d365mcp.d365.filters.parse import parse_filter
+from d365mcp.d365.filters.tree import And, Comparison, Expression, Literal, Or, Property, filter_text, restricted_to
+from d365mcp.d365.filters.write import fo_text, has_null, has_wildcard, split_for_urls
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
+from d365mcp.errors import InvalidArgument
 
-MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
-OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
-SEARCHES = frozenset({"contains", "startswith", "endswith", "substringof"})
-CASE_FUNCTIONS = frozenset({"tolower", "toupper"})
-ORDERED = frozenset({"text", "number", "moment", "unknown"})
-MAX_NOTES = 10
-NOTE_LENGTH = 70
-
-SEARCH_MEND = "contains(Name,'x'), startswith(Name,'x') and endswith(Name,'x') work"
-RANGE_MEND = "write a range, such as {0} ge 2026-07-01 and {0} lt 2026-08-01"
-# What F&O has no function for, and what to write instead; {0} is the property.
-MENDS = {
-    **dict.fromkeys(("month", "day", "hour", "minute", "second", "time", "fractionalseconds"), RANGE_MEND),
-    **dict.fromkeys(("matchespattern", "indexof", "substring", "concat", "trim"), SEARCH_MEND),
-    "length": "compare with '' to find what is empty",
-    **dict.fromkeys(("now", "mindatetime", "maxdatetime"), "write the date itself, such as 2026-07-14"),
-    **dict.fromkeys(("round", "floor", "ceiling"), "write a range, such as {0} ge 10 and {0} lt 11"),
-    **dict.fromkeys(("cast", "isof"), "compare the property itself"),
-}
-FUNCTIONS = SEARCHES | CASE_FUNCTIONS | MENDS.keys() | {"date", "year"}
-WILDCARD_ADVICE = "a * is taken literally; to search by pattern use contains, startswith or endswith"
-CONDITION_MEND = "A condition was expected, such as Name eq 'x'"
+_COMPANY_NAME = re.compile(r"[A-Za-z0-9_-]{1,10}", re.ASCII)
+# The kinds of value whose order F&O can be asked for in a filter.
+_ORDERED = frozenset({"text", "number", "date"})
 
 
-def settled(expression: Expression, *, negated: bool = False) -> Expression:
-    """Push `not` down to the comparisons, which have their opposites: F&O has no third truth value."""
-    match expression:
-        case Not(operand):
-            return settled(operand, negated=not negated)
-        case And(operands) | Or(operands):
-            inner = tuple(settled(operand, negated=negated) for operand in operands)
-            return And(inner) if isinstance(expression, And) != negated else Or(inner)
-        case Comparison("eq" | "ne" as operator, condition, Literal(bool(value))) if is_condition(condition):
-            return settled(condition, negated=negated != ((operator == "eq") != value))
-        case Comparison(operator, left, right) if negated and operator in OPPOSITE:
-            return Comparison(OPPOSITE[operator], left, right)
-    return Not(expression) if negated else expression
+@dataclass(frozen=True)
+class Translation:
+    """A filter in F&O's dialect. `filters` is one, or several disjoint ones whose union is the answer.
+
+    `expression` says what was asked, names and types put right. `companies` are those the filter provably restricts
+    dataAreaId to, in lower case; None means it does not. Where `needs_exact_check`, F&O answers with a superset: keep
+    the records that `filters.matches(expression, record)`. `notes` has one line per change.
+    """
+
+    filters: tuple[str, ...]
+    expression: Expression
+    companies: frozenset[str] | None
+    needs_exact_check: bool
+    columns: frozenset[str]
+    notes: tuple[str, ...]
 
 
-def is_condition(expression: Expression) -> bool:
-    if isinstance(expression, Call):
-        return expression.name in SEARCHES
-    return isinstance(expression, And | Or | Not | Comparison | Membership)
+def translate_filter(asked: str | Expression, entity: DataEntity, *, nulls_here: bool = False) -> Translation:
+    """Translate an ordinary filter. Raises InvalidArgument or UnknownName for what F&O cannot be asked.
+
+    With `nulls_here` F&O is not asked what is null, which `needs_exact_check` then tells.
+    """
+    checker = Checker(entity)
+    expression = checker.checked(parse_filter(asked) if isinstance(asked, str) else asked)
+    return Translation(
+        filters=tuple(fo_text(part, nulls_here=nulls_here) for part in split_for_urls(expression)),
+        expression=expression,
+        companies=restricted_to(expression, COMPANY),
+        needs_exact_check=has_wildcard(expression) or (nulls_here and has_null(expression)),
+        columns=expression.columns(),
+        notes=checker.notes(),
+    )
 
 
-def uncased(expression: Expression) -> Expression:
-    """Drop tolower() and toupper(): F&O compares text without case anyway."""
-    match expression:
-        case Call(name, (argument,)) if name in CASE_FUNCTIONS:
-            return uncased(argument)
-    return expression
+def and_filters(*filters: str) -> str:
+    """Join F&O filters so that all hold; empty ones are left out."""
+    given = [text for text in filters if text]
+    return given[0] if len(given) == 1 else " and ".join(f"({text})" for text in given)
 
 
-def all_of(operands: Iterable[Expression]) -> Expression:
-    """Join conditions with and, without And inside And."""
-    flat = [part for operand in operands for part in (operand.operands if isinstance(operand, And) else (operand,))]
-    return flat[0] if len(flat) == 1 else And(tuple(flat))
+def company_filter(companies: Iterable[str]) -> str:
+    """Return the F&O filter that keeps the records of these companies. Raises InvalidArgument."""
+    names = dict.fromkeys(_company_named(company).lower() for company in companies)
+    return " or ".join(f"{COMPANY} eq '{name}'" for name in names)
 
 
-def any_of(operands: Iterable[Expression]) -> Expression:
-    """Join conditions with or; equalities on one property become one Membership, each value once."""
-    flat = [part for operand in operands for part in (operand.operands if isinstance(operand, Or) else (operand,))]
-    groups: dict[Expression, dict[Value, Literal]] = {}
-    for part in flat:
-        item, values = equalities(part)
-        groups.setdefault(item, {}).update({folded(value): value for value in values})
-    conditions = [one_of(item, tuple(values.values())) if values else item for item, values in groups.items()]
-    return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
+def _company_named(company: str) -> str:
+    """Return a company's name. Raises InvalidArgument for what cannot be one, a pattern above all."""
+    if not _COMPANY_NAME.fullmatch(company):
+        raise InvalidArgument(f'{displayed(company)} is no company: give its dataAreaId, such as "usmf".')
+    return company
 
 
-def equalities(condition: Expression) -> tuple[Expression, tuple[Literal, ...]]:
-    """Return a property and the values it may equal, or the condition alone where it is another."""
-    match condition:
-        case Comparison("eq", Property() as item, Literal() as value):
-            return item, (value,)
-        case Membership(Property() as item, values):
-            return item, tuple(value for value in values if isinstance(value, Literal))
-    return condition, ()
+def keyset_filter(order: Sequence[tuple[EntityProperty, bool]], values: Sequence[Any]) -> str | None:
+    """Return the F&O filter for the records after `values` in `order` (property, descending).
+
+    None where F&O cannot compare: enumerations, booleans and guids have no order, nothing equals a text with `*`.
+    """
+    expression = _beyond(list(zip(order, values, strict=True)))
+    return filter_text(expression) if expression else None
 
 
-def one_of(item: Expression, values: tuple[Literal, ...]) -> Expression:
-    return Comparison("eq", item, values[0]) if len(values) == 1 else Membership(item, values)
-
-
-def folded(value: Literal) -> Value:
-    return value.value.lower() if isinstance(value.value, str) else value.value
-
-
-@dataclass
-class Checker:
-    """Checks one filter against one entity and collects what the caller should know."""
-
-    entity: DataEntity
-    changes: list[str] = field(default_factory=list)
-    advice: dict[str, None] = field(default_factory=dict)
-    floors: set[str] = field(default_factory=set)
-    ceilings: set[str] = field(default_factory=set)
-
-    def checked(self, expression: Expression) -> Expression:
-        """Return the filter with names and types put right. Raises InvalidArgument for what F&O cannot be asked."""
-        whole = self.condition(settled(expression))
-        if has_wildcard(whole) and any("/" in column for column in whole.columns()):
-            mend = "leave the * or the navigation path out"
-            raise InvalidArgument(f"A value with * is checked here, which a navigation path cannot be: {mend}.")
-        return whole
-
-    def notes(self) -> tuple[str, ...]:
-        """Return a short line per change, and what else the caller would be surprised by."""
-        lines = list(dict.fromkeys(self.changes))
-        if len(lines) > MAX_NOTES:
-            lines = [*lines[: MAX_NOTES - 1], f"and {len(lines) - MAX_NOTES + 1} more changes like these"]
-        for path in sorted(self.ceilings - self.floors):
-            self.advice[f"{path}: no date counts as 1900-01-01; add {path} ne null to leave such records out"] = None
-        return (*lines, *self.advice)
-
-    def condition(self, expression: Expression) -> Expression:
-        match expression:
-            case And(operands):
-                return all_of([self.condition(operand) for operand in in_months(operands)])
-            case Or(operands):
-                return any_of([self.condition(operand) for operand in operands])
-        checked = self.leaf(expression)
-        self.note(expression, checked)
-        return checked
-
-    def note(self, before: Expression, after: Expression) -> None:
-        was, now = (text.replace(NAMESPACE, "") for text in (filter_text(before), fo_text(after)))
-        if has_wildcard(after):
-            self.advice[WILDCARD_ADVICE] = None
-        if now and was != now:
-            self.changes.append(f"{clipped(was)} → {clipped(now)}")
-
-    def leaf(self, expression: Expression) -> Expression:
-        match expression:
-            case Comparison(operator, left, right):
-                return self.comparison(operator, left, right)
-            case Membership(item, values):
-                return any_of([self.comparison("eq", item, value) for value in values])
-            case Not(Membership(item, values)):
-                return all_of([self.comparison("ne", item, value) for value in values])
-            case Call():
-                return self.search(expression)
-            case Not(Call() as call):
-                return Not(self.search(call))
-            case Property(path):
-                return self.flag(path, value=True)
-            case Not(Property(path)):
-                return self.flag(path, value=False)
-        raise InvalidArgument(f"{CONDITION_MEND}, instead of {clipped(filter_text(expression))}.")
-
-    def flag(self, path: str, *, value: bool) -> Expression:
-        """Check a property that stands for itself as a condition."""
-        column, prop = self.column(path)
-        if prop is not None and kind_of(prop) not in ("boolean", "enumeration"):
-            raise InvalidArgument(f"{CONDITION_MEND}: {column.path} alone is none.")
-        return self.with_value("eq", column, prop, Literal(value))
-
-    def comparison(self, operator: str, left: Expression, right: Expression) -> Expression:
-        if operator == "has":
-            raise InvalidArgument("F&O has no has: compare an enumeration with eq, or with in and several members.")
-        left, right = uncased(left), uncased(right)
-        if isinstance(left, Literal) and not isinstance(right, Literal):
-            operator, left, right = MIRRORED[operator], right, left
-        if isinstance(left, Call):
-            return self.by_function(operator, left, right)
-        if isinstance(left, Property):
-            column, prop = self.column(left.path)
-            if (value := self.value_beside(prop, right)) is not None:
-                return self.with_value(operator, column, prop, value)
-        return self.computed(operator, left, right)
-
-    def column(self, path: str) -> tuple[Property, EntityProperty | None]:
-        """Return a property with its name put right, and what is known of it behind a navigation property."""
-        if "/" not in path:
-            prop = property_named(path, self.entity)
-            return Property(prop.name), prop
-        name, _, rest = path.partition("/")
-        link = navigation_named(name, self.entity)
-        if link.cardinality == "Multiple":
-            mend = f"query {link.related_entity} itself"
-            raise InvalidArgument(f"{link.name} leads to many records, through which F&O cannot filter: {mend}.")
-        related = self.entity.related.get(link.name)
-        if related is None or "/" in rest:
-            return Property(f"{link.name}/{identifier(rest, 'property')}"), None
-        prop = property_named(rest, related)
-        return Property(f"{link.name}/{prop.name}"), prop
-
-    def value_beside(self, prop: EntityProperty | None, right: Expression) -> Literal | None:
-        """Return the value a property is compared with; a bare word may be a member of its enumeration."""
-        if isinstance(right, Literal):
-            return right
-        if not isinstance(right, Property) or prop is None or "/" in right.path:
-            return None
-        known = right.path.casefold() in self.entity.names_by_folded
-        if prop.enumeration and not (known and self.is_enumeration(right.path, prop.enumeration)):
-            return Literal(right.path)
-        if not known:
-            close = close_names(right.path, self.entity.properties)
-            hint = f"A text is written in single quotes: '{right.path[:40]}'."
-            raise UnknownName("property", right.path, close, hint=hint)
+def _beyond(position: Sequence[tuple[tuple[EntityProperty, bool], Any]]) -> Expression | None:
+    ((prop, descending), value), *rest = position
+    literal = _ordered_literal(prop, value)
+    if literal is None:
         return None
-
-    def is_enumeration(self, path: str, enumeration: str) -> bool:
-        """Return whether a word that names a property means it, rather than a member of the same name."""
-        known = self.entity.enumerations.get(enumeration)
-        is_member = known is not None and path.casefold() in known.names_by_folded
-        return property_named(path, self.entity).enumeration == enumeration and not is_member
-
-    def with_value(self, operator: str, column: Property, prop: EntityProperty | None, literal: Literal) -> Expression:
-        if literal.value is None and operator not in ("eq", "ne"):
-            raise InvalidArgument(f"{column.path}: null is compared with eq or ne only.")
-        if prop is None:
-            return self.with_unknown(operator, column, literal)
-        kind = kind_of(prop)
-        refuse_order(operator, kind, column.path)
-        if kind == "moment":
-            return self.with_moment(operator, column, prop, literal.value)
-        if kind == "enumeration" and literal.value is None:
-            return Comparison(operator, column, literal)  # what F&O shows where the number it keeps has no member
-        value = typed(source_text(literal) if kind == "text" else literal.value, prop, self.entity.enumerations)
-        return Comparison(operator, column, Literal(value))
-
-    def with_unknown(self, operator: str, column: Property, literal: Literal) -> Expression:
-        """Compare a property of another entity, whose type is not known here, with a value as it was written."""
-        if literal.value is None:
-            mend = "compare with '', or with 1900-01-01 for a date"
-            raise InvalidArgument(f"F&O has no null, and the type of {column.path} is not known here: {mend}.")
-        if isinstance(literal.value, date):
-            # Right for dates at noon and for times alike.
-            return in_time(operator, column, literal.value)
-        if isinstance(literal.value, time):
-            raise InvalidArgument(f"{column.path}: F&O keeps a time of day as seconds since midnight.")
-        return Comparison(operator, column, Literal(literal.value))
-
-    def with_moment(self, operator: str, column: Property, prop: EntityProperty, value: Value) -> Expression:
-        (self.ceilings if operator in ("lt", "le") else self.floors).add(column.path)
-        if value is None:
-            return Comparison(operator, column, Literal(empty(prop)))
-        when = any_moment(value, prop)
-        if prop.data_type != "Date":
-            return in_time(operator, column, when)
-        if advice := midnight_advice(operator, column, when):
-            self.advice[advice] = None
-        return at_noon(operator, column, when)
-
-    def by_function(self, operator: str, call: Call, right: Expression) -> Expression:
-        """Compare what date() or year() of a property is; F&O has no functions."""
-        match call:
-            case Call("date" | "year", (Property(path),)):
-                named, prop = self.column(path)
-            case _:
-                raise no_function(call)
-        if prop is not None and kind_of(prop) != "moment":
-            raise InvalidArgument(f"{call.name}() is for dates; {named.path} is of type {prop.type_name}.")
-        if not isinstance(right, Literal):
-            raise InvalidArgument(f"{call.name}({named.path}) is compared with a value only.")
-        if call.name == "date":
-            return self.comparison(operator, named, Literal(whole_day(right.value, named.path)))
-        return self.span(in_year(operator, named, right.value))
-
-    def span(self, expression: Expression) -> Expression:
-        match expression:
-            case And(operands):
-                return all_of([self.span(operand) for operand in operands])
-            case Or(operands):
-                return any_of([self.span(operand) for operand in operands])
-            case Comparison(operator, left, right):
-                return self.comparison(operator, left, right)
-        raise TypeError(expression)
-
-    def search(self, call: Call) -> Call:
-        """Check contains, startswith or endswith."""
-        if call.name not in SEARCHES:
-            raise no_function(call)
-        if len(call.arguments) != 2:
-            raise InvalidArgument(f"{call.name} takes a property and a text: {call.name}(Name,'x').")
-        item, part = (uncased(argument) for argument in call.arguments)
-        name = "contains" if call.name == "substringof" else call.name
-        if call.name == "substringof":
-            item, part = part, item
-        if not isinstance(item, Property) or not isinstance(part, Literal):
-            raise InvalidArgument(f"{name} takes a property first and then a text: {name}(Name,'x').")
-        column, prop = self.column(item.path)
-        if prop is not None and kind_of(prop) != "text":
-            raise InvalidArgument(f"{name} is for text; {column.path} is of type {prop.type_name}.")
-        text = source_text(part)
-        if not isinstance(text, str) or not text:
-            raise InvalidArgument(f"{name}({column.path},…) needs a text to look for.")
-        return Call(name, (column, Literal(text)))
-
-    def computed(self, operator: str, left: Expression, right: Expression) -> Expression:
-        """Compare two properties, or what is computed from them."""
-        if not (left.columns() | right.columns()):
-            raise InvalidArgument("A comparison needs a property, such as Name eq 'x'.")
-        (one, kind), (other, other_kind) = self.operand(left), self.operand(right)
-        if kind != other_kind and "unknown" not in (kind, other_kind):
-            pair = f"{filter_text(one)} ({kind}) and {filter_text(other)} ({other_kind})"
-            raise InvalidArgument(f"{clipped(pair)} cannot be compared.")
-        refuse_order(operator, kind, filter_text(one))
-        return Comparison(operator, one, other)
-
-    def operand(self, expression: Expression) -> tuple[Expression, str]:
-        """Return a checked operand and its kind."""
-        expression = uncased(expression)
-        match expression:
-            case Property(path):
-                column, prop = self.column(path)
-                return column, "unknown" if prop is None else prop.enumeration or kind_of(prop)
-            case Arithmetic(operator, left, right):
-                return self.arithmetic(operator, self.number(left), self.number(right)), "number"
-            case Literal(int() | Decimal() as number) if fits(number):
-                return Literal(number), "number"
-            case Call():
-                raise no_function(expression)
-        raise InvalidArgument(f"{clipped(filter_text(expression))} can be neither compared nor computed with.")
-
-    def arithmetic(self, operator: str, left: Expression, right: Expression) -> Expression:
-        """Return what is computed; `div` stays between whole numbers, every other division is `divby`.
-
-        F&O documents divby, which its OData library cannot read: it is written as a div with a fraction in it.
-        """
-        has_fraction = self.has_fraction(left) or self.has_fraction(right)
-        if operator == "divby" and not has_fraction:
-            return Arithmetic("divby", Arithmetic("mul", left, Literal(Decimal("1.0"))), right)
-        return Arithmetic("divby" if operator == "div" and has_fraction else operator, left, right)
-
-    def has_fraction(self, expression: Expression) -> bool:
-        """Return whether F&O computes a value with fractions, as far as its type is known here."""
-        match expression:
-            case Property(path):
-                _, prop = self.column(path)
-                return prop is not None and prop.type_name in DECIMALS
-            case Literal(Decimal() as number):
-                return "." in written(number)
-        return any(map(self.has_fraction, expression.parts))
-
-    def number(self, expression: Expression) -> Expression:
-        operand, kind = self.operand(expression)
-        if kind not in ("number", "unknown"):
-            raise InvalidArgument(f"{clipped(filter_text(operand))} is no number to compute with.")
-        return operand
+    column = Property(prop.name)
+    further = Comparison("lt" if descending else "gt", column, literal)
+    if not rest:
+        return further
+    beyond_rest = _beyond(rest)
+    if beyond_rest is None or has_wildcard(literal):
+        return None
+    return Or((further, And((Comparison("eq", column, literal), beyond_rest))))
 
 
-def refuse_order(operator: str, kind: str, what: str) -> None:
-    """Raise InvalidArgument where F&O knows equal and not equal only, or nothing at all."""
-    if kind == "other":
-        raise InvalidArgument(f"{what} is of a type that F&O cannot compare.")
-    if operator not in ("eq", "ne") and kind not in ORDERED:
-        mend = "list members with in" if kind not in ("boolean", "guid") else "use eq or ne"
-        raise InvalidArgument(f"{what} is compared with eq and ne only: {mend}.")
-
-
-def no_function(call: Call) -> InvalidArgument:
-    """Return the error for a function that F&O lacks, with what to write instead."""
-    if call.name not in FUNCTIONS:
-        return UnknownName("function", call.name, close_names(call.name, FUNCTIONS), hint=f"{SEARCH_MEND}.")
-    columns = sorted(call.columns())
-    mend = MENDS.get(call.name, "compare the property itself").format(columns[0] if columns else "Name")
-    return InvalidArgument(f"F&O cannot filter by {call.name}() here: {mend}.")
-
-
-def source_text(literal: Literal) -> Value:
-    """Return a value meant for a text: what was written without quotes is taken as it was written."""
-    if isinstance(literal.value, int | Decimal | date | time | UUID) and not isinstance(literal.value, bool):
-        return literal.text or str(literal.value)
-    return literal.value
-
-
-def whole_day(value: Value, path: str) -> date:
-    """Return the day that date() is compared with."""
-    when = any_moment(value, EntityProperty(path, "Edm.DateTimeOffset"))
-    day = day_of(when)
-    if day is None:
-        raise InvalidArgument(f"date({path}) is compared with a day: write {when:%Y-%m-%d} instead of {shown(value)}.")
-    return day
-
-
-def fits(number: int | Decimal) -> bool:
-    if isinstance(number, bool):
-        return False
-    return number in INTEGERS["Edm.Int64"] if isinstance(number, int) else decimal_of(number) is not None
-
-
-def clipped(text: str) -> str:
-    return text if len(text) <= NOTE_LENGTH else text[: NOTE_LENGTH - 1] + "…"
+def _ordered_literal(prop: EntityProperty, value: Any) -> Literal | None:
+    if value is None or value_kind(prop) not in _ORDERED:
+        return None
+    try:
+        return Literal(typed_value(value, prop, {}))
+    except InvalidArgument:
+        return None

@@ -8,10 +8,10 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 from uuid import UUID
 
-from d365mcp.d365.filters.literals import EMPTY_DAY, MIDNIGHT, Member, Value, in_utc, moment, written
+from d365mcp.d365.filters.literals import EMPTY_DAY, MIDNIGHT, Member, Value, as_utc, read_date_or_time, value_text
 
-EMPTY = datetime.combine(EMPTY_DAY, MIDNIGHT)
-ORDERS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
+_EMPTY = datetime.combine(EMPTY_DAY, MIDNIGHT)
+_ORDERS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Arithmetic(Expression):
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Expression):
+class FunctionCall(Expression):
     """A function's name, in lower case, and its arguments."""
 
     name: str
@@ -121,39 +121,39 @@ class Or(Expression):
 
 
 # How tightly each part binds, for the parentheses.
-OR, AND, NOT, COMPARISON, SUM, PRODUCT, PRIMARY = range(7)
+_OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _PRIMARY = range(7)
 
 
-def filter_text(expression: Expression, outside: int = OR) -> str:
+def filter_text(expression: Expression, outside: int = _OR) -> str:
     """Write a filter; `outside` is how tightly what stands around it binds."""
-    binding, text = bound_text(expression)
+    binding, text = _bound_text(expression)
     return text if binding >= outside else f"({text})"
 
 
-def bound_text(expression: Expression) -> tuple[int, str]:
+def _bound_text(expression: Expression) -> tuple[int, str]:
     match expression:
         case Or():
-            return OR, " or ".join(filter_text(operand, AND) for operand in expression.operands)
+            return _OR, " or ".join(filter_text(operand, _AND) for operand in expression.operands)
         case And():
-            return AND, " and ".join(filter_text(operand, NOT) for operand in expression.operands)
+            return _AND, " and ".join(filter_text(operand, _NOT) for operand in expression.operands)
         case Not():
-            return NOT, f"not {filter_text(expression.operand, PRIMARY)}"
+            return _NOT, f"not {filter_text(expression.operand, _PRIMARY)}"
         case Comparison():
-            left, right = filter_text(expression.left, SUM), filter_text(expression.right, SUM)
-            return COMPARISON, f"{left} {expression.operator} {right}"
+            left, right = filter_text(expression.left, _SUM), filter_text(expression.right, _SUM)
+            return _COMPARISON, f"{left} {expression.operator} {right}"
         case Membership():
-            values = ",".join(filter_text(value, SUM) for value in expression.values)
-            return COMPARISON, f"{filter_text(expression.item, SUM)} in ({values})"
+            values = ",".join(filter_text(value, _SUM) for value in expression.values)
+            return _COMPARISON, f"{filter_text(expression.item, _SUM)} in ({values})"
         case Arithmetic():
-            binding = SUM if expression.operator in ("add", "sub") else PRODUCT
+            binding = _SUM if expression.operator in ("add", "sub") else _PRODUCT
             left, right = filter_text(expression.left, binding), filter_text(expression.right, binding + 1)
             return binding, f"{left} {expression.operator} {right}"
-        case Call():
-            return PRIMARY, f"{expression.name}({','.join(map(filter_text, expression.arguments))})"
+        case FunctionCall():
+            return _PRIMARY, f"{expression.name}({','.join(map(filter_text, expression.arguments))})"
         case Literal():
-            return PRIMARY, expression.text or written(expression.value)
+            return _PRIMARY, expression.text or value_text(expression.value)
         case Property():
-            return PRIMARY, expression.path
+            return _PRIMARY, expression.path
     raise TypeError(expression)
 
 
@@ -175,61 +175,61 @@ def restricted_to(expression: Expression, column: str) -> frozenset[str] | None:
 
 def never_holds(expression: Expression, known: Mapping[str, Any]) -> bool:
     """Return whether a checked filter finds no record that has these values, whatever its others are."""
-    return truth(expression, known) is False
+    return _truth(expression, known) is False
 
 
-def truth(expression: Expression, known: Mapping[str, Any]) -> bool | None:
+def _truth(expression: Expression, known: Mapping[str, Any]) -> bool | None:
     """Return whether a checked filter holds, None where that depends on values that are not known."""
     match expression:
         case Not(operand):
-            value = truth(operand, known)
+            value = _truth(operand, known)
             return None if value is None else not value
         case And(operands) | Or(operands):
             deciding = isinstance(expression, Or)
-            values = {truth(operand, known) for operand in operands}
+            values = {_truth(operand, known) for operand in operands}
             return deciding if deciding in values else None if None in values else not deciding
-    return matches(expression, known) if expression.columns() <= known.keys() else None
+    return matches_filter(expression, known) if expression.columns() <= known.keys() else None
 
 
-def matches(expression: Expression, record: Mapping[str, Any]) -> bool:
+def matches_filter(expression: Expression, record: Mapping[str, Any]) -> bool:
     """Return whether a record is what a checked filter asks for, by F&O's rules: text without case, no nulls."""
     match expression:
         case And():
-            return all(matches(operand, record) for operand in expression.operands)
+            return all(matches_filter(operand, record) for operand in expression.operands)
         case Or():
-            return any(matches(operand, record) for operand in expression.operands)
+            return any(matches_filter(operand, record) for operand in expression.operands)
         case Not():
-            return not matches(expression.operand, record)
+            return not matches_filter(expression.operand, record)
         case Comparison():
-            left, right = value_in(expression.left, record), value_in(expression.right, record)
-            return compares(expression.operator, left, right)
+            left, right = _value_in(expression.left, record), _value_in(expression.right, record)
+            return _compares(expression.operator, left, right)
         case Membership():
-            item = value_in(expression.item, record)
-            return any(compares("eq", item, value_in(value, record)) for value in expression.values)
-        case Call():
-            return found_in(expression, record)
+            item = _value_in(expression.item, record)
+            return any(_compares("eq", item, _value_in(value, record)) for value in expression.values)
+        case FunctionCall():
+            return _matches_search(expression, record)
     raise TypeError(expression)
 
 
-def found_in(call: Call, record: Mapping[str, Any]) -> bool:
-    text, part = (str(value_in(argument, record) or "").casefold() for argument in call.arguments)
+def _matches_search(call: FunctionCall, record: Mapping[str, Any]) -> bool:
+    text, part = (str(_value_in(argument, record) or "").casefold() for argument in call.arguments)
     tests = {"contains": text.__contains__, "startswith": text.startswith, "endswith": text.endswith}
     return tests[call.name](part)
 
 
-def value_in(expression: Expression, record: Mapping[str, Any]) -> Any:
+def _value_in(expression: Expression, record: Mapping[str, Any]) -> Any:
     match expression:
         case Property():
             return record.get(expression.path)
         case Literal():
             return expression.value
         case Arithmetic():
-            return computed(expression, record)
+            return _computed(expression, record)
     raise TypeError(expression)
 
 
-def computed(expression: Arithmetic, record: Mapping[str, Any]) -> Decimal | None:
-    left, right = (Decimal(str(value_in(part, record) or 0)) for part in expression.parts)
+def _computed(expression: Arithmetic, record: Mapping[str, Any]) -> Decimal | None:
+    left, right = (Decimal(str(_value_in(part, record) or 0)) for part in expression.parts)
     try:
         match expression.operator:
             case "add":
@@ -247,17 +247,17 @@ def computed(expression: Arithmetic, record: Mapping[str, Any]) -> Decimal | Non
         return None
 
 
-def compares(operator: str, left: Any, right: Any) -> bool:
+def _compares(operator: str, left: Any, right: Any) -> bool:
     try:
-        return bool(ORDERS[operator](comparable(left, right), comparable(right, left)))
+        return bool(_ORDERS[operator](_comparable(left, right), _comparable(right, left)))
     except TypeError:  # a value and nothing, or two types: neither before nor after
         return False
 
 
-def comparable(value: Any, other: Any) -> Any:
+def _comparable(value: Any, other: Any) -> Any:
     """Return a value in the form in which F&O compares it with `other`."""
     if isinstance(value, datetime) or isinstance(other, datetime):
-        return instant(value)
+        return _instant(value)
     match value:
         case Member(name=name):
             return name.casefold()
@@ -272,12 +272,12 @@ def comparable(value: Any, other: Any) -> Any:
     return value
 
 
-def instant(value: Any) -> datetime | None:
-    """Return a moment, from F&O's text too; everything empty is the same moment."""
+def _instant(value: Any) -> datetime | None:
+    """Return a point in time, from F&O's text too; everything empty is the same one."""
     try:
-        when = moment(value) if isinstance(value, str) else value
+        when = read_date_or_time(value) if isinstance(value, str) else value
     except ValueError:
         return None
     if when is None or (isinstance(when, datetime) and when.year <= EMPTY_DAY.year):
-        return EMPTY
-    return in_utc(when) if isinstance(when, datetime) else None
+        return _EMPTY
+    return as_utc(when) if isinstance(when, datetime) else None

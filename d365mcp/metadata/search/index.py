@@ -3,7 +3,6 @@
 The same tables serve in a snapshot and, made of names alone, in memory.
 """
 
-import json
 import math
 import sqlite3
 from collections import Counter
@@ -17,6 +16,7 @@ from d365mcp.metadata.search.scoring import BY_MEANING, IN_FIELDS, SPARE, Questi
 from d365mcp.metadata.search.synonyms import WEAK
 from d365mcp.metadata.search.terms import LONGEST, MEANINGS, question_words, split
 from d365mcp.metadata.search.vocabulary import Vocabulary
+from d365mcp.wire import json_text
 
 # The words of names and labels are looked up apart from those of fields, whose number would drown them.
 TABLES = """
@@ -179,7 +179,7 @@ class Search:
         return found
 
     def read(self, numbers: Sequence[int]) -> list[tuple[int, str, str, str]]:
-        return self.connection.execute(READ, {"numbers": json.dumps(numbers)}).fetchall()
+        return self.connection.execute(READ, {"numbers": json_text(numbers)}).fetchall()
 
 
 def runs(words: Sequence[str]) -> Iterator[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]]:

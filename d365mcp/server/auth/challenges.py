@@ -1,13 +1,12 @@
-"""How callers are turned away so that their client knows what to do: 401, 403 and `WWW-Authenticate`. Performs no I/O.
+"""401 and 403 with `WWW-Authenticate`, so that the client knows what to do next. Performs no I/O.
 
 https://modelcontextprotocol.io/specification/2026-07-28/basic/authorization
 """
 
+from d365mcp.server.auth.roles import READ, ROLES
 from d365mcp.server.messages import FORBIDDEN, UNAUTHORIZED, Id, Refused, Reply
 from d365mcp.server.messages import error as problem
 from d365mcp.settings import Settings
-
-READ, WRITE, ADMIN = ROLES = ("D365.Read", "D365.Write", "D365.Admin")
 
 
 class InvalidToken(Exception):
@@ -28,13 +27,6 @@ class NotAdmitted(Refused):
         self.caller = caller
 
 
-def role_for(toolset: str, *, read_only: bool) -> str:
-    """Return the role a tool needs; what every instance and user feels is for administrators."""
-    if toolset == "admin" or (toolset == "performance" and not read_only):
-        return ADMIN
-    return READ if read_only else WRITE
-
-
 def scopes(settings: Settings, role: str) -> list[str]:
     """Return all scopes that go with a role, as a client asks Entra for them: with the Application ID URI."""
     uri = settings.application_id_uri
@@ -43,25 +35,25 @@ def scopes(settings: Settings, role: str) -> list[str]:
 
 def unauthorized(settings: Settings, message: str, *, error: str = "") -> Reply:
     """Return the 401 that makes a client sign in, or, with an `error`, get a new token."""
-    return problem(401, UNAUTHORIZED, message, headers=challenge(settings, READ, error, message))
+    return problem(401, UNAUTHORIZED, message, headers=_challenge(settings, READ, error, message))
 
 
 def forbidden(settings: Settings, role: str, message: str, id: Id = None) -> Reply:
     """Return the 403 that makes a client ask for more: names all scopes the operation needs at once."""
     data = {"code": "insufficient_scope", "required": role}
-    return problem(403, FORBIDDEN, message, id, data, challenge(settings, role, "insufficient_scope", message))
+    return problem(403, FORBIDDEN, message, id, data, _challenge(settings, role, "insufficient_scope", message))
 
 
-def challenge(settings: Settings, role: str, error: str, message: str) -> dict[str, str]:
-    """Return the header that says what is wrong, what to ask Entra for, and where that is written.
+def _challenge(settings: Settings, role: str, error: str, message: str) -> dict[str, str]:
+    """Return the header that says what is wrong, which scopes to ask for, and where the metadata is.
 
-    Without an error nothing was wrong: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
+    Without an error the request had no token: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
     """
-    told = {
+    fields = {
         "error": error,
         "error_description": message if error else "",
         "scope": " ".join(scopes(settings, role)),
         "resource_metadata": settings.metadata_url if settings.public_url else "",
     }
-    shown = ", ".join(f'{name}="{value}"' for name, value in told.items() if value)
-    return {"www-authenticate": f"Bearer {shown}".rstrip()}
+    parameters = ", ".join(f'{name}="{value}"' for name, value in fields.items() if value)
+    return {"www-authenticate": f"Bearer {parameters}".rstrip()}

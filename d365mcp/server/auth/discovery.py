@@ -1,4 +1,4 @@
-"""What clients read before they sign in: where, and for which scopes. Built from settings alone, never from a request.
+"""The discovery documents: where to sign in, and for which scopes. Built from settings alone, never from a request.
 
 A client looks at the address the 401 names, else between host and path of the endpoint, else at the root; all answer
 the same: https://datatracker.ietf.org/doc/html/rfc9728#section-3
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from d365mcp.server.auth.challenges import ADMIN, scopes
+from d365mcp.server.auth.challenges import scopes
+from d365mcp.server.auth.roles import ADMIN
 from d365mcp.settings import METADATA_PATH, SIGNING_IN, Settings
 
 Document = Mapping[str, Any]
@@ -30,14 +31,14 @@ def documents(settings: Settings) -> Mapping[str, Document]:
     known = settings.public_url and settings.caller_client_id and settings.tenants
     if settings.mcp_auth not in SIGNING_IN or settings.problems or not known:
         return {}
-    resource = protected_resource(settings)
+    resource = _protected_resource(settings)
     found = {METADATA_PATH: resource, urlsplit(settings.metadata_url).path: resource}
     if settings.oauth_facade:
-        found[f"{SERVER_PATH}{urlsplit(settings.public_url).path}"] = authorization_server(settings)
+        found[f"{SERVER_PATH}{urlsplit(settings.public_url).path}"] = _authorization_server(settings)
     return found
 
 
-def protected_resource(settings: Settings) -> Document:
+def _protected_resource(settings: Settings) -> Document:
     """Return what the endpoint is and who issues tokens for it: Entra, or the façade in front of it."""
     entra = [f"{settings.authority}/{tenant}/v2.0" for tenant in settings.tenants]
     return {
@@ -48,8 +49,8 @@ def protected_resource(settings: Settings) -> Document:
     }
 
 
-def authorization_server(settings: Settings) -> Document:
-    """Return the façade's own metadata; Entra's leaves out PKCE, without which clients refuse to begin.
+def _authorization_server(settings: Settings) -> Document:
+    """Return the façade's own metadata; Entra's own leaves out PKCE, and clients refuse to begin without it.
 
     https://datatracker.ietf.org/doc/html/rfc8414#section-2
     """

@@ -6,17 +6,18 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from d365mcp.server.messages import JSON_HEADERS, Reply, dumped
+from d365mcp.server.messages import JSON_HEADERS, Reply
 from d365mcp.settings import LOOPBACK
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded, write_json
 
 SECONDS = 20.0
-# Who floods us with made-up codes is not to flood Entra through us: no more requests than these at once, nor a long queue.
+# A flood of invented codes must not reach Entra through us: so few requests at once, and a short queue.
 CONNECTIONS = 16
 QUEUE_SECONDS = 2.0
 MAX_BYTES = 256 * 1024
 HANDED_ON = ("content-type", "retry-after")
-# As it comes, an answer can be measured before it is held.
+# Uncompressed, an answer can be measured before it is held.
 ASKED = {"accept": "application/json", "accept-encoding": "identity"}
 
 
@@ -40,27 +41,23 @@ class Entra:
     async def token(self, form: Mapping[str, str]) -> Reply:
         """Return Entra's answer, or 503 where there is none that can be handed on. Never raises."""
         try:
-            # Nobody joins, and nobody cuts it short: httpx loses a connection for good where a request is cancelled in the
-            # very turn in which it gets one.
+            # Nobody joins this request, and nobody cancels it: httpx loses a connection for good when a request is cancelled
+            # in the same step of the event loop in which it gets one.
             return await self.exchanges.get(object(), lambda: self.exchange(form))
         except (httpx.HTTPError, TimeoutError, ValueError):
-            told = "Entra gave no answer that could be handed on: try again later."
-            body = dumped({"error": "temporarily_unavailable", "error_description": told})
+            description = "Entra gave no answer that could be handed on: try again later."
+            body = write_json({"error": "temporarily_unavailable", "error_description": description})
             return Reply(503, {**JSON_HEADERS, "cache-control": "no-store", "retry-after": "5"}, body)
 
     async def exchange(self, form: Mapping[str, str]) -> Reply:
         async with self.http.stream("POST", self.address, data=form, headers=ASKED) as answer:
-            return await handed_on(answer)
+            return await _handed_on(answer)
 
 
-async def handed_on(answer: httpx.Response) -> Reply:
+async def _handed_on(answer: httpx.Response) -> Reply:
     """Return an answer as it is. Raises ValueError for one that leads elsewhere, is compressed or too large."""
     if answer.is_redirect or answer.headers.get("content-encoding", "identity") != "identity":
         raise ValueError("not an answer to hand on")
-    body = bytearray()
-    async for chunk in answer.aiter_raw():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise ValueError("too large")
+    body = await read_bounded(answer.aiter_raw(), MAX_BYTES)
     headers = {name: answer.headers[name] for name in HANDED_ON if name in answer.headers}
-    return Reply(answer.status_code, {**headers, "cache-control": "no-store", "pragma": "no-cache"}, bytes(body))
+    return Reply(answer.status_code, {**headers, "cache-control": "no-store", "pragma": "no-cache"}, body)

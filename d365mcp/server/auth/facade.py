@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from d365mcp.errors import NotReady
 from d365mcp.lazy import Lazy
-from d365mcp.server.messages import JSON_HEADERS, LOST_BODY, Reply, dumped, is_lost, media_type
+from d365mcp.server.messages import JSON_HEADERS, LOST_BODY, Reply, is_lost, media_type
 from d365mcp.settings import Settings
-from d365mcp.wire import parsed
+from d365mcp.wire import read_caller_json, write_json
 
 if TYPE_CHECKING:
     from d365mcp.server.auth.entra import Entra
@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 1024
 MAX_FIELDS = 100
 FORM = "application/x-www-form-urlencoded"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64url
-# Codex ends its callback with 12 characters of the hash of a server's URL, so that it knows whose sign-in came back.
+# Codex ends its callback with 12 characters of the hash of a server's URL, so that it knows which server's sign-in came back.
 # https://github.com/openai/codex/pull/20237
 CODEX = "(/[A-Za-z0-9_-]{12})?"
 GRANTS = {"authorization_code": ("code", "redirect_uri", "code_verifier"), "refresh_token": ("refresh_token",)}
@@ -42,11 +42,11 @@ class Declined(Exception):
         self.message = message
         self.status = status
 
-    def told(self) -> dict[str, str]:
+    def description(self) -> dict[str, str]:
         return {"error": self.code, "error_description": self.message}
 
     def reply(self) -> Reply:
-        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, dumped(self.told()))
+        return Reply(self.status, {**JSON_HEADERS, **NOT_KEPT}, write_json(self.description()))
 
 
 class Facade:
@@ -56,30 +56,30 @@ class Facade:
         self.entra = entra
         self.client_id = settings.oauth_client_id
         self.address = f"{authority_of(settings)}/oauth2/v2.0/authorize"
-        # What an administrator has granted the public client, whatever a client asks for.
+        # The scopes that an administrator granted the public client, whatever a client asks for.
         self.scope = f"{settings.application_id_uri}/.default offline_access"
         self.resources = {settings.public_url.lower(), settings.mcp_url.lower()}
-        self.redirects = [pattern_of(uri) for uri in settings.redirect_uris]
+        self.redirects = [_pattern_of(uri) for uri in settings.redirect_uris]
 
     def authorize(self, query: str) -> Reply:
-        """Send a browser on to Entra. Who may not be trusted with a redirect gets none, but a sentence."""
+        """Send a browser on to Entra. An untrusted redirect is never followed: the person reads a sentence instead."""
         try:
-            fields = read_fields(query)
+            fields = _read_fields(query)
             self.check_client(fields)
-            redirect_uri, state = self.redirect_uri(fields, "invalid_request"), optional(fields, "state")
+            redirect_uri, state = self.redirect_uri(fields, "invalid_request"), _optional(fields, "state")
         except Declined as problem:
-            return page(problem)
+            return _page(problem)
         returned = {"state": state} if state else {}
         try:
-            return redirect(self.address, {**self.authorization(fields), "redirect_uri": redirect_uri, **returned})
+            return _redirect(self.address, {**self.authorization(fields), "redirect_uri": redirect_uri, **returned})
         except Declined as problem:
-            return redirect(redirect_uri, {**problem.told(), **returned})
+            return _redirect(redirect_uri, {**problem.description(), **returned})
 
     def authorization(self, fields: Fields) -> dict[str, str]:
-        if required(fields, "response_type") != "code":
+        if _required(fields, "response_type") != "code":
             raise Declined("unsupported_response_type", "response_type must be code.")
-        challenge = optional(fields, "code_challenge")
-        if optional(fields, "code_challenge_method") != "S256" or not CHALLENGE.fullmatch(challenge):
+        challenge = _optional(fields, "code_challenge")
+        if _optional(fields, "code_challenge_method") != "S256" or not CHALLENGE.fullmatch(challenge):
             raise Declined("invalid_request", "PKCE is required: code_challenge, with code_challenge_method S256.")
         self.check_resource(fields)
         return {
@@ -101,24 +101,24 @@ class Facade:
             return Declined("temporarily_unavailable", problem.message, 503).reply()
 
     def token_request(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Return what Entra is asked: the fields of the grant, and who we are."""
+        """Return the form for Entra: the fields of the grant, and our client id."""
         if media_type(headers.get("content-type", "")) != FORM:
             raise Declined("invalid_request", f"Content-Type must be {FORM}.")
-        fields = read_fields(text_of(headers, body))
+        fields = _read_fields(_text_of(headers, body))
         self.check_client(fields)
-        grant = required(fields, "grant_type")
+        grant = _required(fields, "grant_type")
         if grant not in GRANTS:
             raise Declined("unsupported_grant_type", f"grant_type must be {' or '.join(GRANTS)}.")
         if "redirect_uri" in GRANTS[grant]:
             self.redirect_uri(fields, "invalid_grant")
         self.check_resource(fields)
-        given = {name: required(fields, name) for name in GRANTS[grant]}
+        given = {name: _required(fields, name) for name in GRANTS[grant]}
         return {"client_id": self.client_id, "grant_type": grant, "scope": self.scope, **given}
 
     def register(self, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Tell a client that wants to be registered who it is: the one public client, as everybody."""
+        """Answer a client that wants to register: every client gets the one public client's id."""
         try:
-            allowed = self.registered_redirects(text_of(headers, body))
+            allowed = self.registered_redirects(_text_of(headers, body))
         except Declined as problem:
             return problem.reply()
         client = {
@@ -128,34 +128,34 @@ class Facade:
             "grant_types": list(GRANTS),
             "response_types": ["code"],
         }
-        return Reply(201, {**JSON_HEADERS, **NOT_KEPT}, dumped(client))
+        return Reply(201, {**JSON_HEADERS, **NOT_KEPT}, write_json(client))
 
     def registered_redirects(self, body: str) -> list[str]:
-        """Return those of a client's redirects it may use; some name several and use what they get."""
+        """Return the allowed ones among a client's redirects: some clients name several and use what they get."""
         try:
-            wanted = parsed(body.encode())["redirect_uris"]
+            wanted = read_caller_json(body)["redirect_uris"]
             allowed = [uri for uri in wanted if self.is_allowed(uri)]
         except (ValueError, KeyError, TypeError):
             raise Declined("invalid_client_metadata", "The body must be a JSON object with redirect_uris.") from None
         if not allowed:
-            raise Declined("invalid_redirect_uri", unknown_redirect(", ".join(map(str, wanted))))
+            raise Declined("invalid_redirect_uri", _unknown_redirect(", ".join(map(str, wanted))))
         return allowed
 
     def check_client(self, fields: Fields) -> None:
-        if required(fields, "client_id") != self.client_id:
+        if _required(fields, "client_id") != self.client_id:
             raise Declined("invalid_client", "The client_id is not the one this server registers: register anew.", 401)
 
     def redirect_uri(self, fields: Fields, code: str) -> str:
-        uri = required(fields, "redirect_uri")
+        uri = _required(fields, "redirect_uri")
         if not self.is_allowed(uri):
-            raise Declined(code, unknown_redirect(uri))
+            raise Declined(code, _unknown_redirect(uri))
         return uri
 
     def is_allowed(self, uri: str) -> bool:
         return any(each.fullmatch(uri) for each in self.redirects)
 
     def check_resource(self, fields: Fields) -> None:
-        """Refuse tokens meant for others: a foreign server that names us as its issuer would get to use them here.
+        """Refuse tokens for another resource: a foreign server that names us as its issuer could use them here.
 
         https://datatracker.ietf.org/doc/html/rfc8707#section-2
         """
@@ -164,13 +164,13 @@ class Facade:
 
 
 def authority_of(settings: Settings) -> str:
-    """Return the part of Entra that signs callers in: their tenant, or any organization's where several may come."""
+    """Return Entra's authority for sign-ins: the one tenant, or `organizations` where several are allowed."""
     tenants = settings.tenants
     return f"{settings.authority}/{tenants[0] if len(tenants) == 1 else 'organizations'}"
 
 
-def pattern_of(uri: str) -> re.Pattern[str]:
-    """Return what a client may send for an allowed redirect: just that, on loopback with any port, and with Codex's hash.
+def _pattern_of(uri: str) -> re.Pattern[str]:
+    """Return the pattern of an allowed redirect: itself, on loopback with any port, and with Codex's hash.
 
     https://datatracker.ietf.org/doc/html/rfc8252#section-7.3
     """
@@ -185,7 +185,7 @@ def pattern_of(uri: str) -> re.Pattern[str]:
     return re.compile(f"{re.escape(f'http://{host}')}(:[0-9]{{1,5}})?{path}{query}")
 
 
-def text_of(headers: Mapping[str, str], body: bytes) -> str:
+def _text_of(headers: Mapping[str, str], body: bytes) -> str:
     if is_lost(headers, body):
         raise Declined("invalid_request", LOST_BODY)
     if len(body) > MAX_BYTES:
@@ -196,7 +196,7 @@ def text_of(headers: Mapping[str, str], body: bytes) -> str:
         raise Declined("invalid_request", "The body is not in UTF-8.") from None
 
 
-def read_fields(form: str) -> Fields:
+def _read_fields(form: str) -> Fields:
     """Read a form or a query; a field without a value counts as left out (RFC 6749, 3.1)."""
     if len(form) > MAX_BYTES:
         raise Declined("invalid_request", f"The query is longer than {MAX_BYTES // 1024} KiB.")
@@ -206,7 +206,7 @@ def read_fields(form: str) -> Fields:
         raise Declined("invalid_request", f"The fields must be in UTF-8, and {MAX_FIELDS} at most.") from None
 
 
-def optional(fields: Fields, name: str) -> str:
+def _optional(fields: Fields, name: str) -> str:
     """Return a field's value, or nothing. One given twice could mean one thing here and another to Entra."""
     values = fields.get(name, [""])
     if len(values) > 1:
@@ -214,24 +214,24 @@ def optional(fields: Fields, name: str) -> str:
     return values[0]
 
 
-def required(fields: Fields, name: str) -> str:
-    value = optional(fields, name)
+def _required(fields: Fields, name: str) -> str:
+    value = _optional(fields, name)
     if not value:
         raise Declined("invalid_request", f"{name} is missing.")
     return value
 
 
-def unknown_redirect(uri: str) -> str:
-    shown = quote(uri[:200], safe="%:/?&=.~,- []", errors="replace")
-    return f"No sign-in returns to {shown} here: the operator of this server can add it to MCP_OAUTH_REDIRECT_URIS."
+def _unknown_redirect(uri: str) -> str:
+    address = quote(uri[:200], safe="%:/?&=.~,- []", errors="replace")
+    return f"No sign-in returns to {address} here: the operator of this server can add it to MCP_OAUTH_REDIRECT_URIS."
 
 
-def redirect(address: str, fields: Mapping[str, str]) -> Reply:
+def _redirect(address: str, fields: Mapping[str, str]) -> Reply:
     joint = "&" if "?" in address else "?"
     return Reply(302, {"location": f"{address}{joint}{urlencode(fields, quote_via=quote)}", **NOT_KEPT})
 
 
-def page(problem: Declined) -> Reply:
-    """Return what a person sees whose sign-in cannot go on and who cannot be sent back."""
+def _page(problem: Declined) -> Reply:
+    """Return the page for a person whose sign-in cannot go on, and cannot be sent back."""
     plain: dict[str, Any] = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
     return Reply(400, {**plain, **NOT_KEPT}, f"This sign-in cannot go on. {problem.message}\n".encode())

@@ -21,10 +21,11 @@ from d365mcp.errors import NotReady
 from d365mcp.server.auth.challenges import InvalidToken
 from d365mcp.settings import LOOPBACK, Settings
 from d365mcp.singleflight import SingleFlight
+from d365mcp.wire import read_bounded
 
 log = logging.getLogger(__name__)
 
-ALGORITHMS = ["RS256"]  # the one Entra signs with; never what a token's own header asks for
+ALGORITHMS = ["RS256"]  # Entra signs with it; a token's own header is never believed
 SKEW_SECONDS = 60
 LONGEST_TOKEN = 16_000
 REQUIRED = ["exp", "nbf", "iat", "iss", "aud", "tid"]
@@ -33,7 +34,7 @@ REQUIRED = ["exp", "nbf", "iat", "iss", "aud", "tid"]
 FRESH_SECONDS = 3600.0
 # Without an answer from Entra, keys fetched once serve for a day.
 LAST_SECONDS = 86_400.0
-# After a fetch that failed, or did not bring the key somebody named: names can be invented.
+# After a fetch that failed, or did not bring the key that was named: names can be invented.
 COOLING_SECONDS = 30.0
 FETCH_SECONDS = 5.0
 LARGEST_KEYS = 256 * 1024
@@ -60,7 +61,7 @@ TELLING: dict[type[Exception], tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Seen:
-    """A token found good: what it claims, and as long as its tenant has that key."""
+    """A checked token: its claims, which hold as long as its tenant has that key."""
 
     claims: Mapping[str, Any]
     tenant: str
@@ -69,12 +70,12 @@ class Seen:
 
 
 class TokenCheck:
-    """Says what a token claims, if it is one that Entra made for this server."""
+    """Reads a token's claims, after checking that Entra issued it for this server."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         local = urlsplit(settings.authority).hostname in LOOPBACK
-        # Building what trusts certificates takes tens of milliseconds, hence here.
+        # Loading trusted certificates takes tens of milliseconds, so the client is made once.
         tls = ssl.create_default_context() if local else httpx.create_ssl_context()
         self.http = httpx.AsyncClient(verify=tls, timeout=FETCH_SECONDS, trust_env=not local, follow_redirects=False)
         root = settings.authority
@@ -87,7 +88,7 @@ class TokenCheck:
         """Return a token's claims. Raises InvalidToken; NotReady when Entra's keys cannot be had."""
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         seen = self.seen.get(digest)
-        tenant, name = (seen.tenant, str(seen.key.key_id)) if seen else outline(token)
+        tenant, name = (seen.tenant, str(seen.key.key_id)) if seen else _outline(token)
         if tenant not in self.keys:
             raise InvalidToken("wrong_tenant", "The token's tenant is not among those this server lets in.")
         key = await self.keys[tenant].named(name)
@@ -124,29 +125,29 @@ class TokenCheck:
                 key,
                 algorithms=ALGORITHMS,
                 audience=self.settings.audiences,
-                issuer=issuers(self.settings.authority, tenant),
+                issuer=_issuers(self.settings.authority, tenant),
                 leeway=SKEW_SECONDS,
                 options={"require": REQUIRED},
             )
         except jwt.InvalidAudienceError:
-            told = f"The token is meant for somebody else: ask for a scope of {self.settings.application_id_uri}."
-            raise InvalidToken("wrong_audience", told) from None
+            message = f"The token is meant for somebody else: ask for a scope of {self.settings.application_id_uri}."
+            raise InvalidToken("wrong_audience", message) from None
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError) as problem:
             raise InvalidToken(*TELLING.get(type(problem), MALFORMED)) from None
 
 
-def outline(token: str) -> tuple[str, str]:
+def _outline(token: str) -> tuple[str, str]:
     """Return the tenant and the key a token names, unchecked."""
     if len(token) > LONGEST_TOKEN:
         raise InvalidToken("malformed", f"The token is longer than {LONGEST_TOKEN} characters.")
     try:
-        shown = jwt.decode_complete(token, options={"verify_signature": False})
-        return str(shown["payload"]["tid"]), str(shown["header"]["kid"])
+        outlined = jwt.decode_complete(token, options={"verify_signature": False})
+        return str(outlined["payload"]["tid"]), str(outlined["header"]["kid"])
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError):
         raise InvalidToken(*MALFORMED) from None
 
 
-def issuers(authority: str, tenant: str) -> list[str]:
+def _issuers(authority: str, tenant: str) -> list[str]:
     """Return who issues a tenant's tokens, v2.0 and v1.0: which of them an app registration's manifest decides."""
     return [f"{authority}/{tenant}/v2.0", f"{V1_ISSUERS.get(authority, V1_ISSUER)}/{tenant}/"]
 
@@ -172,7 +173,7 @@ class SigningKeys:
             self.begin()  # nobody has to wait for it
         outdated = time.monotonic() - self.fetched_at > LAST_SECONDS
         if outdated or (name not in self.keys and not self.reached):
-            raise no_keys(self.url)
+            raise _no_keys(self.url)
         return self.keys.get(name)
 
     async def first(self) -> None:
@@ -181,9 +182,9 @@ class SigningKeys:
             await asyncio.wait({fetching})
 
     async def fetched(self, name: str) -> None:
-        """Wait for a fetch, unless the last one was in vain a moment ago."""
+        """Wait for a fetch, unless the last one failed a short while ago."""
         if fetching := self.begin():
-            await asyncio.wait({fetching})  # whoever gives up does not end it for the others
+            await asyncio.wait({fetching})  # a caller who gives up does not end it for the others
             if name not in self.keys:
                 self.cool()
 
@@ -200,7 +201,7 @@ class SigningKeys:
         try:
             self.keys = await self.ask()
             self.fetched_at, self.reached = time.monotonic(), True
-        except Exception as problem:  # whatever it is, no keys came
+        except Exception as problem:  # whatever went wrong, no keys came
             self.reached = False
             log.warning("No signing keys came from %s: %s.", self.url, type(problem).__name__)
             self.cool()
@@ -211,16 +212,12 @@ class SigningKeys:
     async def ask(self) -> dict[str, jwt.PyJWK]:
         """Ask Entra for the keys. Raises ValueError, and whatever else an answer without any leads to."""
         async with asyncio.timeout(2 * FETCH_SECONDS), self.http.stream("GET", self.url) as response:
-            body = b""
-            async for chunk in response.raise_for_status().aiter_bytes():
-                body += chunk
-                if len(body) > LARGEST_KEYS:
-                    raise ValueError("too many keys")
+            body = await read_bounded(response.raise_for_status().aiter_bytes(), LARGEST_KEYS)
         found = jwt.PyJWKSet.from_json(body.decode())
         return {str(key.key_id): key for key in found.keys if key.public_key_use != "enc"}
 
 
-def no_keys(url: str) -> NotReady:
+def _no_keys(url: str) -> NotReady:
     host = urlsplit(url).netloc
     message = f"Entra's signing keys could not be fetched from {host}, so no token can be checked: try again later."
     return NotReady(message, retry_after=5)

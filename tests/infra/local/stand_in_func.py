@@ -8,7 +8,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 WORKER = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('worker', flush=True); signal.pause()"
-SHOWN = ("D365FO_BASE_URL", "D365FO_AUTH", "MCP_AUTH", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "VIRTUAL_ENV")
+REPORTED = ("D365FO_BASE_URL", "D365FO_AUTH", "MCP_AUTH", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "VIRTUAL_ENV")
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -26,7 +26,7 @@ def main() -> None:
     worker = subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE)
     assert worker.stdout is not None
     worker.stdout.readline()
-    environ = {name: os.environ.get(name) for name in SHOWN}
+    environ = {name: os.environ.get(name) for name in REPORTED}
     print("func", json.dumps({"arguments": sys.argv[1:], "environ": environ}), flush=True)
     HTTPServer(("127.0.0.1", int(sys.argv[3])), Healthy).serve_forever()
 

@@ -319,7 +319,7 @@ def failure(app: Path, *arguments: str) -> str:
         ("local.settings.json", '{"IsEncrypted": true}', "func settings decrypt"),
     ],
 )
-def test_an_app_that_cannot_be_served_is_told_why(app: Path, file: str, text: str | None, message: str) -> None:
+def test_an_app_that_cannot_be_served_says_why(app: Path, file: str, text: str | None, message: str) -> None:
     (app / file).unlink(missing_ok=True)
     if text is not None:
         (app / file).write_text(text)

@@ -81,7 +81,7 @@ def func(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told_to_func(output: str) -> dict[str, Any]:
+def given_to_func(output: str) -> dict[str, Any]:
     line = next(line for line in output.splitlines() if line.startswith("func "))
     return dict(json.loads(line.removeprefix("func ")))
 
@@ -91,18 +91,18 @@ def assert_all_gone(programs: list[psutil.Process]) -> None:
     assert alive == []
 
 
-def test_the_host_is_pointed_at_the_simulator_and_the_user_is_told_where_to_connect(func: Path) -> None:
+def test_the_host_is_pointed_at_the_simulator_and_the_user_learns_where_to_connect(func: Path) -> None:
     with run("--port", "0", path=func) as started:
         output = started.read_until(LAST_LINE)
-    told = told_to_func(output)
-    port = told["arguments"][2]
-    assert told["arguments"] == ["start", "--port", port]
-    assert told["environ"]["D365FO_BASE_URL"].startswith("http://127.0.0.1:")
-    assert told["environ"] == {
-        "D365FO_BASE_URL": told["environ"]["D365FO_BASE_URL"],
+    given = given_to_func(output)
+    port = given["arguments"][2]
+    assert given["arguments"] == ["start", "--port", port]
+    assert given["environ"]["D365FO_BASE_URL"].startswith("http://127.0.0.1:")
+    assert given["environ"] == {
+        "D365FO_BASE_URL": given["environ"]["D365FO_BASE_URL"],
         "D365FO_AUTH": "managed_identity",
         "MCP_AUTH": "none",
-        "IDENTITY_ENDPOINT": told["environ"]["D365FO_BASE_URL"] + "/msi/token",
+        "IDENTITY_ENDPOINT": given["environ"]["D365FO_BASE_URL"] + "/msi/token",
         "IDENTITY_HEADER": "simulated-identity-secret",
         "VIRTUAL_ENV": sys.prefix,
     }
@@ -131,7 +131,7 @@ def test_a_signal_ends_every_program(func: Path, number: int) -> None:
         ("func", "The Functions host ended with exit status -9."),
     ],
 )
-def test_when_one_program_dies_the_others_end_and_the_user_is_told(func: Path, victim: str, message: str) -> None:
+def test_when_one_program_dies_the_others_end_and_the_user_learns_it(func: Path, victim: str, message: str) -> None:
     with run("--port", "0", path=func) as started:
         started.read_until(LAST_LINE)
         programs = started.programs()
@@ -144,21 +144,21 @@ def test_when_one_program_dies_the_others_end_and_the_user_is_told(func: Path, v
 def test_with_an_environment_of_the_users_own_there_is_no_simulator_and_the_identity_is_left_alone(func: Path) -> None:
     own = {"D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "IDENTITY_HEADER": "mine"}
     with run("--port", "0", path=func, environ=own) as started:
-        told = told_to_func(started.read_until(LAST_LINE))
+        given = given_to_func(started.read_until(LAST_LINE))
         assert len(started.programs()) == 2
-    assert told["environ"] == {
+    assert given["environ"] == {
         **dict.fromkeys(["D365FO_AUTH", "MCP_AUTH", "IDENTITY_ENDPOINT"]),
         **own,
         "VIRTUAL_ENV": sys.prefix,
     }
 
 
-def test_a_port_in_use_is_told_at_once(func: Path) -> None:
+def test_a_port_in_use_is_reported_at_once(func: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with run("--port", str(port), path=func) as started:
             assert started.finish() == 1
-    assert started.output == f"Port {port} is in use. Choose another one: infra/local/run --port {port + 1}\n"
+    assert started.output == f"Port {port} is in use. Choose another one: --port {port + 1}\n"
 
 
 # --- The environment -----------------------------------------------------------------------------------------------------

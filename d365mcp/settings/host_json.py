@@ -41,17 +41,17 @@ def read_host_limits(folded: Mapping[str, str], host_json: Path | None, problems
 
     try:
         return HostLimits(
-            function_timeout=seconds(value("functionTimeout")),
-            max_concurrent_requests=limit(value("extensions", "http", "maxConcurrentRequests")),
-            max_outstanding_requests=limit(value("extensions", "http", "maxOutstandingRequests")),
-            worker_processes=worker_processes(folded.get("functions_worker_process_count", "")),
+            function_timeout=_time_span(value("functionTimeout")),
+            max_concurrent_requests=_request_limit(value("extensions", "http", "maxConcurrentRequests")),
+            max_outstanding_requests=_request_limit(value("extensions", "http", "maxOutstandingRequests")),
+            worker_processes=_worker_processes(folded.get("functions_worker_process_count", "")),
         )
     except ValueError as problem:
         problems.append(f"{path.name}: {problem}.")
         return HostLimits()
 
 
-def seconds(value: Any) -> float | None:
+def _time_span(value: Any) -> float | None:
     """Read a .NET time span, `[d.]hh:mm:ss`; -1 means no limit, nothing means the plan's default of five minutes."""
     if value is None:
         return 300.0
@@ -68,15 +68,15 @@ def seconds(value: Any) -> float | None:
     return total
 
 
-def limit(value: Any) -> int | None:
+def _request_limit(value: Any) -> int | None:
     """Read a count of requests; -1 means no limit."""
     if value is None or int(value) == -1:
         return None
     if int(value) < 1:
-        raise ValueError("a request limit must be at least 1 (or -1 for none)")
+        raise ValueError("a limit of HTTP requests must be at least 1 (or -1 for none)")
     return int(value)
 
 
-def worker_processes(value: str) -> int:
+def _worker_processes(value: str) -> int:
     """Read how many processes the host starts in one instance; what it does not understand means one."""
     return max(1, int(value)) if value.isdecimal() else 1
