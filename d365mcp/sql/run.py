@@ -20,7 +20,7 @@ from d365mcp.sql.plan import Plan
 _REQUESTS_AT_ONCE = 4
 # The answer itself needs so much of the request's time.
 _SPARE_SECONDS = 0.5
-# A statement that waits longer for F&O is told what would have saved most.
+# A statement that waits longer for F&O is answered with what would have saved most.
 _COSTLY_SECONDS = 5.0
 _TOO_LONG = "The statement took too long: filter more rows out, or aggregate fewer."
 

@@ -92,7 +92,9 @@ def _refuse_incomplete(tree: exp.Query) -> None:
     except RecursionError:
         raise
     except Exception:  # the generator stumbles in many ways over what is not there
-        raise InvalidArgument("A function in the statement has too few arguments, or such as it cannot have.") from None
+        raise InvalidArgument(
+            "A function in the statement has too few arguments, or some that it cannot have."
+        ) from None
 
 
 def _refuse_odd_table(table: exp.Table) -> None:

@@ -160,7 +160,7 @@ def test_each_table_has_the_companies_that_are_said_of_it(server: Served) -> Non
     assert "company" not in result
 
 
-def test_joining_without_the_company_is_noted_where_several_are_read(server: Served) -> None:
+def test_joining_without_the_company_has_a_note_where_several_are_read(server: Served) -> None:
     joined = server.call("query_sql", sql=APART, cross_company=True)
     assert joined["companies"] == {HEADS: "all companies", LINES: "all companies"}
     assert any(f"{HEADS} and {LINES} are joined without dataAreaId" in note for note in joined["notes"])

@@ -63,7 +63,7 @@ def test_one_that_ends_while_it_answers_is_named_and_the_next_statement_answered
     assert server.run_sql(COUNT)["records"] == [{"n": 34}]
 
 
-def test_who_waits_too_long_is_told_that_all_places_are_taken(server: InProcess) -> None:
+def test_who_waits_too_long_learns_that_all_places_are_taken(server: InProcess) -> None:
     async def both() -> list[dict[str, Any]]:
         endless = (
             f"SELECT count(*) FROM {LINES} a, {LINES} b, {LINES} c WHERE a.LineAmount + b.LineAmount > c.LineAmount"
