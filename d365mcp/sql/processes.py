@@ -1,6 +1,7 @@
 """DuckDB's processes: started late, used again, ended hard, no more at work at once than the operator allows."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ _ENDING_SECONDS = 5.0
 _KEPT_SHARE = 0.45
 # Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.
 _DUCKDB_SHARE = 4 / 7
+_NEEDED_VARIABLES = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # where libpython may be, and Windows' source of chance
 _NO_PROCESS = "SQL needs a process of its own, which could not be started here"
 _ENDED = "The database process ended before it answered."
 
@@ -122,7 +124,7 @@ class DatabaseProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it may quote records
                 cwd=Path(sys.executable).anchor,
-                env={},  # none of this server's secrets
+                env=_environment(),
             )
         except OSError as problem:
             raise NotReady(f"{_NO_PROCESS}: {problem.strerror}.") from problem
@@ -150,6 +152,12 @@ class DatabaseProcess:
             for pipe in (self._process.stdin, self._process.stdout):
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
+
+
+def _environment() -> dict[str, str]:
+    """Return what an interpreter needs to start, and none of this server's secrets."""
+    named = {name: os.path.expandvars(f"${name}") for name in _NEEDED_VARIABLES}
+    return {name: value for name, value in named.items() if value != f"${name}"}
 
 
 def out_of_memory(memory_mb: int) -> InvalidArgument:
