@@ -178,7 +178,11 @@ class DatabaseProcesses:
     async def process(self) -> AsyncIterator[DatabaseProcess]:
         """Give a process to one statement. Raises Busy where none is free in time."""
         await self._take_place()
-        process = self._idle_one() or DatabaseProcess(self.limits)
+        try:
+            process = await self._idle_one() or DatabaseProcess(self.limits)
+        except BaseException:
+            self._places.release()
+            raise
         try:
             yield process
         finally:
@@ -187,7 +191,9 @@ class DatabaseProcesses:
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)
 
-    def _idle_one(self) -> DatabaseProcess | None:
+    async def _idle_one(self) -> DatabaseProcess | None:
+        if not self._idle and self._returning:
+            await asyncio.wait(self._returning, return_when=asyncio.FIRST_COMPLETED)
         while self._idle:
             process = self._idle.pop()
             if process.is_alive:

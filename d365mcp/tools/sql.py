@@ -53,7 +53,7 @@ async def query_sql(
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
     # sqlglot comes in with the first statement, in a thread: nothing is imported on the event loop.
-    rooms = await asyncio.to_thread(imported)
+    rooms = imported() if imported.cache_info().currsize else await asyncio.to_thread(imported)
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
     tree = await rooms.statement.in_planner(rooms.statement.parse, sql)
@@ -64,9 +64,8 @@ async def query_sql(
     statement = await rooms.statement.in_planner(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
     limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
-    databases = await asyncio.to_thread(context.databases)
     operation, began = current_operation(), time.perf_counter()
-    async with databases.process() as process:
+    async with context.databases().process() as process:
         waited = time.perf_counter() - began
         database = rooms.database.Database(process, context.result_chars)
         values = await database.values(statement.constants)
