@@ -108,7 +108,7 @@ def notes(blocks: Blocks) -> list[str]:
                 floors |= set() if is_ceiling else {origin.prop.name}
         for test in block.scope.find_all(exp.Is):
             floors |= {origin.prop.name for origin in block.origins(test.this)}
-    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave them out"
+    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave such records out"
     return [text.format(name) for name in ceilings if name not in floors]
 
 

@@ -95,7 +95,7 @@ def test_a_process_ends_with_its_server() -> None:
         "process = DatabaseProcess(ProcessLimits())\n"
         "async def begin():\n    await process.call('reset')\n"
         "    print(process._process.pid, flush=True)\n"
-        "    await process.call('query', sql='SELECT count(*) FROM range(9999999) a, range(99999999) b WHERE a.range % 7 = b.range % 11', max_rows=1, max_chars=9)\n"
+        "    await process.call('query', sql='SELECT count(*) FROM range(100000) a, range(100000) b, range(100000) c WHERE a.range + b.range + c.range < 0', max_rows=1, max_chars=9)\n"
         "asyncio.run(begin())"
     )
 
@@ -114,6 +114,7 @@ def test_a_process_ends_with_its_server() -> None:
 
 
 def test_where_no_process_can_be_started_the_tool_says_so(server: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.loop.run(asyncio.sleep(0.2))  # until the last one is put back
     server.app.databases.close()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     error = server.run_sql(COUNT)
