@@ -181,6 +181,8 @@ class Unreachable(D365Error):
 
 class OutcomeUnknown(D365Error):
     code = "outcome_unknown"
+    # What F&O asked all requests to wait. The caller is not given it, for no wait makes the outcome known.
+    asked_wait: float | None = None
 
 
 class InvalidAnswer(D365Error):

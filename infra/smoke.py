@@ -32,12 +32,12 @@ def wake(base_url: str, patience: float) -> str:
 def health_fault(base_url: str) -> str | None:
     """Return what is wrong with the app, as /health tells it."""
     try:
-        told = httpx2.get(f"{base_url}/health", timeout=ANSWER_SECONDS).raise_for_status().json()
+        health = httpx2.get(f"{base_url}/health", timeout=ANSWER_SECONDS).raise_for_status().json()
     except (httpx2.HTTPError, ValueError) as problem:
         return f"{problem}. See whether the app runs and what its deployment's log says."
-    if told["status"] == "pass":
+    if health["status"] == "pass":
         return None
-    return f"settings are wrong or missing ({', '.join(told['missing_settings']) or 'the app log names them'})."
+    return f"settings are wrong or missing ({', '.join(health['missing_settings']) or 'the app log names them'})."
 
 
 def reach(base_url: str, headers: dict[str, str]) -> str:

@@ -17,6 +17,8 @@ import httpx
 
 ROOT = Path(__file__).parent.parent
 IDENTITY_HEADER = "simulated-identity-secret"
+TODAY = "2023-10-31"
+"""The day on which the shipped world was written: its dates stay, and tests can name them."""
 
 
 @dataclass
@@ -39,7 +41,8 @@ class Simulator:
                 return cls.start(path, *options, certificate=certificate)
         chosen = ["--world", str(world)] if world else []
         secured = ["--certificate", str(certificate)] if certificate else []
-        command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet", *chosen, *secured, *options]
+        command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet", "--today", TODAY]
+        command += [*chosen, *secured, *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         ready = process.stdout.readline()

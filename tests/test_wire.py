@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,3 +178,18 @@ def test_a_body_is_read_up_to_its_bound_and_no_further() -> None:
     with pytest.raises(TooLarge):
         asyncio.run(read_bounded(chunks(), 10))
     assert sent == 3
+
+
+# Each writes for a reader of its own: people, F&O, a digest that must not change, a file of the host's.
+JSON_OF_THEIR_OWN = {"commands", "d365/filters/literals", "settings/host_json", "tools/policy", "wire"}
+
+
+def test_one_module_reads_and_writes_json() -> None:
+    package = Path(wire.__file__).parent
+    importers = {
+        path.relative_to(package).with_suffix("").as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(?:import json\b|from (?:json|jiter|pydantic_core) import)", path.read_text(), re.MULTILINE)
+    }
+    others = {name for name in importers if name.split("/")[0] not in ("commands", "simulator")}
+    assert others == JSON_OF_THEIR_OWN - {"commands"}

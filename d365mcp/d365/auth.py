@@ -210,7 +210,7 @@ def _entra(settings: Settings) -> dict[str, Any]:
 def _unkept() -> dict[str, Any]:
     """Return how a credential connects: for one request at a time.
 
-    A kept connection would lie half closed for the hour until the next token, one for each user with on-behalf-of.
+    A kept connection would stay half closed for an hour, until the next token. With on-behalf-of each user has one.
     """
     import requests
     from azure.core.pipeline.transport import RequestsTransport

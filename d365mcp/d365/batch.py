@@ -19,7 +19,7 @@ from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import D365Error, OutcomeUnknown
 
 _CRLF = "\r\n"
-# An operation's answer has a dozen lines, whose parsing costs far more than reading them.
+# An operation's answer has a dozen lines. Parsing them costs far more than reading them.
 _LINES_PER_OPERATION = 200
 
 
@@ -165,7 +165,7 @@ def _in_places(parts: Parts, count: int) -> dict[int, HttpAnswer]:
     if ordered and len(places) <= count:
         return {number: answer for number, (_, answer) in enumerate(parts.answers)}
     if None in places or len(set(places)) < len(places):
-        raise outcome_unknown("its answers cannot be told apart")
+        raise outcome_unknown("its answers cannot be matched to the operations")
     return {int(str(place)): answer for place, (_, answer) in zip(places, parts.answers, strict=True)}
 
 

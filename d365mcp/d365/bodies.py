@@ -6,6 +6,7 @@ https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/oda
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from d365mcp.d365.filters.literals import body_value, property_literal
@@ -14,7 +15,7 @@ from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
 
 _MOST_PROBLEMS = 20
-# Keys that F&O numbers, seen left out in creates on a live tenant: they are an entity's own where they are its last part.
+# Keys that F&O numbers itself: creates on a live tenant left them out. They are an entity's own where they come last.
 _NUMBERED = frozenset(
     {
         "CustomerAccount",
@@ -37,42 +38,55 @@ def check_body(
 
     Raises InvalidArgument with all problems at once.
     """
-    creating = key is None
-    body: dict[str, Any] = {}
-    notes: list[str] = []
-    problems = [f"{entity.entity_set} is read-only."] if entity.is_read_only else []
+    check = _BodyCheck(entity, key)
+    if entity.is_read_only:
+        check.problems.append(f"{entity.entity_set} is read-only.")
     unknown = [name for name in record if not name.startswith("@odata.") and find_property(name, entity) is None]
     hint = None
     if unknown:
         error = unknown_properties(unknown, entity)
-        problems.append(error.message)
+        check.problems.append(error.message)
         hint = error.hint
     for name, value in record.items():
-        if name in unknown:
-            continue
+        if name not in unknown:
+            check.take(name, value)
+    if check.problems or not check.body:
+        more = len(check.problems) - _MOST_PROBLEMS
+        message = " ".join(check.problems[:_MOST_PROBLEMS]) + (f" And {more} more." if more > 0 else "")
+        raise InvalidArgument(message or "Name at least one property to write.", hint=hint)
+    return check.body, check.notes
+
+
+@dataclass
+class _BodyCheck:
+    """What is known of a body so far. `key` is that of a record to update."""
+
+    entity: DataEntity
+    key: Mapping[str, Any] | None
+    body: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, name: str, value: Any) -> None:
+        """Add one value, or say why it is left out or wrong."""
         if name.startswith("@odata."):
-            notes.append(f"{displayed(name)} left out")
-            continue
-        if key is not None and _repeats(name, value, key, entity):
-            notes.append(f"{name} left out: it is part of the key, and stays as it is")
-            continue
+            self.notes.append(f"{displayed(name)} left out")
+            return
+        if self.key is not None and _repeats(name, value, self.key, self.entity):
+            self.notes.append(f"{name} left out: it is part of the key, and stays as it is")
+            return
         try:
-            prop = _writable(name, entity, creating=creating)
-            taken = _checked_value(value, prop, entity)
+            prop = _writable(name, self.entity, creating=self.key is None)
+            taken = _checked_value(value, prop, self.entity)
         except InvalidArgument as wrong:
-            problems += [text for text in (wrong.message, wrong.hint) if text and text not in problems]
-            continue
-        if prop.name in body:
-            problems.append(f"{prop.name} is given twice.")
+            self.problems += [text for text in (wrong.message, wrong.hint) if text and text not in self.problems]
+            return
+        if prop.name in self.body:
+            self.problems.append(f"{prop.name} is given twice.")
         understood = taken.removesuffix("T12:00:00Z") if prop.is_date else taken
         if prop.name != name or value not in (taken, understood):
-            notes.append(f"{name}: {displayed(value)} → {prop.name}: {displayed(understood)}")
-        body[prop.name] = taken
-    if problems or not body:
-        more = f" And {len(problems) - _MOST_PROBLEMS} more." if len(problems) > _MOST_PROBLEMS else ""
-        message = " ".join(problems[:_MOST_PROBLEMS]) + more or "Name at least one property to write."
-        raise InvalidArgument(message, hint=hint)
-    return body, notes
+            self.notes.append(f"{name}: {displayed(value)} → {prop.name}: {displayed(understood)}")
+        self.body[prop.name] = taken
 
 
 def _repeats(name: str, value: Any, key: Mapping[str, Any], entity: DataEntity) -> bool:
@@ -120,7 +134,7 @@ def _is_base64(text: str) -> bool:
 
 
 def missing(body: Mapping[str, Any], entity: DataEntity) -> list[str]:
-    """Return the mandatory properties that neither the body has, nor the user's company nor a number sequence gives."""
+    """Return the mandatory properties that are not in the body and that neither the company nor a number sequence fills."""
     own = {COMPANY, *([entity.key[-1].name] if entity.key and entity.key[-1].name in _NUMBERED else [])}
     return [
         prop.name

@@ -1,6 +1,6 @@
 """F&O's services as plain async calls: records, actions, JSON services, metadata, labels. Knows no MCP.
 
-Every name that becomes a part of a path is checked to be one; keys and query options come encoded from `d365.odata`.
+Every name that becomes a part of a path is checked to be one; keys and query options come encoded from `d365.odata` and `d365.keys`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.batch import BatchAnswer, BatchOperation, batch_answer, batch_body
-from d365mcp.d365.filters.literals import body_text
+from d365mcp.d365.filters.literals import body_text, value_text
 from d365mcp.d365.filters.names import identifier, refuse_unwritable
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_PAGE_BYTES, D365Http, Request
 from d365mcp.d365.kept_answers import KeptAnswers
@@ -270,7 +270,7 @@ class D365Client:
 
     async def public_entity_by_set(self, entity_set: str) -> DataEntity:
         """Read an entity's schema by its entity set. Raises NotFound."""
-        query = QueryOptions(filter=f"EntitySetName eq {_quoted(entity_set)}").query_string()
+        query = QueryOptions(filter=f"EntitySetName eq {value_text(entity_set)}").query_string()
         found = (await self.metadata("PublicEntities", query)).get("value")
         with of_known_shape():
             if found:
@@ -364,14 +364,10 @@ def _body_bytes(body: Mapping[str, Any]) -> bytes:
     return body_text(body).encode()
 
 
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def key_text(value: str) -> str:
     """Return a text key as it stands in a metadata URL. Raises InvalidArgument for text that cannot."""
     refuse_unwritable("A name or label id", value)
-    return quote(_quoted(value), safe="'")
+    return quote(value_text(value), safe="'")
 
 
 def _without_annotations(found: Any) -> Any:

@@ -49,7 +49,7 @@ class CompanyBound:
         found = {str(record.get(column) or "").lower() for record in records for column in columns}
         if outside := sorted(name or "none that it names" for name in found.difference(self.allowed)):
             what = f"F&O answered with records of company {or_list(outside)}"
-            raise NotAllowed(f"{what}, outside what this server may touch: {self.listed()}. They are not shown.")
+            raise NotAllowed(f"{what}, outside what this server may touch: {self.listed()}. They are left out.")
 
     def refuse_unless_free(self, what: str, why: str) -> None:
         """Raise NotAllowed for what cannot be proved to stay inside the bound."""

@@ -1,7 +1,7 @@
 """The body of an answer within bounds: decompressed a little at a time, no larger than was asked for. Performs no I/O.
 
-HTTP libraries unfold whatever a server names, nested as often as it names it, a whole chunk at once: 64 KiB could become
-64 MiB, and those 64 GiB.
+HTTP libraries decompress a whole chunk at once, as often as the server's headers say. 64 KiB could become 64 MiB, and
+those 64 GiB.
 """
 
 import zlib

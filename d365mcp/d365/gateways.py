@@ -67,11 +67,11 @@ def _is_page(body: bytes) -> bool:
 
 def _is_other_json(body: bytes) -> bool:
     """Return whether a body is JSON without what F&O's errors have."""
-    found = said(body)
+    found = error_object(body)
     return bool(found) and not _ERROR_MEMBERS & found.keys()
 
 
-def said(body: bytes) -> dict[str, Any]:
+def error_object(body: bytes) -> dict[str, Any]:
     """Return what an error's body says as an object: also behind a byte order mark, as JSON in a text, or in XML."""
     text = _text_of(body).strip()
     if text.startswith("<"):

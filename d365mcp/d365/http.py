@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from d365mcp.d365.transport import Connections, Incoming
 
 _ATTEMPTS = 3
-# A throttled call is waited for this long in all, and never past the request's deadline.
+# A throttled call waits no longer than this in all, and never past the request's deadline.
 _PATIENCE_SECONDS = 20.0
 # Importing aiohttp and reading the certificates takes tenths of a second; a slow disk has more time.
 _BUILD_SECONDS = 60.0
@@ -61,7 +61,7 @@ _HEADERS = {
     "odata-version": "4.0",
     "odata-maxversion": "4.0",
 }
-# What stands in a URL as it is; all else is encoded, so that it ends neither the line it stands in nor, as # would, the URL.
+# Characters that a URL has as they are. All else is encoded: a line end would end the line, and # would end the URL.
 _SENT_AS_IT_IS = string.punctuation.replace("#", "")
 _MAX_TARGET_CHARS = 64 * 1024
 _HEADER = re.compile(r"[ -~]*")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from d365mcp.d365.gateways import said
+from d365mcp.d365.gateways import error_object
 
 MAX_MESSAGE_CHARS = 500
 MAX_FO_MESSAGES = 10
@@ -39,7 +39,7 @@ class Thrown:
 
 def thrown(body: bytes) -> list[Thrown]:
     """Return the exceptions an error's body names, the outermost first."""
-    found = said(body)
+    found = error_object(body)
     return list(_chain(found.get("error") or found))
 
 
@@ -60,7 +60,7 @@ def _text(node: Mapping[str, Any], name: str) -> str:
 def messages_of(body: bytes) -> tuple[str, ...]:
     """Return what F&O says in an error's body, the innermost first, one line per Infolog entry, no stack trace."""
     found = [each for each in thrown(body) if each.message.strip()]
-    # OData's outermost has no type, and says in general what the others say exactly.
+    # OData's outermost has no type. It says in general what the others say exactly.
     telling = [each for each in found if each.kind] or found[-1:]
     lines = [_clean(entry) for each in reversed(telling) for entry in _entries(each.message)]
     return tuple(dict.fromkeys(line for line in lines if line))[:MAX_FO_MESSAGES]

@@ -1,8 +1,8 @@
 """What F&O answers for a while in the same way: asked once by many, and kept. Knows no MCP.
 
-No caller sees what another may see: with on-behalf-of each user asks F&O themselves, what it answers is kept
-for that user alone, and so is a refusal for the one it was meant for. Where we sign in as the app, all share one answer.
-(The catalog's snapshot is read by the app for itself, and serves everyone who may call this server.)
+No caller sees what another may see. With on-behalf-of each user asks F&O separately, and an answer or a refusal is kept for
+that user alone. Where we sign in as the app, all callers share one answer. (The app reads the catalog's snapshot for itself;
+it serves every caller of this server.)
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class KeptAnswers(Generic[T]):
     """Answers by identity and key. A look-up has the time of a whole request, however little its first caller has left."""
 
-    # What F&O is asked must not end by itself before the flight does, whose end tells those who joined to go on.
+    # A request to F&O must outlive its flight: only the flight's end lets the callers that joined it go on.
     LONGER, LONGER_SECONDS = 1.1, 1.0
 
     def __init__(self, http: D365Http, keep: float, most: int) -> None:
@@ -29,7 +29,7 @@ class KeptAnswers(Generic[T]):
         self.flights: SingleFlight[T] = SingleFlight(self.seconds, keep=keep, most=most)
 
     async def get(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, T]], *, fresh: bool = False) -> T:
-        """Return what is kept, unless it is to be `fresh`, or ask, as the one who asks now. A failure is not kept."""
+        """Return the kept answer unless it has to be `fresh`, else ask as the present caller. A failure is not kept."""
         operation = current_operation() or Operation(
             Trace.continued(None), time.monotonic() + self.seconds, on_own_behalf=True
         )

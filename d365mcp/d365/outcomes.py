@@ -5,7 +5,7 @@
 | the answer F&O gives to what it did: the record to a create, 204 to an update, … | done |
 | 4xx, but not a page, and not 408 or 499 | refused |
 | 5xx and 408 whose body names the exception a refusal ends with, or has an Infolog | refused |
-| anything else: another success, a page of something in between, a redirect, a failure that says not why, nothing | unknown |
+| anything else: another success, a gateway's page, a redirect, a failure without a reason, nothing | unknown |
 """
 
 import re
@@ -20,9 +20,9 @@ from d365mcp.errors import D365Error, InvalidAnswer, OutcomeUnknown
 
 Kind = Literal["create", "update", "delete", "action", "service", "batch", "change set"]
 
-# Who answers so has not read the request, or not passed it on, whatever its page says.
+# A server that answers so has not read the request, or not passed it on, whatever its page says.
 _NOT_BEGUN = frozenset({400, 401, 405, 407, 411, 413, 414, 415, 429, 431})
-# Who answers so has waited for F&O, or for us, and gave up: 499, 444 and 460 are gateways' own.
+# A server that answers so waited for F&O, or for us, and gave up. 499, 444 and 460 are gateways' own.
 _GIVEN_UP = frozenset({408, 444, 460, 499})
 _WRITE_EXCEPTION = "AxODataWriteException"
 # The work may have been done before one of these was thrown, by writing the answer for example.
@@ -134,11 +134,13 @@ def as_clause(sentence: str) -> str:
 
 
 def outcome_unknown(why: str, answer: HttpAnswer | None = None) -> OutcomeUnknown:
-    """Return the error for a write of which nobody can say what became of it."""
-    return OutcomeUnknown(
+    """Return the error for a write whose outcome is unknown."""
+    error = OutcomeUnknown(
         f"It is unknown whether F&O did this: {why}. It was not tried again.",
         http_status=answer.status if answer else None,
         activity_id=answer.activity_id if answer else None,
         messages=messages_of(answer.body) if answer and answer.status >= 300 else (),
         hint="Look for the change before trying again.",
     )
+    error.asked_wait = answer.retry_after if answer and answer.status == 503 else None
+    return error

@@ -59,7 +59,7 @@ class PageSet:
         return page
 
     async def first(self) -> RecordPage:
-        """Read the first page, in the order of the key unless F&O refuses an order that nobody asked for."""
+        """Read the first page, in the order of the key. Where F&O refuses that order, and the caller asked for none, read it without."""
         entity_set, ordered = self.entity.entity_set, in_key_order(self.options, self.entity)
         if self.unordered or ordered == self.options:
             return await self.client.query(entity_set, self.options)
@@ -97,7 +97,7 @@ def may_be_about_order(refusal: BadRequest, entity: DataEntity) -> bool:
 
 
 def with_keys(options: QueryOptions, entity: DataEntity) -> QueryOptions:
-    """Return the options with the key among the columns: without an order, records are told apart by it."""
+    """Return the options with the key among the columns: without an order, the key alone identifies a record."""
     if not options.select:
         return options
     names = (*options.select, *(prop.name for prop in entity.key))

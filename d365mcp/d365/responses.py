@@ -106,44 +106,44 @@ def error_of(answer: HttpAnswer, *, meant: int | None = None) -> D365Error:
     )
 
 
+_MEANINGS: Mapping[int, tuple[type[D365Error], str, str]] = {
+    401: (
+        Unauthorized,
+        "F&O did not accept our identity.",
+        "Register its client id under System administration > Setup > Microsoft Entra applications, and check that "
+        "D365FO_BASE_URL is exactly the environment's address.",
+    ),
+    403: (
+        Forbidden,
+        "F&O's security roles do not allow this.",
+        "Give the user that the Microsoft Entra applications form maps us to a role with this privilege.",
+    ),
+    404: (
+        NotFound,
+        "F&O has nothing there.",
+        "Check the key, and the company: a record of another company needs its dataAreaId.",
+    ),
+    **dict.fromkeys(
+        (409, 412), (Conflict, "The record changed since it was read.", "Read it again for its present etag.")
+    ),
+    429: (
+        Throttled,
+        "F&O is throttling requests: it is short of resources.",
+        "Try again later, and ask for less.",
+    ),
+}
+
+
 def _meaning(status: int, messages: tuple[str, ...]) -> tuple[type[D365Error], str, str | None]:
     """Return the kind of error, our sentence for it, and the way out."""
     if status == 400 and any("update conflict" in message.lower() for message in messages):
         return Conflict, "This record has been changed meanwhile.", "Read it again, then repeat the change."
-    match status:
-        case 400:
-            return BadRequest, "F&O refused this request.", _hint_for_400(messages)
-        case 401:
-            return (
-                Unauthorized,
-                "F&O did not accept our identity.",
-                (
-                    "Register its client id under System administration > Setup > Microsoft Entra applications, "
-                    "and check that D365FO_BASE_URL is exactly the environment's address."
-                ),
-            )
-        case 403:
-            return (
-                Forbidden,
-                "F&O's security roles do not allow this.",
-                ("Give the user that the Microsoft Entra applications form maps us to a role with this privilege."),
-            )
-        case 404:
-            return (
-                NotFound,
-                "F&O has nothing there.",
-                ("Check the key, and the company: a record of another company needs its dataAreaId."),
-            )
-        case 409 | 412:
-            return Conflict, "The record changed since it was read.", "Read it again for its present etag."
-        case 429:
-            return (
-                Throttled,
-                "F&O is throttling requests: it is short of resources.",
-                "Try again later, and ask for less.",
-            )
-        case _ if status >= 500:
-            return Unavailable, f"F&O failed to answer (HTTP {status}).", _unavailable_hint(status)
+    if status == 400:
+        return BadRequest, "F&O refused this request.", _hint_for_400(messages)
+    if status in _MEANINGS:
+        return _MEANINGS[status]
+    if status >= 500:
+        return Unavailable, f"F&O failed to answer (HTTP {status}).", _unavailable_hint(status)
     return D365Error, f"F&O answered with HTTP {status}.", _redirect_hint(status)
 
 

@@ -1,7 +1,7 @@
 """The record by which instances tell each other that an environment throttles: one small blob for each environment.
 
-A thread of its own reads and writes it, so no call waits for the storage, fails with it, or is waited for at the process's
-end. Without storage, or while it does not answer, each instance goes by what it meets itself.
+A thread of its own reads and writes it. So no call waits for the storage or fails with it, and the process's end does not
+wait for it either. Without storage, or while it does not answer, each instance goes by what it meets itself.
 """
 
 import math
@@ -15,19 +15,19 @@ from d365mcp.d365.throttling import Wait
 from d365mcp.storage import STATE, Storage, folder_of
 from d365mcp.wire import read_json, write_json
 
-# A read costs money: one in so many seconds, and only while calls go out.
+# A read costs money: one in so many seconds, and only while calls are sent.
 _CALM_SECONDS = 5.0
 # While the environment throttles, and for a while after.
 _THROTTLED_SECONDS = 1.0
 _ALERT_SECONDS = 60.0
 # After the storage has failed it is left alone for so long.
 _FAILED_SECONDS = 30.0
-# A wait that ends hardly later than one that is announced already is not worth a write.
+# A wait is not worth a write where one that is announced already ends almost as late.
 _NEWS_SECONDS = 0.5
-# Nothing asks for a longer wait, and no two instances' clocks are further apart.
+# F&O asks for no longer wait, and no two instances' clocks are further apart.
 _LONGEST_WAIT = 86_400.0
 _LONGEST_SKEW = 60.0
-# A longer one is shared as this: no call waits for it, and it must not stand for all that is met meanwhile.
+# A longer wait is shared as this one: no call waits that long, and shorter ones that come meanwhile must count.
 _LONGEST_SHARED = 60.0
 _MAX_BYTES = 1_000
 
@@ -71,14 +71,14 @@ class SharedThrottling:
             self.at_work = True
             try:
                 threading.Thread(target=self.work, name="throttling", daemon=True).start()
-            except RuntimeError:  # no thread can be had: then it is not for this to take one
+            except RuntimeError:  # no thread is free: calls need it more
                 self.at_work = False
 
     def work(self) -> None:
         """Read the record, and write it where there is something to announce."""
         try:
             self.exchange(self.open_storage())
-        except Exception:  # this thread has nobody to raise it to; the catalog and `check` say what is the matter
+        except Exception:  # no caller could catch it; the catalog and `check` say what is wrong
             self.failed_until = time.monotonic() + _FAILED_SECONDS
             _newest(self.unsent)
         finally:

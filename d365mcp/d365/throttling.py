@@ -1,9 +1,9 @@
-"""How many of this process's requests may be at F&O at once, from the first that it turned away on. Performs no I/O.
+"""How many of this process's requests may be at F&O at once. Performs no I/O.
 
 F&O throttles when it is short of resources, and nothing says in advance how much it bears. So nothing is held back before it
-has turned a request away. From then on no more go out at once than it bore; where it bore none, none does until the wait it
-asked for is over. After that a few more may, and soon many more, until it turns one away again. Holding back delays a call,
-within the time that a throttled call waits anyway.
+turns a request away. From then on no more are sent at once than it bore, or none until its wait is over where it bore none.
+After that a few more may be sent, and soon many more, until it turns one away again. Holding back delays a call no longer
+than a throttled call waits anyway.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
-from d365mcp.errors import D365Error, Throttled
+from d365mcp.errors import D365Error, OutcomeUnknown, Throttled
 
-# F&O is not tried with more at once sooner than this; twice as late each time the first was turned away, up to the longest.
+# F&O is not tried with more at once sooner than this. The pause doubles each time the first try is turned away.
 LEAST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 4.0
-# Each step of quiet lets in twice as many more as the one before: after so many of them all is forgotten.
+# Each quiet step lets in twice as many more as the one before. After so many steps all is forgotten.
 _STEPS = 8
 
 
@@ -97,12 +97,13 @@ class Throttling:
 
     def met(self, problem: D365Error) -> None:
         """Heed an error that asks to wait. Requests turned away come back at once: what is still at F&O, it bears."""
-        if problem.retry_after:
-            if (quiet := time.monotonic() - self.until) >= 0:
-                self.failed_tries = min(self.failed_tries + 1, _STEPS) if quiet < self.pause else 0
-            self.heed(self.in_flight, Wait(problem.retry_after, time.monotonic()))
-            if self.others:
-                self.others.announce(problem.retry_after)
+        if not (wait := problem.asked_wait if isinstance(problem, OutcomeUnknown) else problem.retry_after):
+            return
+        if (quiet := time.monotonic() - self.until) >= 0:
+            self.failed_tries = min(self.failed_tries + 1, _STEPS) if quiet < self.pause else 0
+        self.heed(self.in_flight, Wait(wait, time.monotonic()))
+        if self.others:
+            self.others.announce(wait)
 
     def heed(self, borne: float, wait: Wait) -> None:
         """Let no more than were borne go out at once until the wait is over."""

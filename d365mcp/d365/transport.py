@@ -2,9 +2,9 @@
 
 Imports aiohttp, which takes a tenth of a second: loaded when the first request needs it, in a thread.
 
-Not by way of httpx: its requests and answers are made a second time for aiohttp, a tenth of a query's processor time. And
-httpx-aiohttp hands on the URL as text, which yarl writes anew (`/data/%2e%2e/x` becomes `/x`, after all our checks), and
-calls an answer that got lost a ConnectTimeout, as if nothing had been sent.
+httpx-aiohttp does not fit. It makes each request and answer twice, which takes a tenth of a query's processor time. It lets
+yarl write the URL anew: `/data/%2e%2e/x` becomes `/x` after all our checks. And it reports an answer that got lost as a
+ConnectTimeout, as if nothing had been sent.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from d365mcp.d365.http import ConnectionLost, NotSent
 from d365mcp.settings import LOOPBACK
 
 _CONNECT_SECONDS = 15.0
-# Below the two minutes after which Windows' HTTP.sys closes an idle connection: a write must not meet that end.
+# Windows' HTTP.sys closes an idle connection after two minutes. A write must not meet that end.
 # https://learn.microsoft.com/iis/configuration/system.applicationhost/sites/sitedefaults/limits
 _IDLE_SECONDS = 30.0
 # A redirect to a sign-in page carries its whole state in one header.
@@ -59,14 +59,14 @@ class Connections:
     def opened(self) -> aiohttp.ClientSession:
         """Return a session of the event loop that sends the first request."""
         atexit.register(self.abandon)
-        # No limit of the connector's: there, who is cancelled in the very turn its wait is over takes along the next one's.
+        # The connector has no limit: a request cancelled just as its wait ends would take along the next one's place.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS, ssl=self.trusted)
         return aiohttp.ClientSession(
             connector=connector,
             # No cookies: affinity would pin all callers to one of F&O's web servers.
             # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/service-protection-maximizing-api-throughput
             cookie_jar=aiohttp.DummyCookieJar(),
-            # From the look-up of the name to the end of the handshake, and a proxy's tunnel: `sock_connect` leaves out both ends.
+            # `connect` covers all from the name's look-up to the handshake and a proxy's tunnel; `sock_connect` does not.
             timeout=aiohttp.ClientTimeout(connect=_CONNECT_SECONDS),
             auto_decompress=False,
             max_line_size=_MAX_HEADER_BYTES,
@@ -85,7 +85,7 @@ class Connections:
             await self.session.close()
 
     def abandon(self) -> None:
-        """Let go of what is open: aiohttp would call it an error, but a process that ends has no loop to close it in."""
+        """Drop the open connections: aiohttp reports them as an error, but a process that ends has no loop to close them in."""
         if self.session and (connector := self.session.connector):
             self.session.detach()
             connector._conns.clear()
@@ -97,7 +97,7 @@ class Incoming:
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self.answer = answer
         self.status = answer.status
-        # aiohttp makes of a byte that is no UTF-8 what no encoder takes, wherever that header goes.
+        # aiohttp decodes a byte that is no UTF-8 into half of a surrogate pair, which cannot be encoded again.
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.raw_headers}
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -119,7 +119,7 @@ class Incoming:
 async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Send a request and say what broke: before it was sent, or after.
 
-    Once: left alone, aiohttp would send a GET, PUT or DELETE again whose connection broke, which F&O may have done by then.
+    Once: by itself aiohttp sends a GET, PUT or DELETE again when its connection broke. F&O may have done it by then.
     """
     try:
         return await handler(request)

@@ -19,7 +19,7 @@ from typing import Literal
 from d365mcp.d365.client import D365Client
 from d365mcp.errors import D365Error, D365McpError, DeadlineExceeded, StorageError
 from d365mcp.events import CatalogRefreshed, Listener
-from d365mcp.metadata.build_progress import Report, Reporter
+from d365mcp.metadata.build_progress import OnProgress, Reporter
 from d365mcp.metadata.loader import Loader
 from d365mcp.metadata.own_loop import apart
 from d365mcp.metadata.snapshot import is_ours, open_for_writing, read_fact, write_fact
@@ -28,7 +28,7 @@ from d365mcp.storage import private_folder
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["busy", "waiting", "built", "unchanged", "failed"]
+BuildOutcome = Literal["busy", "waiting", "built", "unchanged", "failed"]
 
 UNFINISHED = ("running", "waiting", "failed")
 STATES = {"waiting": "waiting", "built": "done", "unchanged": "unchanged", "failed": "failed"}  # by outcome
@@ -71,7 +71,7 @@ class Builder:
         found = self.store.pointer()
         return found[0] if found else None, self.store.progress(), self.store.asked_at()
 
-    async def run(self, *, fresh: bool, forced: bool, watch: Report | None = None) -> str:
+    async def run(self, *, fresh: bool, forced: bool, watch: OnProgress | None = None) -> str:
         """Build, if nobody else does, and off this event loop: it goes on answering.
 
         `fresh` begins anew, `forced` builds although nothing has changed.
@@ -82,7 +82,7 @@ class Builder:
             log.warning("The catalog's build took too long and was ended; the next run goes on.")
             return "waiting"
 
-    async def run_here(self, fresh: bool, forced: bool, watch: Report | None) -> Outcome:
+    async def run_here(self, fresh: bool, forced: bool, watch: OnProgress | None) -> BuildOutcome:
         if not self.store.claim():
             return "busy"
         began = time.monotonic()
@@ -101,7 +101,7 @@ class Builder:
         return outcome
 
 
-async def ended(work: Awaitable[Outcome]) -> tuple[Outcome, str | None]:
+async def ended(work: Awaitable[BuildOutcome]) -> tuple[BuildOutcome, str | None]:
     """Return how a build ended, and why where it failed."""
     try:
         return await work, None
@@ -123,7 +123,7 @@ class Run:
     reporter: Reporter
     until: float
 
-    async def build(self, fresh: bool, forced: bool) -> Outcome:
+    async def build(self, fresh: bool, forced: bool) -> BuildOutcome:
         """Go on with what an earlier run left, or begin anew."""
         with workshop(self.store.folder) as folder:
             work = folder / WORK
@@ -153,7 +153,7 @@ class Run:
         connection.commit()
         self.store.keep_work(work)
 
-    async def fill(self, loader: Loader, work: Path, older: Sequence[Path]) -> Outcome:
+    async def fill(self, loader: Loader, work: Path, older: Sequence[Path]) -> BuildOutcome:
         async with self.reporter.following(loader.connection, work):
             await loader.load_list()
             if not loader.is_done("comparison"):

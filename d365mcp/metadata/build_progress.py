@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 WRITE_SECONDS = 2.0
 SAVE_SECONDS = 15.0
 
-Report = Callable[[str, int, int | None], None]  # stage, done, of how many
+OnProgress = Callable[[str, int, int | None], None]  # stage, done, of how many
 
 
 class Reporter:
     """Follows one build."""
 
-    def __init__(self, store: CatalogStore, watch: Report | None) -> None:
+    def __init__(self, store: CatalogStore, watch: OnProgress | None) -> None:
         self.store = store
         self.watch = watch
         self.progress = Progress("running", started_at=time.time())
@@ -46,7 +46,7 @@ class Reporter:
 
     def write(self, **changes: Any) -> None:
         self.progress = replace(self.progress, updated_at=time.time(), **changes)
-        self.store.tell(self.progress)
+        self.store.write_progress(self.progress)
 
     @asynccontextmanager
     async def following(self, connection: sqlite3.Connection, work: Path) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,8 +16,10 @@ from d365mcp.d365.client import D365Client
 from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
-from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.index import Document, Found, Hit, Search, entity_documents, write_index
+from d365mcp.metadata.search.documents import entity_documents
+from d365mcp.metadata.search.entities import EntityFinder, EntityResult, Hit
+from d365mcp.metadata.search.index import SearchDocument, write_index
+from d365mcp.metadata.search.questions import Found, Search, fields_with
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.snapshot_cache import SnapshotCache
 from d365mcp.metadata.store import Progress
@@ -30,7 +32,7 @@ MAX_KEPT = 2_000
 MAX_LISTS = 8
 LABELS_IN_FLIGHT = 8
 # Asked for beyond this, enumerations of a wide entity would cost more calls than they save.
-MAX_ENUMERATIONS = 40
+_MAX_ENUMERATION_CALLS = 40
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,22 @@ class CatalogSource:
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """What a search found, best first, and how many there are in all."""
+class EntitiesFound:
+    """The entities that fit best, how many more fit, and one that OData does not serve but that fits better."""
 
-    hits: tuple[Hit, ...] = ()
-    total: int = 0
+    hits: tuple[Hit, ...]
+    more: int
+    not_served: Hit | None
+    searched: int
+
+
+@dataclass(frozen=True)
+class OthersFound:
+    """The enumerations or actions that fit best, how many more fit, and among how many."""
+
+    found: tuple[tuple[str, tuple[str, ...]], ...]  # a name, and the members that have the words it has not
+    more: int
+    searched: int
 
 
 @dataclass
@@ -124,7 +137,7 @@ class MetadataCatalog:
         used = dict.fromkeys(prop.enumeration for name in properties if (prop := entity.properties.get(name)))
         if entity.enumerations:
             return {name: each for name, each in entity.enumerations.items() if name in used}
-        names = [name for name in used if name][:MAX_ENUMERATIONS]
+        names = [name for name in used if name][:_MAX_ENUMERATION_CALLS]
         found = await asyncio.gather(*(self.enumeration(name) for name in names), return_exceptions=True)
         return {each.name: each for each in found if isinstance(each, Enumeration)}
 
@@ -157,22 +170,23 @@ class MetadataCatalog:
         read_only: bool | None = None,
         public_only: bool = True,
         limit: int = 20,
-    ) -> SearchResult:
+    ) -> EntitiesFound:
         """Return the entities that fit words best."""
 
         def keep(row: EntitySummary) -> bool:
-            return (
-                (row.data_service_enabled or not public_only)
-                and (category is None or (row.category or "").casefold() == category.casefold())
-                and (read_only is None or row.is_read_only == read_only)
-            )
+            of_category = category is None or (row.category or "").casefold() == category.casefold()
+            return of_category and (read_only is None or row.is_read_only == read_only)
 
         snapshot = await self.snapshots.current()
         if snapshot is not None:
-            return await asyncio.to_thread(found_in, snapshot, words, keep, limit)
+            return await asyncio.to_thread(
+                lambda: _entities_found(snapshot.finder.find(words, keep, public_only=public_only), snapshot, limit)
+            )
         finder = await self.finder_kept.get("", self.finder_by_names)
-        hits = await asyncio.to_thread(finder.find, words, keep)
-        return SearchResult(tuple(hits[:limit]), len(hits))
+        found = await asyncio.to_thread(finder.find, words, keep, public_only=public_only)
+        return EntitiesFound(
+            tuple(found.hits[:limit]), max(0, len(found.hits) - limit), found.not_served, found.searched
+        )
 
     async def finder_by_names(self) -> EntityFinder:
         """Return a search over the names of all entities, all that can be had at once without a snapshot."""
@@ -181,20 +195,22 @@ class MetadataCatalog:
             lambda: closing_with(EntityFinder(connection := indexed(entity_documents(rows)), rows), connection)
         )
 
-    async def search_others(self, words: str, kind: str, limit: int) -> list[Found]:
+    async def search_others(self, words: str, kind: str, limit: int) -> OthersFound:
         """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
         snapshot = await self.snapshots.current()
         if snapshot is not None:
-            return await asyncio.to_thread(lambda: snapshot.search.find(words, kind)[:limit])
+            return await asyncio.to_thread(lambda: _others_found(snapshot.search(kind), words, limit, snapshot))
         if kind != "enumeration":
-            return []
+            return OthersFound((), 0, 0)
         search = await self.enumeration_search.get("", self.search_enumeration_names)
-        return search.find(words, kind)[:limit]
+        return _others_found(search, words, limit)
 
     async def search_enumeration_names(self) -> Search:
         names = [name for name, _ in await self.client.enumeration_names()]
-        documents = [Document("enumeration", (name,), shown=name) for name in names]
-        return await asyncio.to_thread(lambda: closing_with(Search(connection := indexed(documents)), connection))
+        documents = [SearchDocument("enumeration", (name,), ref=name) for name in names]
+        return await asyncio.to_thread(
+            lambda: closing_with(Search(connection := indexed(documents), "enumeration"), connection)
+        )
 
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
@@ -261,7 +277,7 @@ def label_failure(answer: D365McpError | str | None, language: str) -> str:
     return answer.message if isinstance(answer, D365McpError) else f"has no text in {language}"
 
 
-def indexed(documents: Iterable[Document]) -> sqlite3.Connection:
+def indexed(documents: Iterable[SearchDocument]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     write_index(connection, documents)
     return connection
@@ -273,19 +289,34 @@ def closing_with(owner: T, connection: sqlite3.Connection) -> T:
     return owner
 
 
-def found_in(snapshot: Snapshot, words: str, keep: Callable[[EntitySummary], bool], limit: int) -> SearchResult:
-    """Search a snapshot. Takes some 10 ms, the first time a third of a second: never on the event loop."""
-    hits = snapshot.finder.find(words, keep)
-    return SearchResult(tuple(with_details(snapshot, hit) for hit in hits[:limit]), len(hits))
+def _entities_found(result: EntityResult, snapshot: Snapshot, limit: int) -> EntitiesFound:
+    """Return what a snapshot knows of the best hits. Unpacks their entities: never on the event loop."""
+    hits = tuple(_with_details(snapshot, hit) for hit in result.hits[:limit])
+    not_served = _with_details(snapshot, result.not_served) if result.not_served else None
+    return EntitiesFound(hits, max(0, len(result.hits) - limit), not_served, result.searched)
 
 
-def with_details(snapshot: Snapshot, hit: Hit) -> Hit:
-    """Return a hit with its label, in the first language that has one, and its key."""
+def _with_details(snapshot: Snapshot, hit: Hit) -> Hit:
+    """Return a hit with its label, in the first language that has one, its key, and the columns that were asked for."""
     entity = snapshot.entity(hit.summary.entity_set or hit.summary.aot_name)
-    key = tuple(prop.name for prop in entity.key) if entity else ()
     label_id = hit.summary.label_id
     labels = (snapshot.labels([label_id], language).get(label_id) for language in snapshot.languages)
-    return replace(hit, label=next(filter(None, labels), ""), key=key)
+    label = next(filter(None, labels), "")
+    if entity is None:
+        return replace(hit, label=label)
+    key = tuple(prop.name for prop in entity.key)
+    return replace(hit, label=label, key=key, columns=fields_with(entity.properties, hit.unnamed))
+
+
+def _others_found(search: Search, words: str, limit: int, snapshot: Snapshot | None = None) -> OthersFound:
+    found = search.find(words)
+    best = tuple((each.ref, _members(snapshot, each)) for each in found[:limit])
+    return OthersFound(best, max(0, len(found) - limit), search.size)
+
+
+def _members(snapshot: Snapshot | None, found: Found) -> tuple[str, ...]:
+    enumeration = snapshot.enumeration(found.ref) if snapshot is not None else None
+    return fields_with((each.name for each in enumeration.members), found.unnamed) if enumeration else ()
 
 
 def close_entities(name: str, summaries: Iterable[EntitySummary]) -> list[str]:

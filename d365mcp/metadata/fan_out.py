@@ -17,25 +17,25 @@ from d365mcp.errors import (
 
 T = TypeVar("T")
 
-IN_FLIGHT = 16
+_IN_FLIGHT = 16
 # Longer than a throttled call is waited for.
 EACH_SECONDS = 30.0
 # So many in a row without an answer, and F&O is away.
 AWAY_AFTER = 32
-AWAY = (Throttled, Unreachable, DeadlineExceeded, SignInFailed, Unauthorized)
+_AWAY = (Throttled, Unreachable, DeadlineExceeded, SignInFailed, Unauthorized)
 
 
 @dataclass
-class Asked:
+class FanOutResult:
     """How asking went: how many failed, and why the rest was not asked for."""
 
     failed: int = 0
     unanswered: int = 0  # in a row
     stopped_by: D365McpError | None = None
 
-    def note(self, problem: D365McpError) -> None:
+    def record(self, problem: D365McpError) -> None:
         self.failed += 1
-        is_away = isinstance(problem, AWAY) or (
+        is_away = isinstance(problem, _AWAY) or (
             isinstance(problem, Unavailable) and problem.http_status in (502, 503, 504)
         )
         self.unanswered = self.unanswered + 1 if is_away else 0
@@ -45,37 +45,37 @@ class Asked:
 
 async def ask_each(
     items: Iterable[T], ask: Callable[[T], Awaitable[None]], failed: Callable[[T], object] = lambda item: None
-) -> Asked:
+) -> FanOutResult:
     """Ask for each of the items, in their order, and say which failed.
 
     What is no failure of F&O's is raised, and ends it.
     """
-    asked, waiting = Asked(), iter(items)
+    result, waiting = FanOutResult(), iter(items)
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(ask_in_turn(waiting, ask, failed, asked))
+            for _ in range(_IN_FLIGHT):
+                group.create_task(_worker(waiting, ask, failed, result))
     except ExceptionGroup as problems:
         raise problems.exceptions[0] from None
-    return asked
+    return result
 
 
-async def ask_in_turn(
-    waiting: Iterator[T], ask: Callable[[T], Awaitable[None]], failed: Callable[[T], object], asked: Asked
+async def _worker(
+    waiting: Iterator[T], ask: Callable[[T], Awaitable[None]], failed: Callable[[T], object], result: FanOutResult
 ) -> None:
     for item in waiting:
         try:
-            await in_time(ask(item))
+            await _with_timeout(ask(item))
         except D365McpError as problem:
-            asked.note(problem)
+            result.record(problem)
             failed(item)
         else:
-            asked.unanswered = 0
-        if asked.stopped_by:
+            result.unanswered = 0
+        if result.stopped_by:
             return
 
 
-async def in_time(asking: Awaitable[None]) -> None:
+async def _with_timeout(asking: Awaitable[None]) -> None:
     try:
         async with asyncio.timeout(EACH_SECONDS):
             await asking

@@ -17,22 +17,21 @@ from typing import Any, TypeVar
 
 from d365mcp.d365.client import NOT_METADATA, D365Client, key_text, of_known_shape
 from d365mcp.d365.filters.names import UNWRITABLE
-from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
-from d365mcp.d365.metadata_service import name_member as name_of
+from d365mcp.d365.metadata_service import entity_from, enumeration_from, name_member, summary_from
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import D365McpError, DeadlineExceeded, InvalidAnswer, NotFound, Unavailable, Unreachable
-from d365mcp.metadata.build_progress import Report
+from d365mcp.metadata.build_progress import OnProgress
 from d365mcp.metadata.fan_out import ask_each
-from d365mcp.metadata.search.documents import documents
+from d365mcp.metadata.search.documents import catalog_documents
 from d365mcp.metadata.search.index import write_index
 from d365mcp.metadata.snapshot import attached, packed, read_fact, stored_rows, write_fact
 from d365mcp.metadata.streaming import rows
 from d365mcp.wire import write_json
 
-MAX_LABELS = 500_000
+_MAX_LABEL_IDS = 500_000
 MAX_LABEL_ID = 200
 # However little time a run has, the list of entities gets this long: else a build would never come to anything.
-LIST_SECONDS = 5.0
+ENTITY_LIST_SECONDS = 5.0
 VERSIONS_SECONDS = 20.0
 ENUMERATIONS_SECONDS = 90.0
 # An answer with all entities that did not come to its end in that time is not waited for again.
@@ -63,7 +62,7 @@ class Loader:
     connection: sqlite3.Connection
     client: D365Client
     languages: tuple[str, ...]
-    report: Report
+    report: OnProgress
     until: float
     labels: int = 0  # that are there
     added: int = 0
@@ -80,11 +79,11 @@ class Loader:
         self.connection.commit()
 
     async def load_list(self) -> None:
-        """Read the list of all entities, and what tells it from another."""
+        """Read the list of all entities, and what identifies it."""
         if self.is_done("entities"):
             return
         try:
-            async with asyncio.timeout(max(LIST_SECONDS, self.left)):
+            async with asyncio.timeout(max(ENTITY_LIST_SECONDS, self.left)):
                 await persistently(self.load_entities)
         except TimeoutError:
             raise DeadlineExceeded("F&O did not list its entities in time.") from None
@@ -111,7 +110,7 @@ class Loader:
         self.connection.execute("DELETE FROM entities")
         names = []
         async for row in rows(self.client, "DataEntities", QueryOptions(select=SUMMARY_MEMBERS).query_string()):
-            if row is None or not (name := name_of(row, "Name")):
+            if row is None or not (name := name_member(row, "Name")):
                 continue
             names.append(f"{name}|{row.get('PublicCollectionName')}|{row.get('DataServiceEnabled')}")
             kept = {member: row.get(member) for member in SUMMARY_MEMBERS}
@@ -124,7 +123,7 @@ class Loader:
             async with asyncio.timeout(VERSIONS_SECONDS):
                 versions = (await self.client.versions()).known
         write_fact(self.connection, "application_version", versions.get("application", ""))
-        write_fact(self.connection, "fingerprint", fingerprint(names, versions))
+        write_fact(self.connection, "fingerprint", _fingerprint(names, versions))
         write_fact(self.connection, "entities", str(len(names)))
 
     async def load_schemas(self) -> None:
@@ -168,7 +167,7 @@ class Loader:
 
         async def load(public_name: str) -> None:
             nonlocal count
-            with suppress(NotFound):  # listed, and not shown: its configuration key is off
+            with suppress(NotFound):  # listed, but not served: its configuration key is off
                 if not self.keep_schema(await self.client.metadata(f"PublicEntities({key_text(public_name)})")):
                     raise InvalidAnswer("F&O's metadata has a shape that is not known here.")
             count += 1
@@ -274,7 +273,7 @@ class Loader:
             self.labels = self.labels_wanted - len(missing)
             try:
                 async with asyncio.timeout(self.left):
-                    asked = await ask_each(missing, self.load_label, self.note_failed)
+                    asked = await ask_each(missing, self.load_label, self.record_failed)
             except TimeoutError:
                 is_ended = True
             else:
@@ -306,7 +305,7 @@ class Loader:
         first = self.not_failed(missing)
         return [*first, *(each for each in missing if each not in first)]
 
-    def note_failed(self, wanted: tuple[str, str]) -> None:
+    def record_failed(self, wanted: tuple[str, str]) -> None:
         label_id, language = wanted
         self.connection.execute("INSERT OR IGNORE INTO failed VALUES (?, ?)", (label_id, language.casefold()))
 
@@ -328,13 +327,13 @@ class Loader:
                     (first if is_first else others)[label_of(each)] = None
         rest = others.keys() - first.keys() - {""}
         first.pop("", None)
-        return sorted(first, key=mixed)[:MAX_LABELS], sorted(rest, key=mixed)[:MAX_LABELS]
+        return sorted(first, key=mixed)[:_MAX_LABEL_IDS], sorted(rest, key=mixed)[:_MAX_LABEL_IDS]
 
     def build_index(self) -> None:
         """Write what search looks at: names, and labels and fields in all languages."""
         self.report("index", 0, None)
         write_fact(self.connection, "languages", ",".join(self.languages))
-        write_index(self.connection, documents(self.connection, self.languages))
+        write_index(self.connection, catalog_documents(self.connection, self.languages))
 
 
 def label_of(row: dict[str, Any]) -> str:
@@ -364,7 +363,7 @@ def slim(prop: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in prop.items() if name in PROPERTY_MEMBERS}
 
 
-def fingerprint(names: list[str], versions: dict[str, str]) -> str:
+def _fingerprint(names: list[str], versions: dict[str, str]) -> str:
     """Return what changes when F&O is updated or an entity comes or goes."""
     text = "\n".join([*(f"{name}={value}" for name, value in sorted(versions.items())), *sorted(names)])
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()

@@ -14,15 +14,15 @@ from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
 from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.index import Search
+from d365mcp.metadata.search.questions import Search
 from d365mcp.wire import read_json, write_json
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-FORMAT = 6
+SNAPSHOT_FORMAT = 7
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 
-TABLES = """
+_TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE entities (aot_name TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE schemas (entity_set TEXT PRIMARY KEY, public_name TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
@@ -33,11 +33,13 @@ CREATE TABLE failed (id TEXT, language TEXT, PRIMARY KEY (id, language)) WITHOUT
 """
 
 
-def create(path: Path, environment_url: str) -> sqlite3.Connection:
+def _create(path: Path, environment_url: str) -> sqlite3.Connection:
     """Return a new, empty snapshot for writing."""
     path.unlink(missing_ok=True)
     connection = sqlite3.connect(path)
-    connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}")
+    connection.executescript(
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SNAPSHOT_FORMAT}; {_TABLES}"
+    )
     write_fact(connection, "environment", environment_url)
     return connection
 
@@ -46,7 +48,7 @@ def open_for_writing(path: Path, environment_url: str) -> sqlite3.Connection:
     """Return an unfinished snapshot to go on with, or a new one where there is none of ours."""
     if path.exists() and is_ours(path, environment_url):
         return sqlite3.connect(path)
-    return create(path, environment_url)
+    return _create(path, environment_url)
 
 
 def is_ours(path: Path, environment_url: str) -> bool:
@@ -54,7 +56,9 @@ def is_ours(path: Path, environment_url: str) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-            return marks == [APPLICATION_ID, FORMAT] and read_fact(connection, "environment") == environment_url
+            return (
+                marks == [APPLICATION_ID, SNAPSHOT_FORMAT] and read_fact(connection, "environment") == environment_url
+            )
     except sqlite3.Error:
         return False
 
@@ -123,6 +127,7 @@ class Snapshot:
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
         self.finding: EntityFinder | None = None
+        self.searches: dict[str, Search] = {}
         self.loading = threading.Lock()
 
     def fact(self, name: str) -> str | None:
@@ -140,10 +145,12 @@ class Snapshot:
             self.finding = self.finding or EntityFinder(self.connection, self.summaries())
         return self.finding
 
-    @property
-    def search(self) -> Search:
-        """Return the search over all there is."""
-        return self.finder.search
+    def search(self, kind: str) -> Search:
+        """Return the search over enumerations or actions. The first takes a while, as an entity finder does."""
+        with self.loading:
+            if kind not in self.searches:
+                self.searches[kind] = Search(self.connection, kind)
+            return self.searches[kind]
 
     def summaries(self) -> Iterator[EntitySummary]:
         """Yield the light rows of all entities."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d365mcp.errors import StorageError
-from d365mcp.metadata.snapshot import FORMAT
+from d365mcp.metadata.snapshot import SNAPSHOT_FORMAT
 from d365mcp.storage import Blob, ChangedError, Storage, folder_of
 from d365mcp.wire import read_json, write_json
 
@@ -51,7 +51,7 @@ class Pointer:
     entities: int
     languages: str
     is_whole: bool
-    format: int = FORMAT
+    format: int = SNAPSHOT_FORMAT
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class CatalogStore:
     def pointer(self, *, unless: str | None = None) -> tuple[Pointer, str] | None:
         """Return the pointer and its ETag; None where there is none, or none newer, or of another format."""
         blob = self.storage.get(CONTAINER, self.name("pointer.json"), unless=unless)
-        found = read_as(Pointer, blob)
+        found = _parsed_blob(Pointer, blob)
         # Its file is written and deleted by that name, in folders of ours.
-        if blob and found and found.format == FORMAT and SNAPSHOT.fullmatch(found.file):
+        if blob and found and found.format == SNAPSHOT_FORMAT and SNAPSHOT.fullmatch(found.file):
             return found, blob.etag
         return None
 
     def publish(self, path: Path, facts: Mapping[str, Any]) -> Pointer:
-        """Put a finished snapshot up, and let the pointer show it. Until then the old one serves.
+        """Put a finished snapshot up, and let the pointer name it. Until then the old one serves.
 
         Raises ClaimLost where another builds by now.
         """
@@ -157,22 +157,22 @@ class CatalogStore:
         return asked_at
 
     def asked_at(self) -> float:
-        found = read_as(Ask, self.read("request.json"))
-        return past(found.asked_at) if found else 0.0
+        found = _parsed_blob(Ask, self.read("request.json"))
+        return _past(found.asked_at) if found else 0.0
 
     def progress(self) -> Progress | None:
-        found = read_as(Progress, self.read("progress.json"))
+        found = _parsed_blob(Progress, self.read("progress.json"))
         if found is None:
             return None
-        return replace(found, started_at=past(found.started_at), updated_at=past(found.updated_at))
+        return replace(found, started_at=_past(found.started_at), updated_at=_past(found.updated_at))
 
-    def tell(self, progress: Progress) -> None:
+    def write_progress(self, progress: Progress) -> None:
         self.storage.put(CONTAINER, self.name("progress.json"), write_json(asdict(progress)))
 
     def claim(self) -> bool:
         """Become the one who builds, unless another is at it; also renews the claim."""
         blob = self.read("building.json")
-        held, now = read_as(Claim, blob), time.time()
+        held, now = _parsed_blob(Claim, blob), time.time()
         # No builder claims more than its time: what does is damaged.
         if held and held.owner != self.owner and now < held.until < now + CLAIM_SECONDS + CLOCK_SECONDS:
             return False
@@ -191,7 +191,7 @@ class CatalogStore:
 
     def release(self) -> None:
         with suppress(StorageError):
-            held = read_as(Claim, self.read("building.json"))
+            held = _parsed_blob(Claim, self.read("building.json"))
             if held and held.owner == self.owner:
                 self.storage.delete(CONTAINER, self.name("building.json"))
 
@@ -218,19 +218,19 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_as(kind: type[T], blob: Blob | None) -> T | None:
+def _parsed_blob(kind: type[T], blob: Blob | None) -> T | None:
     """Return what a blob holds. None where a member is missing or of another type; a newer version's own are ignored."""
     try:
         found = read_json(blob.data) if blob else None
         if not isinstance(found, dict):
             return None
         known = {each.name: each.type for each in fields(kind) if each.name in found}  # type: ignore[arg-type]
-        return kind(**{name: of_type(found[name], wanted) for name, wanted in known.items()})
+        return kind(**{name: _of_type(found[name], wanted) for name, wanted in known.items()})
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def of_type(value: Any, wanted: Any) -> Any:
+def _of_type(value: Any, wanted: Any) -> Any:
     """Return a value of a type. Raises ValueError where it is of another; whole numbers are fractions too."""
     if wanted is float and type(value) is int:
         value = float(value)
@@ -240,6 +240,6 @@ def of_type(value: Any, wanted: Any) -> Any:
     return value
 
 
-def past(seconds: float) -> float:
+def _past(seconds: float) -> float:
     """Return a date, or 0 where it lies in the future: a damaged one would stand in the way until then."""
     return seconds if 0.0 <= seconds < time.time() + CLOCK_SECONDS else 0.0

@@ -11,7 +11,7 @@ from d365mcp.d365.responses import nested_too_deep
 from d365mcp.errors import InvalidAnswer, Unreachable
 from d365mcp.wire import MAX_DEPTH, brackets_of, peeled
 
-MAX_BYTES = 400 * 1024 * 1024
+MAX_STREAM_BYTES = 400 * 1024 * 1024
 # F&O has some 5,000 entities, the widest of half a megabyte.
 MAX_ROWS = 100_000
 MAX_ROW_BYTES = 8 * 1024 * 1024
@@ -19,36 +19,36 @@ STREAM_SECONDS = 1_800.0
 STALL_SECONDS = 60.0
 
 
-class BrokenOff(Unreachable):
+class IncompleteStream(Unreachable):
     """An answer that stopped before its end: the rows before were as they should be."""
 
 
 async def rows(client: D365Client, resource: str, query: str = "") -> AsyncIterator[dict[str, Any] | None]:
     """Yield a resource's rows, None for what is none.
 
-    Raises BrokenOff where the answer stops before its end, InvalidAnswer where it is no JSON.
+    Raises IncompleteStream where the answer stops before its end, InvalidAnswer where it is no JSON.
     """
-    opened = client.metadata_stream(resource, query, max_bytes=MAX_BYTES, seconds=STREAM_SECONDS)
+    opened = client.metadata_stream(resource, query, max_bytes=MAX_STREAM_BYTES, seconds=STREAM_SECONDS)
     async with opened as chunks:
         parser = RowParser()
         try:
-            while chunk := await next_of(chunks):
+            while chunk := await _next_chunk(chunks):
                 for row in parser.feed(chunk):
                     yield row if isinstance(row, dict) else None
             parser.close()
         except ijson.IncompleteJSONError:
-            raise BrokenOff(f"F&O's answer to {resource} ended before its end.") from None
+            raise IncompleteStream(f"F&O's answer to {resource} ended before its end.") from None
         except (ijson.JSONError, ValueError):  # a number may be too long for Python
             raise InvalidAnswer(f"F&O's answer to {resource} is no JSON.") from None
 
 
-async def next_of(chunks: AsyncIterator[bytes]) -> bytes:
-    """Return the next chunk, nothing at the end. Raises BrokenOff where none comes."""
+async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes:
+    """Return the next chunk, nothing at the end. Raises IncompleteStream where none comes."""
     try:
         async with asyncio.timeout(STALL_SECONDS):
             return await anext(chunks, b"")
     except TimeoutError:
-        raise BrokenOff(f"F&O's answer stalled: nothing came for {STALL_SECONDS:.0f} seconds.") from None
+        raise IncompleteStream(f"F&O's answer stalled: nothing came for {STALL_SECONDS:.0f} seconds.") from None
 
 
 class RowParser:

@@ -26,7 +26,7 @@ from d365mcp.events import (
     working_on,
 )
 from d365mcp.lazy import Arming, Lazy
-from d365mcp.server.auth.access import Access, narrowed, usual_access
+from d365mcp.server.auth.access import Access, narrowed_access, usual_access
 from d365mcp.server.auth.callers import Callers
 from d365mcp.server.auth.challenges import NotAdmitted, forbidden
 from d365mcp.server.messages import (
@@ -163,7 +163,7 @@ class Endpoint:
         """Return what a request may use, or what each of its messages is refused with. Raises Refused."""
         try:
             access = self.callers.usual or usual_access(self.settings, await self.admit(headers, traceparent))
-            return narrowed(access, headers)
+            return narrowed_access(access, headers)
         except InvalidArgument as problem:
             return problem
         except NotReady as problem:

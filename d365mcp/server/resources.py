@@ -108,6 +108,7 @@ async def complete(template: Template, typed: str, context: ToolContext) -> list
         result = await context.catalog.search_entities(typed, limit=MAX_COMPLETIONS)
         names = [hit.summary.entity_set for hit in result.hits]
     else:
-        names = [found.shown for found in await context.catalog.search_others(typed, "enumeration", MAX_COMPLETIONS)]
+        found = await context.catalog.search_others(typed, "enumeration", MAX_COMPLETIONS)
+        names = [name for name, _ in found.found]
     folded = typed.casefold()
     return sorted(names, key=lambda name: not name.casefold().startswith(folded))

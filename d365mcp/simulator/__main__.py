@@ -1,4 +1,4 @@
-"""`python -m d365mcp.simulator`: serves one world until it is told to stop."""
+"""`python -m d365mcp.simulator`: serves one world until it is stopped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> None:
     """Read the command line, load the world, serve it."""
     options = _options()
     try:
-        world = load(options.world)
+        world = load(options.world, options.today)
     except WorldError as exc:
         sys.exit(f"simulator: {exc}")
     # uvicorn raises the signal again once it has shut down; a stopped simulator is no failure.
@@ -66,6 +67,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7080, help="0 picks a free one (default: 7080)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--world", type=Path, default=CONTOSO, metavar="FILE", help="default: the Contoso companies")
+    parser.add_argument(
+        "--today",
+        type=date.fromisoformat,
+        metavar="DAY",
+        help="the day it is in the world, always (default: the machine's)",
+    )
     parser.add_argument(
         "--base-url", default="", metavar="URL", help="the environment's URL, or its path, when callers write another"
     )

@@ -27,11 +27,11 @@ from d365mcp.simulator.model import World
 from d365mcp.simulator.shapes import WorldError
 from d365mcp.simulator.store import Store
 
-METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"]
-LOOPBACK = ("127.0.0.1", "::1")
+_METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"]
+_LOOPBACK = ("127.0.0.1", "::1")
 
-Answer = Callable[[Request, bytes], Reply]
-Endpoint = Callable[[Request], Awaitable[Response]]
+_Answer = Callable[[Request, bytes], Reply]
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Simulator:
@@ -50,12 +50,12 @@ class Simulator:
         return Starlette(
             routes=[
                 Route("/__control", self._controlled, methods=["GET", "POST"]),
-                Route("/msi/token", self._serving(self._managed_identity), methods=METHODS),
+                Route("/msi/token", self._serving(self._managed_identity), methods=_METHODS),
                 Route("/{tenant}/oauth2/v2.0/token", self._serving(self._entra), methods=["POST"]),
                 Route("/{tenant}/v2.0/.well-known/openid-configuration", self._serving(self._openid)),
                 Route("/{tenant}/discovery/v2.0/keys", self._serving(self._public_keys)),
                 *self.insights.routes(self._serving),
-                Route("/{path:path}", self._as_fo, methods=METHODS),
+                Route("/{path:path}", self._as_fo, methods=_METHODS),
             ]
         )
 
@@ -65,7 +65,7 @@ class Simulator:
         self.insights.workspace.reset()
 
     async def _controlled(self, request: Request) -> Response:
-        if request.client is None or request.client.host not in LOOPBACK:
+        if request.client is None or request.client.host not in _LOOPBACK:
             return JSONResponse({"error": "The control endpoint answers on loopback alone."}, 403)
         if request.method == "GET":
             return JSONResponse(self.control.state())
@@ -76,15 +76,15 @@ class Simulator:
         self.tokens.lifetime = self.control.numbers["token_seconds"]
         return JSONResponse({})
 
-    def _serving(self, answer: Answer) -> Endpoint:
+    def _serving(self, answer: _Answer) -> _Endpoint:
         """Wrap an answer in what befalls every request: the log and the faults."""
 
         async def serve(request: Request) -> Response:
             try:
                 body = await request.body()
-            except ClientDisconnect:  # nobody waits for an answer
+            except ClientDisconnect:  # no caller waits for an answer
                 return Response(status_code=400)
-            with self.control.noted(request, body, self._client_id(request) or "") as entry:
+            with self.control.recorded(request, body, self._client_id(request) or "") as entry:
                 response = await self._response(request, body, logged(answer, entry))
                 entry["status"] = response.status_code
             return response
@@ -107,7 +107,7 @@ class Simulator:
             response.headers["x-ms-client-request-id"] = request.headers["x-ms-client-request-id"]
         return response
 
-    async def _response(self, request: Request, body: bytes, answer: Answer) -> Response:
+    async def _response(self, request: Request, body: bytes, answer: _Answer) -> Response:
         fault = self.control.faults.take(request.method, request.url.path)
         if fault is None:
             return _response(answer(request, body))
@@ -166,7 +166,7 @@ class Simulator:
         return openid_configuration(_origin(request), request.path_params["tenant"])
 
 
-def logged(answer: Answer, entry: dict[str, object]) -> Answer:
+def logged(answer: _Answer, entry: dict[str, object]) -> _Answer:
     """Log what was done, whatever of the answer arrives."""
 
     def answer_logged(request: Request, body: bytes) -> Reply:

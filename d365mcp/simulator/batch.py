@@ -20,11 +20,11 @@ _BOUNDARY = re.compile(r'multipart/mixed\s*;.*boundary="?([^";]+)"?', re.IGNOREC
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
-Answer = Callable[[Call], Reply]
+_Answer = Callable[[Call], Reply]
 
 
 @dataclass(frozen=True)
-class Operation:
+class _Operation:
     """One request inside a batch."""
 
     call: Call
@@ -34,7 +34,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class _Outcome:
-    operation: Operation
+    operation: _Operation
     reply: Reply
 
     @property
@@ -51,7 +51,7 @@ class _ChangeSetFailed(Exception):
         self.outcome = outcome
 
 
-def answer(call: Call, store: Store, answer_one: Answer, *, heeds_prefer: bool) -> Reply:
+def answer(call: Call, store: Store, answer_one: _Answer, *, heeds_prefer: bool) -> Reply:
     """Carry out a batch; its parts tell how each operation went."""
     parts = [(headers, list(_operations(call, headers, body))) for headers, body in _parts(call.headers, call.body)]
     asked = [operation for _, operations in parts for operation in operations]
@@ -75,8 +75,8 @@ def answer(call: Call, store: Store, answer_one: Answer, *, heeds_prefer: bool) 
     )
 
 
-def _check(operations: list[Operation]) -> None:
-    """Refuse a batch that holds too much, or whose operations cannot be told apart: in Microsoft's library's words."""
+def _check(operations: list[_Operation]) -> None:
+    """Refuse a batch that holds too much, or whose operations cannot be distinguished: in Microsoft's library's words."""
     if len(operations) > LARGEST_BATCH:
         raise Refusal(f"The number of operations in the batch exceeds the limit of {LARGEST_BATCH}.")
     known: set[str] = set()
@@ -105,11 +105,11 @@ def _continues_on_error(prefer: str) -> bool:
     return False
 
 
-def _alone(operations: list[Operation], answer_one: Answer) -> list[_Outcome]:
+def _alone(operations: list[_Operation], answer_one: _Answer) -> list[_Outcome]:
     return [_Outcome(operation, answer_one(operation.call)) for operation in operations]
 
 
-def _change_set(operations: list[Operation], store: Store, answer_one: Answer) -> list[_Outcome]:
+def _change_set(operations: list[_Operation], store: Store, answer_one: _Answer) -> list[_Outcome]:
     """All of the operations or none; a failed set is answered by its one failure."""
     outcomes: list[_Outcome] = []
     try:
@@ -133,7 +133,7 @@ def _rendered(headers: Mapping[str, str], outcomes: list[_Outcome]) -> bytes:
     return f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode() + _joined(parts, boundary)
 
 
-def _logged(operations: list[Operation], outcomes: list[_Outcome]) -> Iterator[Mapping[str, object]]:
+def _logged(operations: list[_Operation], outcomes: list[_Outcome]) -> Iterator[Mapping[str, object]]:
     """What became of each operation that was asked for; those not answered have no status."""
     replies = {id(outcome.operation): outcome.reply for outcome in outcomes}
     for operation in operations:
@@ -173,15 +173,15 @@ def _is_multipart(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").lower().startswith("multipart/")
 
 
-def _operations(call: Call, headers: Mapping[str, str], body: bytes) -> Iterator[Operation]:
+def _operations(call: Call, headers: Mapping[str, str], body: bytes) -> Iterator[_Operation]:
     if not _is_multipart(headers):
-        yield Operation(_inner_call(call, body), headers.get("content-id", ""), in_change_set=False)
+        yield _Operation(_inner_call(call, body), headers.get("content-id", ""), in_change_set=False)
         return
     for inner_headers, inner_body in _parts(headers, body):
         inner = _inner_call(call, inner_body)
         if inner.method == "GET":
             raise Refusal("A change set must not contain a GET request.")
-        yield Operation(inner, inner_headers.get("content-id", ""), in_change_set=True)
+        yield _Operation(inner, inner_headers.get("content-id", ""), in_change_set=True)
 
 
 def _inner_call(call: Call, text: bytes) -> Call:

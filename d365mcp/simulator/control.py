@@ -1,4 +1,4 @@
-"""What a test may turn in a running simulator, and what it may learn: faults, delays, limits, clients and the log.
+"""What a test may set in a running simulator, and what it may read: faults, delays, limits, clients and the log.
 
 `GET /__control` answers `{"log": […], "most_in_flight": n, "faults": {…}}`, n being how many requests F&O had to answer at
 once, and how many requests each kind of fault met;
@@ -173,7 +173,7 @@ class Control:
             self._in_flight -= 1
 
     @contextmanager
-    def noted(self, request: Request, body: bytes, client_id: str) -> Iterator[dict[str, object]]:
+    def recorded(self, request: Request, body: bytes, client_id: str) -> Iterator[dict[str, object]]:
         """Log a request while it is answered."""
         self._sequence += 1
         started = time.time()

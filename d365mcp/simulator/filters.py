@@ -1,4 +1,4 @@
-"""`$filter` as F&O takes it, turned into SQL: a recursive-descent parser of the documented subset, with its refusals.
+"""`$filter` as F&O takes it, translated to SQL: a recursive-descent parser of the documented subset, with its refusals.
 
 Two dialects: /data (wildcards in `eq` and `ne`, no functions) and /metadata (functions, no wildcards).
 The subset: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from d365mcp.simulator.clock import shifted
 from d365mcp.simulator.shapes import Shape
-from d365mcp.simulator.values import shifted
 
 
 def rows(shape: Shape) -> Iterator[dict[str, object]]:

@@ -136,7 +136,7 @@ class Tokens:
         return _plain_json({"token_type": "Bearer", **life, "access_token": token})
 
     def _user(self, asked: Mapping[str, str]) -> str:
-        """Whose assertion this is; nobody's when it is forged, expired or meant for somebody else."""
+        """Whose assertion this is; no user's when it is forged, expired or meant for another app."""
         import jwt  # most worlds have no users
 
         assertion, own = asked.get("assertion", ""), asked.get("client_id", "")

@@ -117,7 +117,7 @@ def _row(item: Shape) -> tuple[str, Row]:
     if kind not in TABLES or not item.text("name").startswith("Microsoft.ApplicationInsights."):
         raise data.wrong(f"a baseType among {', '.join(TABLES)}")
     row: Row = {
-        "TimeGenerated": _moment(item),
+        "TimeGenerated": _timestamp(item),
         "Name": base.text("name"),
         "Properties": json.dumps(base.pairs("properties")),
         "Measurements": json.dumps(base.plain("measurements")),
@@ -146,7 +146,7 @@ def _call(base: Shape) -> Row:
     }
 
 
-def _moment(item: Shape) -> str:
+def _timestamp(item: Shape) -> str:
     try:
         return datetime.fromisoformat(item.text("time")).astimezone(UTC).replace(tzinfo=None).isoformat()
     except ValueError as exc:

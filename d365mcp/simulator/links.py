@@ -9,7 +9,16 @@ from d365mcp.simulator.model import Entity
 from d365mcp.simulator.shapes import Shape, WorldError
 
 # What an entity set that is backed by another has from that one.
-_OF_THE_OWNER = ("records", "generate", "newRecordDefaults", "defaults", "references", "touches", "numberSequenceKey")
+_OF_THE_OWNER = (
+    "records",
+    "generate",
+    "derived",
+    "newRecordDefaults",
+    "defaults",
+    "references",
+    "touches",
+    "numberSequenceKey",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.model import Enumeration
-from d365mcp.simulator.values import moment
+from d365mcp.simulator.values import timestamp
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -83,7 +83,7 @@ def _literal(kind: str, match: re.Match[str], enumerations: dict[str, Enumeratio
         case "guid":
             return Literal("Edm.Guid", text.lower())
         case "date":
-            return _moment(text)
+            return _instant(text)
         case "number":
             return _number(match)
         case "member":
@@ -91,8 +91,8 @@ def _literal(kind: str, match: re.Match[str], enumerations: dict[str, Enumeratio
     return None
 
 
-def _moment(text: str) -> Literal:
-    value = moment(text)
+def _instant(text: str) -> Literal:
+    value = timestamp(text)
     if value is None:
         raise Refusal(f"Unrecognized 'Edm.DateTimeOffset' literal '{text}' at '0' in '{text}'.")
     return Literal("Edm.DateTimeOffset", value, text)

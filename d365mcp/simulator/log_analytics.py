@@ -1,6 +1,6 @@
 """Log Analytics: one workspace whose tables are really queried with KQL, by duckdb-kql.
 
-DuckDB comes in with the first query: a simulator nobody asks for statistics needs neither package.
+DuckDB comes in with the first query: a simulator that gives no statistics needs neither package.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from d365mcp.simulator.clock import Clock
 from d365mcp.simulator.shapes import Shape
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities"
@@ -121,7 +122,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Sequence:
-    """How a key nobody sent is numbered: from a format, or as the next line of what it is counted within."""
+    """How a key is numbered that was not sent: from a format, or as the next line of what it is counted within."""
 
     property: str
     format: str
@@ -145,6 +146,18 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Intercompany:
+    """A company that sells to another one: each sales order of the customer is a purchase order of the buyer."""
+
+    seller: str
+    customer: str
+    buyer: str
+    vendor: str
+    site: str
+    warehouse: str
+
+
+@dataclass(frozen=True)
 class Entity:
     entity_set: str
     public_name: str
@@ -165,6 +178,8 @@ class Entity:
     touches: tuple[Touch, ...]
     records: tuple[Record, ...]
     generators: tuple[Shape, ...]
+    derived: str
+    """What computes its records from those of other entity sets."""
 
     @property
     def company_specific(self) -> bool:
@@ -192,3 +207,5 @@ class World:
     hidden_entities: tuple[Mapping[str, object], ...]
     documents: Mapping[str, str]
     clients: Mapping[str, Client]
+    clock: Clock
+    intercompany: tuple[Intercompany, ...]

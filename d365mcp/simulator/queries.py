@@ -52,7 +52,7 @@ class Paging:
     shuffled: int = 0
 
     def order(self) -> str:
-        """The order of rows that nobody asked to be in one, as SQL."""
+        """The order of rows that are asked for without one, as SQL."""
         return f"_rec_id % 1000003 * {self.shuffled * 7919 % 1000003} % 1000003" if self.shuffled else ""
 
 

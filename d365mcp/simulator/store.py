@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from itertools import chain
 from math import fmod
 
+from d365mcp.simulator.contents import bulk
+from d365mcp.simulator.derived import DERIVED, WITH_WRITTEN
 from d365mcp.simulator.errors import Refusal
-from d365mcp.simulator.generate import rows
 from d365mcp.simulator.model import Entity, World
 from d365mcp.simulator.values import SQL_TYPES, empty_value, stored
 
@@ -117,7 +118,7 @@ class Store:
         )
         marks = ", ".join("?" * len(properties))
         try:
-            self._database.executemany(f"INSERT INTO {name} VALUES (?, 1, {marks})", _filled(entity))
+            self._database.executemany(f"INSERT INTO {name} VALUES (?, 1, {marks})", _filled(self.world, entity))
         except sqlite3.IntegrityError as exc:
             self._database.execute("ROLLBACK")
             raise Refusal(f"The world has two {entity.entity_set} with the same key ({exc}).", 500, "") from exc
@@ -135,16 +136,17 @@ def etag(rec_id: int, version: int, data_sources: int) -> str:
     return f'W/"{encoded}"'
 
 
-def _filled(entity: Entity) -> Iterator[Row]:
+def _filled(world: World, entity: Entity) -> Iterator[Row]:
     """The entity's records as the world has them, completed with empty values."""
     properties = entity.properties
     empty = [empty_value(prop) for prop in properties.values()]
     position = {name: index for index, name in enumerate(properties)}
-    generated = (
+    computed = (
         {name: stored(properties[name], value) for name, value in record.items()}
-        for record in chain.from_iterable(map(rows, entity.generators))
+        for record in (DERIVED[entity.derived](world) if entity.derived else bulk(entity))
     )
-    for rec_id, record in enumerate(chain(entity.records, generated), FIRST_REC_ID):
+    written = () if entity.derived in WITH_WRITTEN else entity.records
+    for rec_id, record in enumerate(chain(written, computed), FIRST_REC_ID):
         row = empty.copy()
         for name, value in record.items():
             row[position[name]] = value

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.model import Property
 
 EMPTY_DATE = "1900-01-01T12:00:00Z"
-EMPTY_MOMENT = "1900-01-01T00:00:00Z"
+EMPTY_INSTANT = "1900-01-01T00:00:00Z"
 EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
 
 _EMPTY: dict[str, object] = {
@@ -37,7 +37,7 @@ SQL_TYPES = {
 }
 
 # A time needs its offset, which is 14 hours at most.
-_MOMENT = re.compile(
+_INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,12})?)?(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00))?", re.ASCII
 )
 
@@ -47,14 +47,14 @@ class Exponential(float):
 
 
 def empty_value(prop: Property) -> object:
-    """What a read shows for a property nobody filled in."""
+    """What a read answers for a property that was never filled in."""
     if prop.empty_is_null:
         return None
     if prop.enumeration is not None:
         members = prop.enumeration.members
         return min(members, key=lambda name: members[name])
     if prop.edm_type == "Edm.DateTimeOffset":
-        return EMPTY_DATE if prop.data_type == "Date" else EMPTY_MOMENT
+        return EMPTY_DATE if prop.data_type == "Date" else EMPTY_INSTANT
     return _EMPTY[prop.edm_type]
 
 
@@ -71,9 +71,9 @@ def stored(prop: Property, value: object) -> object:
     return _STORED[prop.edm_type](prop, value)
 
 
-def moment(text: str) -> str | None:
+def timestamp(text: str) -> str | None:
     """An OData date or time literal as UTC to the second, the only precision F&O keeps; None when it is not one."""
-    if not _MOMENT.fullmatch(text):
+    if not _INSTANT.fullmatch(text):
         return None
     try:
         parsed = datetime.fromisoformat(text)
@@ -82,15 +82,6 @@ def moment(text: str) -> str | None:
     except (ValueError, OverflowError):
         return None
     return f"{parsed:%Y-%m-%dT%H:%M:%SZ}".rjust(20, "0")
-
-
-def today() -> str:
-    """The session date, at noon UTC as F&O writes dates."""
-    return f"{datetime.now(UTC):%Y-%m-%d}T12:00:00Z"
-
-
-def now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _null_refused(prop: Property) -> Refusal:
@@ -135,7 +126,7 @@ def _boolean(prop: Property, value: object) -> object:
 
 
 def _date(prop: Property, value: object) -> object:
-    found = moment(value) if isinstance(value, str) else None
+    found = timestamp(value) if isinstance(value, str) else None
     if found is None:
         raise _not_convertible(prop, value)
     return f"{found[:10]}T12:00:00Z" if prop.data_type == "Date" else found
@@ -170,8 +161,3 @@ _STORED: dict[str, Callable[[Property, object], object]] = {
     "Edm.Guid": _guid,
     "Edm.Binary": _binary,
 }
-
-
-def shifted(day: str, days: int) -> str:
-    """The date so many days later."""
-    return date.fromordinal(date.fromisoformat(day).toordinal() + days).isoformat()

@@ -5,7 +5,8 @@ A world is an object with these members, all optional but `entities`:
 | member | holds |
 |---|---|
 | `include` | worlds to start from, by file name beside this one or by the name of a shipped world (`"contoso"`) |
-| `default_company` | the company of a caller nobody mapped to another one |
+| `default_company` | the company of a caller that is mapped to no other one |
+| `dates` | `{written, from, to}`: the dates between the last two keep their distance to today, which was `written` |
 | `companies` | `[{dataAreaId, name}]`: companies a record may be created in; without it, any |
 | `entities` | `[{entitySet, publicEntityName, aotName, entityCategory, keys, properties, records, …}]`; an entry whose entity set is known from an earlier file adds to it |
 | `enumerations` | `[{name, members: [{name, position, label}], numericValues}]` |
@@ -17,6 +18,7 @@ A world is an object with these members, all optional but `entities`:
 | `labels` | `{"@SYS1": {"en-us": "…"}}` |
 | `hidden_entities` | rows of the metadata service's DataEntities that have no entity set |
 | `documents` | `{"usmf/CustInvoiceJour/CIV-000205": "title of the PDF"}` for RunCopilotReport |
+| `intercompany` | `[{seller, customer, buyer, vendor, site, warehouse}]`: companies that trade with each other |
 | `clients` | `{client id: {company, user, language, allowed, read_only, companies, denied, secret}}`; without it every client is known |
 
 An entity has the members of the entity reference, and may have
@@ -28,6 +30,7 @@ An entity has the members of the entity reference, and may have
 | `emptyIsNull`, of a property | an enumeration whose empty number has no member, so that it is read as null |
 | `records` | its records; properties they leave out are empty |
 | `generate` | bulk rows, as the module `generate` describes them |
+| `derived` | how its records follow from those of others, by a name the module `derived` knows |
 | `backedBy` | another entity set whose records and rules are these too; it then has none of its own |
 | `dataSource`, `dataSources` | the table named in error texts, and how many tables an ETag covers |
 | `newRecordDefaults` | `{nonTrivialDefaults}`: fixed values of a new record |
@@ -42,9 +45,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Set
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
+from d365mcp.simulator.clock import Clock, Movement, movement
+from d365mcp.simulator.derived import DERIVED
 from d365mcp.simulator.errors import Refusal
 from d365mcp.simulator.generate import rows
 from d365mcp.simulator.links import Links
@@ -56,6 +62,7 @@ from d365mcp.simulator.model import (
     Default,
     Entity,
     Enumeration,
+    Intercompany,
     Navigation,
     Operation,
     Parameter,
@@ -84,8 +91,8 @@ DATA_TYPES = {
 EDM_TYPES = (*DATA_TYPES, "Edm.DateTimeOffset")
 
 
-def load(path: Path) -> World:
-    """Read the world in this file."""
+def load(path: Path, today: date | None = None) -> World:
+    """Read the world in this file, as it is on this day, or on the machine's."""
     shapes = list(_files(path))
     merged = Shape({"entities": []}, path.name)
     entities: dict[str, Shape] = {}
@@ -96,7 +103,7 @@ def load(path: Path) -> World:
         merged = _added(merged, shape)
     if not entities:
         raise WorldError(f"{path.name}: entities is missing.")
-    return _world(merged, entities)
+    return _world(merged, entities, Clock(today))
 
 
 def _files(path: Path) -> Iterator[Shape]:
@@ -127,12 +134,13 @@ def _added(first: Shape, second: Shape) -> Shape:
     return Shape(value, second.place)
 
 
-def _world(shape: Shape, shapes: Mapping[str, Shape]) -> World:
+def _world(shape: Shape, shapes: Mapping[str, Shape], clock: Clock) -> World:
+    moving = movement(shape, clock.date())
     enumerations = {item.text("name"): _enumeration(item) for item in shape.items("enumerations")}
     sequences = list(shape.items("number_sequences"))
     navigations = list(shape.items("navigationProperties"))
     entities = {
-        name: _entity(item, enumerations, _sequences(item, sequences), _navigations(name, navigations, shapes))
+        name: _entity(item, enumerations, _sequences(item, sequences), _navigations(name, navigations, shapes), moving)
         for name, item in shapes.items()
     }
     Links(entities).check(shape, shapes.values())
@@ -154,6 +162,8 @@ def _world(shape: Shape, shapes: Mapping[str, Shape]) -> World:
         hidden_entities=tuple(item.as_object() for item in shape.items("hidden_entities")),
         documents=shape.pairs("documents"),
         clients={name: client(item) for name, item in shape.objects("clients").items()},
+        clock=clock,
+        intercompany=tuple(Intercompany(**item.as_pairs()) for item in shape.items("intercompany")),
     )
 
 
@@ -213,6 +223,7 @@ def _entity(
     enumerations: Mapping[str, Enumeration],
     sequences: tuple[Sequence, ...],
     navigations: Mapping[str, Navigation],
+    moving: Movement,
 ) -> Entity:
     keys, read_only = shape.texts("keys"), shape.flag("readOnly")
     properties = {
@@ -242,17 +253,20 @@ def _entity(
         defaults=tuple(_default(item) for item in shape.items("defaults")),
         references=tuple(_reference(item) for item in shape.items("references")),
         touches=tuple(_touch(item) for item in shape.items("touches")),
-        records=tuple(_record(item, properties) for item in shape.items("records")),
-        generators=tuple(_generator(item, properties) for item in shape.items("generate")),
+        records=tuple(_record(item, properties, moving) for item in shape.items("records")),
+        generators=tuple(_generator(item, properties, moving) for item in shape.items("generate")),
+        derived=_derived(shape),
     )
 
 
-def _record(shape: Shape, properties: Mapping[str, Property]) -> Record:
+def _record(shape: Shape, properties: Mapping[str, Property], moving: Movement) -> Record:
     """A record in its stored form."""
     record: Record = {}
     for name, value in shape.as_object().items():
         if name not in properties:
             raise WorldError(f"{shape.place}: the entity has no property {name!r}.")
+        if properties[name].edm_type == "Edm.DateTimeOffset" and isinstance(value, str):
+            value = moving.moved(value)
         try:
             record[name] = stored(properties[name], value)
         except Refusal as refusal:
@@ -260,11 +274,23 @@ def _record(shape: Shape, properties: Mapping[str, Property]) -> Record:
     return record
 
 
-def _generator(shape: Shape, properties: Mapping[str, Property]) -> Shape:
-    """Bulk rows as they are written, once the first of them has turned out well."""
+def _generator(shape: Shape, properties: Mapping[str, Property], moving: Movement) -> Shape:
+    """Bulk rows as they are written, once the first of them proves right."""
+    dates = {
+        name: {**item.as_object(), "from": moving.moved(item.text("from"))}
+        for name, item in shape.objects("dates").items()
+    }
+    shape = Shape({**shape.as_object(), "dates": dates}, shape.place)
     for row in islice(rows(shape), 1):
-        _record(Shape(row, shape.place), properties)
+        _record(Shape(row, shape.place), properties, Movement())
     return shape
+
+
+def _derived(shape: Shape) -> str:
+    name = shape.text("derived", "")
+    if name and name not in DERIVED:
+        raise WorldError(f"{shape.place}.derived: expected one of {', '.join(DERIVED)}, found {name!r}.")
+    return name
 
 
 def _default(shape: Shape) -> Default:
@@ -299,7 +325,7 @@ def _sequence(shape: Shape) -> Sequence:
 
 
 def _sequences(entity: Shape, shapes: list[Shape]) -> tuple[Sequence, ...]:
-    """The number sequences of an entity set; a `numberSequenceKey` nobody describes has nine digits."""
+    """The number sequences of an entity set; a `numberSequenceKey` without a description has nine digits."""
     name, key = entity.text("entitySet"), entity.text("numberSequenceKey", "")
     found = tuple(_sequence(shape) for shape in shapes if shape.text("entitySet") == name)
     return found or ((_sequence(Shape({"property": key}, entity.place)),) if key else ())

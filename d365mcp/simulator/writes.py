@@ -16,7 +16,7 @@ from d365mcp.simulator.errors import Refusal, Reply, json_reply, write_refused
 from d365mcp.simulator.keys import key_condition, key_predicate
 from d365mcp.simulator.model import Default, Entity, Property, Record, Reference, Sequence
 from d365mcp.simulator.store import quoted
-from d365mcp.simulator.values import empty_value, now, stored, today
+from d365mcp.simulator.values import empty_value, stored
 
 
 class Writer:
@@ -40,10 +40,10 @@ class Writer:
             self._refuse_duplicate(call, entity, owner, record)
             rec_id = self.store.insert(owner, record)
             self._touch(owner, record)
-        shown = self.reader.whole(call, entity, rec_id)
-        key = quote(key_predicate(entity, shown), safe="'=,")
+        created = self.reader.whole(call, entity, rec_id)
+        key = quote(key_predicate(entity, created), safe="'=,")
         location = f"{call.base}/data/{entity.entity_set}({key})"
-        return json_reply(shown, 201, {"Location": location, "ETag": str(shown["@odata.etag"])})
+        return json_reply(created, 201, {"Location": location, "ETag": str(created["@odata.etag"])})
 
     def update(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Reply:
         """PATCH changes what is named; PUT empties the rest too."""
@@ -93,7 +93,8 @@ class Writer:
     def _default(self, owner: Entity, default: Default, record: Record) -> object:
         prop = owner.properties[default.property]
         if default.today:
-            return today() if prop.data_type == "Date" else now()
+            clock = self.store.world.clock
+            return clock.today() if prop.data_type == "Date" else clock.now()
         if default.product_of:
             return prod(float(str(record[name])) for name in default.product_of)
         if default.looked_up_in:

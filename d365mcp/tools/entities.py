@@ -1,18 +1,21 @@
 """Finds data entities and describes their schema."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.d365.models import DataEntity, EntityProperty, Enumeration
-from d365mcp.metadata.search.index import Hit
 from d365mcp.tools.columns import words_match
-from d365mcp.tools.enumerations import NOTHING_FITS
+from d365mcp.tools.enumerations import OTHER_WORDS
 from d365mcp.tools.parameters import EntityName, Language
 from d365mcp.tools.results import chars
 from d365mcp.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from d365mcp.metadata.catalog import EntitiesFound
+    from d365mcp.metadata.search.entities import Hit
 
 Category = Literal["Master", "Configuration", "Transaction", "Reference", "Document", "Parameters"]
 
@@ -25,7 +28,7 @@ ENVELOPE_CHARS = 3_000
 
 
 class SearchEntitiesResult(TypedDict, total=False):
-    total: int
+    more: int
     notes: list[str]
     entities: list[dict[str, Any]]
 
@@ -63,30 +66,42 @@ async def search_entities(
     found = await context.catalog.search_entities(
         query, category=category, read_only=read_only, public_only=not include_non_public, limit=limit
     )
-    result = SearchEntitiesResult(entities=[shown_hit(hit) for hit in found.hits], total=found.total)
-    notes = [context.catalog.note() or ""]
-    if not found.hits:
-        notes.append(NOTHING_FITS)
-    if any(notes):
-        result["notes"] = [note for note in notes if note]
+    result = SearchEntitiesResult()
+    if found.more:
+        result["more"] = found.more
+    if notes := [note for note in (context.catalog.note(), *_search_notes(found)) if note]:
+        result["notes"] = notes
+    result["entities"] = [described_hit(hit) for hit in found.hits]
     return result
 
 
-def shown_hit(hit: Hit) -> dict[str, Any]:
+def _search_notes(found: "EntitiesFound") -> Iterator[str]:
+    """Yield what a caller should know of what was found, and what was not."""
+    if found.not_served is not None:
+        label = f" ({found.not_served.label})" if found.not_served.label else ""
+        name = found.not_served.summary.aot_name
+        yield f"{name}{label} fits better, but OData does not serve it: it is for data management only"
+    if not found.hits:
+        yield f"nothing fits among {found.searched} entities: {OTHER_WORDS}"
+    elif not any(hit.is_named for hit in found.hits):
+        yield "nothing is named like this: only columns of these have the words"
+
+
+def described_hit(hit: "Hit") -> dict[str, Any]:
     """Return a hit without what says nothing."""
     row = hit.summary
-    shown = {
+    described = {
         "entity_set": row.entity_set,
-        "public_name": row.public_name,
-        "aot_name": row.aot_name,
-        "label": hit.label,
+        "aot_name": None if row.entity_set else row.aot_name,
+        "label": hit.label if squeezed(hit.label) != squeezed(row.entity_set) else None,
         "category": row.category,
         "key": list(hit.key),
+        "columns": " ".join(hit.columns),
+        "other_versions": " ".join(hit.other_versions),
         "read_only": row.is_read_only or None,
-        "public": None if row.data_service_enabled else False,
-        "why": hit.why,
     }
-    return {name: value for name, value in shown.items() if value or (name == "public" and value is False)}
+    public = {} if row.data_service_enabled else {"public": False}
+    return {name: value for name, value in described.items() if value} | public
 
 
 async def get_entity_schema(

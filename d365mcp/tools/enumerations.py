@@ -1,15 +1,18 @@
 """Finds enumerations and actions, and describes enumerations."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.metadata.search.index import Found
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
-NOTHING_FITS = "nothing fits: try other or fewer words, singular, or the English name"
+if TYPE_CHECKING:
+    from d365mcp.metadata.catalog import OthersFound
+
+NO_ACTIONS = "actions are searched in a catalog, and there is none yet: d365fo_get_entity_schema lists an entity's own"
+OTHER_WORDS = "try other or fewer words, or the English name"
 
 
 class EnumerationResult(TypedDict, total=False):
@@ -20,6 +23,7 @@ class EnumerationResult(TypedDict, total=False):
 
 
 class FoundResult(TypedDict, total=False):
+    more: int
     notes: list[str]
     found: list[dict[str, str]]
 
@@ -30,7 +34,8 @@ async def search_enumerations(
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
     """Find enumerations (the values of a status or type) by words."""
-    return shown(await context.catalog.search_others(query, "enumeration", limit), context.catalog.note())
+    found = await context.catalog.search_others(query, "enumeration", limit)
+    return _found_result(found, "enumerations", "members", [context.catalog.note()])
 
 
 async def search_actions(
@@ -39,18 +44,23 @@ async def search_actions(
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
     """Find OData actions (post, confirm, calculate) by words."""
-    note = context.catalog.note()
-    if note:
-        note = (
-            "actions are searched in a catalog, and there is none yet: d365fo_get_entity_schema lists an entity's own"
-        )
-    return shown(await context.catalog.search_others(query, "action", limit), note)
+    if context.catalog.note():
+        return FoundResult(notes=[NO_ACTIONS], found=[])
+    return _found_result(await context.catalog.search_others(query, "action", limit), "actions", "", [])
 
 
-def shown(found: list[Found], note: str | None) -> FoundResult:
-    result = FoundResult(found=[{"name": each.shown, "why": each.why} for each in found])
-    if notes := [each for each in (note, None if found else NOTHING_FITS) if each]:
-        result["notes"] = notes
+def _found_result(found: "OthersFound", kind: str, parts: str, notes: list[str | None]) -> FoundResult:
+    """Return what was found: a name, and the parts of it that have the words."""
+    if not found.found:
+        notes = [*notes, f"none of the {found.searched} {kind} here has these words: {OTHER_WORDS}"]
+    result = FoundResult()
+    if found.more:
+        result["more"] = found.more
+    if any(notes):
+        result["notes"] = [note for note in notes if note]
+    result["found"] = [
+        {"name": name} | ({parts: " ".join(with_words)} if with_words else {}) for name, with_words in found.found
+    ]
     return result
 
 

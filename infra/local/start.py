@@ -19,6 +19,10 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 SIMULATOR_READY = "simulator ready on "
+# The one it had the last time, where it is free: what was typed for it then is right now.
+SIMULATOR_PORT = 7080
+# What `python -m d365mcp` needs to know of the simulator.
+OPERATOR_VARIABLES = ("D365FO_BASE_URL", "D365FO_AUTH", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MCP_AUTH")
 START_SECONDS = 120
 STOP_SECONDS = 10
 # Which of them there are depends on the system: hang-ups are Unix's, Ctrl-Break is Windows'.
@@ -138,7 +142,16 @@ def with_simulator(environ: Environment, url: str) -> Environment:
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={KEY};IngestionEndpoint={url}",
         "MCP_LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
         "MCP_LOG_ANALYTICS_URL": url,
+        "MCP_CATALOG_REVALIDATE_SECONDS": "2",  # the one that is being built is soon served
     }
+
+
+async def build_catalog(environ: Environment) -> None:
+    """Let search know the simulation's labels and fields; until then, and without, it goes by names."""
+    command = [*filter(None, [shutil.which("nice")]), sys.executable, "-m", "d365mcp", "catalog", "build"]
+    async with program(*command, environ=environ, output=DEVNULL) as building:
+        if await building.wait():
+            print("The catalog was not built, so search goes by names: python -m d365mcp catalog build", flush=True)
 
 
 def host_command(port: int, devhost: bool) -> list[str]:
@@ -163,7 +176,27 @@ def claim(port: int) -> int:
         raise StartError(f"Port {port} is in use. Choose another one: --port {port + 1}") from exc
 
 
-def welcome(port: int, base_url: str, *, simulated: bool) -> str:
+def free_port(wanted: int) -> int:
+    """Return this port if it is free, else 0: any."""
+    try:
+        return claim(wanted)
+    except StartError:
+        return 0
+
+
+def operators_command(environ: Environment) -> str:
+    """Return what to type in another terminal for the operator's command."""
+    values = {name: environ[name] for name in OPERATOR_VARIABLES}
+    posix = "export " + " ".join(f"{name}={value}" for name, value in values.items())
+    windows = "; ".join(f"$env:{name}='{value}'" for name, value in values.items())
+    return f"""
+The operator's command, in another terminal:
+{windows if os.name == "nt" else posix}
+{sys.executable} -m d365mcp check
+"""
+
+
+def welcome(port: int, base_url: str, environ: Environment, *, simulated: bool) -> str:
     environment = f"simulated ({base_url}); set D365FO_BASE_URL for your own" if simulated else base_url
     url = f"http://localhost:{port}/mcp"
     configuration = json.dumps({"servers": {"d365fo": {"type": "http", "url": url}}}, indent=2)
@@ -176,7 +209,7 @@ F&O environment: {environment}
 
 Claude Code:
 claude mcp add --transport http d365fo {url}
-
+{operators_command(environ) if simulated else ""}
 Ctrl-C stops it.
 """
 
@@ -197,7 +230,8 @@ async def run(options: argparse.Namespace) -> None:
     async with contextlib.AsyncExitStack() as programs, asyncio.TaskGroup() as watchers:
         async with asyncio.timeout(START_SECONDS):
             if simulated:
-                command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--quiet"]
+                chosen = str(free_port(SIMULATOR_PORT))
+                command = [sys.executable, "-m", "d365mcp.simulator", "--port", chosen, "--quiet"]
                 simulator = await programs.enter_async_context(program(*command, environ=environ, output=PIPE))
                 found: asyncio.Future[str] = asyncio.Future()
                 watchers.create_task(watch_simulator(simulator, found))
@@ -206,8 +240,10 @@ async def run(options: argparse.Namespace) -> None:
             command = host_command(port, options.devhost)
             host = await programs.enter_async_context(program(*command, environ=host_environment(environ)))
             watchers.create_task(watch_host(host))
+            if simulated:
+                watchers.create_task(build_catalog(environ))
             await serving(port)
-        print(welcome(port, base_url, simulated=simulated), flush=True)
+        print(welcome(port, base_url, environ, simulated=simulated), flush=True)
 
 
 def main() -> None:

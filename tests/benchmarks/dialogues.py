@@ -437,7 +437,7 @@ DIALOGUES = (
                 "SELECT date_trunc('month', AccountingDate) AS month, sum(AccountingCurrencyAmount) AS amount "
                 "FROM GeneralJournalAccountEntries WHERE LedgerAccount LIKE '606300%' AND DataArea = 'usmf' "
                 "GROUP BY 1 ORDER BY 1",
-                "2015-01",
+                "2020-10",
                 "13500",
             ),
         ),

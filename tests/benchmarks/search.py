@@ -1,11 +1,13 @@
-"""How well, and how fast, search finds data entities: recall@1, recall@5, MRR, milliseconds.
+"""How well, and how fast, search finds data entities: recall@1, recall@5, MRR, tokens of an answer, milliseconds.
 
     python -m tests.benchmarks.search ENTITIES.json.gz [--misses]
 
 ENTITIES is a list of {name, label, module, fields: [[name, type, label, mandatory]]}, as derived from Microsoft's Common
 Data Model. The questions are in four sets. Misses of `tuned` and `tasks` may shape the ranking. Misses of `held` and
-`tasks_held` nobody looks at, so they tell how the ranking fares with questions it never saw. `tasks` are business tasks,
+`tasks_held` nobody looks at, so they show how the ranking fares with questions it never saw. `tasks` are business tasks,
 written before the ranking that answers them; every other one is held out. One hand wrote all of them.
+
+Tokens are characters of compact JSON divided by four.
 """
 
 import argparse
@@ -15,15 +17,19 @@ import re
 import sqlite3
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.index import Document, write_index
+from d365mcp.metadata.search.entities import EntityFinder, Hit
+from d365mcp.metadata.search.index import SearchDocument, write_index
+from d365mcp.tools.entities import described_hit
+from d365mcp.tools.results import compact
 
 QUESTIONS = Path(__file__).parent.parent / "search" / "questions.json"
 SHAPING = ("tuned", "tasks")
+SHOWN = 10  # hits of an answer, where the caller says nothing else
 
 
 def questions() -> dict[str, dict[str, list[str]]]:
@@ -36,14 +42,14 @@ def finder(entities: list[dict[str, Any]], copies: int = 1) -> EntityFinder:
     """Index the entities; `copies` makes the catalog larger, for timing."""
     connection = sqlite3.connect(":memory:")
     rows: list[EntitySummary] = []
-    documents: list[Document] = []
+    documents: list[SearchDocument] = []
     for copy in range(copies):
         for each in entities:
             name = each["name"] if not copy else f"{each['name']}X{copy}"
             public = re.sub(r"Entity$", "", name)
             rows.append(EntitySummary(name, public, public))
             fields = [text for field in each["fields"] for text in (field[0], field[2]) if text]
-            documents.append(Document("entity", (name,), each["label"] or "", tuple(fields), name))
+            documents.append(SearchDocument("entity", (name,), each["label"] or "", tuple(fields), name))
     write_index(connection, documents)
     return EntityFinder(connection, rows)
 
@@ -63,12 +69,13 @@ def main() -> None:
                 found, {question: asked[question] for question, place in zip(asked, ranks, strict=True) if place != 1}
             )
     cuts = statistics.quantiles(times(large := finder(entities, copies=2)), n=20)
+    print(f"tokens of an answer: p50 {statistics.median(tokens(found, entities)):.0f}")
     print(f"{len(large.rows)} entities: p50 {cuts[9]:.2f} ms, p95 {cuts[18]:.2f} ms")
 
 
 def rank(found: EntityFinder, question: str, answers: list[str]) -> int:
     """Return the place of the first right answer, 0 for none."""
-    names = [hit.summary.aot_name for hit in found.find(question)[:20]]
+    names = [hit.summary.aot_name for hit in found.find(question).hits]
     return next((place for place, name in enumerate(names, 1) if name in answers), 0)
 
 
@@ -80,8 +87,26 @@ def measured(ranks: list[int]) -> str:
 
 def print_misses(found: EntityFinder, missed: dict[str, list[str]]) -> None:
     for question, answers in missed.items():
-        names = [hit.summary.aot_name for hit in found.find(question)[:4]]
+        names = [hit.summary.aot_name for hit in found.find(question).hits[:4]]
         print(f"{rank(found, question, answers):5} {question}: {' '.join(names)}, not {answers[0]}")
+
+
+def tokens(found: EntityFinder, entities: list[dict[str, Any]]) -> list[float]:
+    """Return what each answer costs, with a key of two columns and a category, as most entities have."""
+    known = {
+        each["name"]: (each["label"] or "", ("dataAreaId", *(field[0] for field in each["fields"][:1])))
+        for each in entities
+    }
+    costs = []
+    for question in (question for asked in questions().values() for question in asked):
+        hits = found.find(question).hits[:SHOWN]
+        rows = [described_hit(with_details(hit, *known[hit.summary.aot_name])) for hit in hits]
+        costs.append(len(compact({"entities": rows})) / 4)
+    return costs
+
+
+def with_details(hit: Hit, label: str, key: tuple[str, ...]) -> Hit:
+    return replace(hit, label=label, key=key, summary=replace(hit.summary, category="Master"))
 
 
 def times(found: EntityFinder) -> list[float]:

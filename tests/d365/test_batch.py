@@ -199,13 +199,13 @@ def test_an_answer_that_is_no_batchs_leaves_all_unknown(content_type: str, body:
 @pytest.mark.parametrize(
     "parts", [[created(), created()], [created(0), empty(0), empty(0), empty(0)], [empty(2), empty(0)]]
 )
-def test_answers_that_cannot_be_told_apart_leave_all_unknown(parts: list[Part]) -> None:
+def test_answers_that_cannot_be_distinguished_leave_all_unknown(parts: list[Part]) -> None:
     with pytest.raises(OutcomeUnknown):
         batch_answer(answer(parts, atomic=False), THREE, atomic=False)
 
 
 def test_an_answer_that_breaks_off_tells_what_it_shows() -> None:
-    """Wherever it is cut: what is told as done or failed is so in the whole answer, and nothing is told as not run."""
+    """Wherever it is cut: what counts as done or failed does so in the whole answer, and nothing counts as not run."""
     whole = answer([created(), refused(2)], atomic=False)
     for length in range(len(whole.body) - 4):
         cut = HttpAnswer(whole.status, whole.headers, whole.body[:length])
@@ -218,7 +218,7 @@ def test_an_answer_that_breaks_off_tells_what_it_shows() -> None:
         assert found[2] == "unknown", whole.body[:length]
 
 
-def test_a_whole_change_set_that_breaks_off_is_never_told_as_undone_without_its_reason() -> None:
+def test_a_whole_change_set_that_breaks_off_never_counts_as_undone_without_its_reason() -> None:
     whole = answer([refused(2)], atomic=True)
     for length in range(len(whole.body)):
         cut = HttpAnswer(whole.status, whole.headers, whole.body[:length])

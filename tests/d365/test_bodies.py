@@ -58,14 +58,14 @@ def test_names_and_values_are_put_right_for_json(name: str, value: Any, expected
     assert (type(found), found) == (type(expected), expected)
 
 
-def test_what_was_changed_is_told() -> None:
+def test_what_was_changed_is_reported() -> None:
     record = {"onholdstatus": "all", "@odata.etag": "W/x", "NameAlias": "y"}
     body, notes = check_body(record, CUSTOMERS, key=KEY)
     assert body == {"OnHoldStatus": "All", "NameAlias": "y"}
     assert notes == ['onholdstatus: "all" → OnHoldStatus: "All"', '"@odata.etag" left out']
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     message = complaint(
         {
             "CustomerAccount": "US-002",

@@ -11,10 +11,12 @@ import pytest
 
 from d365mcp.d365 import paging, responses
 from d365mcp.d365.auth import TokenSource, token_scope
+from d365mcp.d365.batch import BatchOperation
 from d365mcp.d365.client import D365Client, RecordPage
 from d365mcp.d365.http import D365Http, Request
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
+from d365mcp.d365.outcomes import Write
 from d365mcp.d365.page_set import PageSet
 from d365mcp.d365.paging import Position, Query, Reader
 from d365mcp.errors import (
@@ -167,7 +169,7 @@ def test_a_token_that_stays_refused_names_the_form_to_fill_in(run: Runner, simul
     ("fault", "error"),
     [({"status": 403}, Forbidden), ({"status": 404}, NotFound), ({"status": 500}, Unavailable), ({"kind": "malformed"}, InvalidAnswer)],
 )  # fmt: skip
-def test_what_waiting_cannot_mend_is_not_tried_again(
+def test_what_waiting_cannot_change_is_not_tried_again(
     run: Runner, simulator: Simulator, fault: dict[str, Any], error: type[D365Error]
 ) -> None:
     simulator.fault("/data/", **fault, times=5)
@@ -185,11 +187,11 @@ def test_a_read_is_tried_again_twice(run: Runner, simulator: Simulator, fault: d
     assert [exchange.attempt for exchange in run.exchanges] == [1, 2, 3]
 
 
-def test_a_gateway_that_stays_down_is_told_without_its_page(run: Runner, simulator: Simulator) -> None:
+def test_a_gateway_that_stays_down_is_reported_without_its_page(run: Runner, simulator: Simulator) -> None:
     simulator.fault("/data/", status=503, kind="html", times=9)
-    with pytest.raises((Unavailable, Unreachable)) as told:
+    with pytest.raises((Unavailable, Unreachable)) as raised:
         run(groups)
-    assert "<" not in json.dumps(told.value.describe())
+    assert "<" not in json.dumps(raised.value.describe())
     assert sent(simulator) == 3
 
 
@@ -201,9 +203,9 @@ def test_retry_after_in_seconds_is_waited_for(run: Runner, simulator: Simulator)
     assert run.operation.throttles == 1
 
 
-def test_retry_after_as_a_date_is_told(run: Runner, simulator: Simulator) -> None:
-    moment = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
-    simulator.fault("/data/", status=429, headers={"retry-after": moment})
+def test_retry_after_as_a_date_is_reported(run: Runner, simulator: Simulator) -> None:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
+    simulator.fault("/data/", status=429, headers={"retry-after": date})
     with pytest.raises(Throttled) as throttled:
         run(groups)
     assert 80 < (throttled.value.retry_after or 0) <= 90
@@ -227,9 +229,9 @@ def test_a_slow_answer_ends_at_the_deadline(simulator: Simulator) -> None:
 
 
 def test_an_environment_that_is_not_there_is_unreachable(simulator: Simulator) -> None:
-    with pytest.raises((Unreachable, SignInFailed)) as told:
+    with pytest.raises((Unreachable, SignInFailed)) as raised:
         Runner("http://127.0.0.1:9")(groups)
-    assert told.value.hint
+    assert raised.value.hint
 
 
 def test_a_failing_sign_in_says_what_to_look_at_and_is_not_kept(
@@ -326,7 +328,7 @@ def test_only_a_name_becomes_part_of_a_path(run: Runner, simulator: Simulator, n
     assert sent(simulator) == 0
 
 
-def test_an_exchange_is_told_without_key_or_query_values(run: Runner, simulator: Simulator) -> None:
+def test_an_exchange_is_reported_without_key_or_query_values(run: Runner, simulator: Simulator) -> None:
     run(lambda client: client.get_record("CustomersV3", "(dataAreaId='usmf',CustomerAccount='US-001')", QueryOptions()))
     (exchange,) = run.exchanges
     assert (exchange.path, exchange.status) == ("/data/CustomersV3()", 200)
@@ -406,6 +408,28 @@ def test_a_stream_gives_what_a_request_would(run: Runner, simulator: Simulator) 
             return dict(json.loads(b"".join([chunk async for chunk in chunks])))
 
     assert run(read)["Name"] == "NoYes"
+
+
+@pytest.mark.parametrize("write", ["create", "batch"])
+def test_the_wait_that_the_answer_to_a_write_asks_for_is_heeded(run: Runner, simulator: Simulator, write: str) -> None:
+    """Its outcome is unknown, so it is not sent again. What comes after it waits all the same."""
+    simulator.fault("/data/", method="POST", status=503, headers={"retry-after": "1"}, times=1)
+
+    async def write_and_read(client: D365Client) -> tuple[OutcomeUnknown, float]:
+        with pytest.raises(OutcomeUnknown) as raised:
+            if write == "create":
+                await client.create("CustomerGroups", {"CustomerGroupId": "W1"})
+            else:
+                await client.batch(
+                    [BatchOperation("POST", "CustomerGroups", Write("create"), {"CustomerGroupId": "W1"})], atomic=True
+                )
+        began = time.monotonic()
+        await client.query("CustomerGroups", GROUPS)
+        return raised.value, time.monotonic() - began
+
+    error, waited = run(write_and_read)
+    assert waited >= 0.9
+    assert "retry_after" not in error.describe()  # waiting does not make it known
 
 
 LONG = {

@@ -33,8 +33,8 @@ LITERALS = ["2026-07-14", *(f"2026-07-14T{clock}{zone}" for clock in TIMES for z
 OWN_NOONS = ["2026-07-14T14:00:00+02:00", "2026-07-14T23:59:00+11:59", "2026-07-14T00:00:00-12:00"]
 
 TIMES_KEPT: dict[str, Any] = {
-    "entitySet": "Moments",
-    "publicEntityName": "Moment",
+    "entitySet": "Instants",
+    "publicEntityName": "Instant",
     "keys": ["Number"],
     "properties": [
         {"name": "Number", "edmType": "Edm.Int32"},
@@ -52,7 +52,7 @@ TIMES_KEPT: dict[str, Any] = {
 def kept_times() -> Iterator[Table]:
     running = Simulator.start({"entities": [TIMES_KEPT]})
     with running.client() as client:
-        yield Table(client, "Moments", ("Number", "Day", "At"))
+        yield Table(client, "Instants", ("Number", "Day", "At"))
     running.stop()
 
 
@@ -89,7 +89,7 @@ def test_a_date_is_compared_by_the_calendar_of_whoever_writes_the_filter(kept_ti
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_a_time_is_compared_as_a_moment_and_a_day_as_all_of_it(kept_times: Table, operator: str) -> None:
+def test_a_time_is_compared_as_an_instant_and_a_day_as_all_of_it(kept_times: Table, operator: str) -> None:
     for literal in [*LITERALS, *OWN_NOONS]:
         found = kept_times.query(f"At {operator} {literal}")
         wanted = [

@@ -1,4 +1,4 @@
-"""How an ordinary filter is read, and how a mistake in one is told."""
+"""How an ordinary filter is read, and what a mistake in one is answered with."""
 
 from decimal import Decimal
 
@@ -74,7 +74,7 @@ def test_in_takes_a_list_and_paths_are_kept_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mend"),
+    ("text", "hint"),
     [
         ('Name eq "usmf"', "single quotes"),
         ("Name eq 'O'Hare'", "doubled"),
@@ -116,11 +116,11 @@ def test_in_takes_a_list_and_paths_are_kept_whole() -> None:
         ("A eq 1e99999999999999999999", "not as large"),
     ],
 )
-def test_a_mistake_is_told_with_its_mend(text: str, mend: str) -> None:
-    assert mend in complaint(text)
+def test_a_mistake_is_answered_with_its_hint(text: str, hint: str) -> None:
+    assert hint in complaint(text)
 
 
-def test_a_mistake_is_told_with_its_place() -> None:
+def test_a_mistake_is_answered_with_its_place() -> None:
     assert complaint("Name eq 'a' und Age gt 5").startswith(
         "The filter cannot be read at character 13, `und Age gt 5`:"
     )

@@ -71,7 +71,7 @@ def test_other_messages_are_no_infolog(message: str) -> None:
     assert not has_infolog(message)
 
 
-def test_exceptions_inside_exceptions_are_shown_the_innermost_first() -> None:
+def test_exceptions_inside_exceptions_are_reported_the_innermost_first() -> None:
     body = {
         "Message": "An error has occurred.",
         "ExceptionMessage": "Exception has been thrown by the target of an invocation.",

@@ -34,7 +34,7 @@ def test_parts_come_in_the_metadatas_order_by_names_in_any_case() -> None:
     assert key_predicate(CUSTOMERS, key) == "(dataAreaId='usmf',CustomerAccount='US-001')"
 
 
-def test_all_that_is_missing_unknown_or_wrong_is_told_at_once() -> None:
+def test_all_that_is_missing_unknown_or_wrong_is_reported_at_once() -> None:
     entity = keyed(part("dataAreaId"), part("Line", "Edm.Int64", "Int64"), part("Account"))
     assert complaint(entity, {"Line": "x", "line": 2, "Acount": "a"}) == (
         "The key of Things is dataAreaId, Line, Account. "

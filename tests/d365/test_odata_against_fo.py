@@ -249,7 +249,7 @@ def test_the_right_records_come_back(tables: dict[str, Table], entity_set: str, 
     [case for case in CASES if "/Description" not in case[1]],
     ids=[f"{case[0]}: {case[1]}" for case in CASES if "/Description" not in case[1]],
 )
-def test_the_right_records_are_told_apart_here_too(
+def test_the_right_records_are_distinguished_here_too(
     tables: dict[str, Table], entity_set: str, text: str, rule: Rule
 ) -> None:
     table = tables[entity_set]

@@ -348,7 +348,7 @@ def test_types_names_and_sides_are_put_right_and_it_is_said(text: str, expected:
         ("CustomerGroup/A/B eq 'x'", "is no property"),
     ],
 )
-def test_what_fo_cannot_be_asked_is_refused_with_the_reason_or_the_mend(text: str, reason: str) -> None:
+def test_what_fo_cannot_be_asked_is_refused_with_the_reason_or_the_hint(text: str, reason: str) -> None:
     assert reason in refusal(text).message
 
 
@@ -367,7 +367,7 @@ def test_unknown_names_are_refused_with_the_close_ones(text: str, message: str) 
     assert error.message.startswith(message.removesuffix("?"))
 
 
-def test_a_bare_word_where_text_belongs_is_told_about_quotes() -> None:
+def test_a_bare_word_where_text_belongs_is_answered_with_a_hint_about_quotes() -> None:
     assert refusal("dataAreaId eq usmf").hint == "A text is written in single quotes: 'usmf'."
 
 
@@ -406,7 +406,7 @@ def test_columns_are_what_the_filter_reads() -> None:
     assert translate_filter(text, CUSTOMERS).columns == columns
 
 
-def test_many_changes_are_told_in_few_short_lines() -> None:
+def test_many_changes_are_reported_in_few_short_lines() -> None:
     text = " and ".join(f"contains(OrganizationName,'{number} {'x' * 100}')" for number in range(40))
     notes = translate_filter(text, CUSTOMERS).notes
     assert len(notes) == 10
@@ -414,7 +414,7 @@ def test_many_changes_are_told_in_few_short_lines() -> None:
     assert max(map(len, notes)) < 160
 
 
-def test_dates_without_a_lower_end_are_told_to_include_the_empty_ones() -> None:
+def test_dates_without_a_lower_end_are_said_to_include_the_empty_ones() -> None:
     advice = "ShippingDate: no date counts as 1900-01-01; add ShippingDate ne null to leave such records out"
     assert translate_filter("ShippingDate lt 2026-07-14T12:00:00Z", CUSTOMERS).notes == (advice,)
     assert advice not in translate_filter("ShippingDate lt 2026-07-14 and ShippingDate ne null", CUSTOMERS).notes

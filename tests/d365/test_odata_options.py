@@ -58,7 +58,7 @@ def test_selected_names_are_put_right_and_repeated_ones_dropped() -> None:
     )
 
 
-def test_unknown_names_in_select_are_told_together() -> None:
+def test_unknown_names_in_select_are_reported_together() -> None:
     with pytest.raises(UnknownName, match='No property "Nme"'):
         check_select(["Nme", "NameAlias"], CUSTOMERS)
     with pytest.raises(InvalidArgument) as error:

@@ -220,7 +220,7 @@ def test_a_user_is_asked_for_once_however_many_calls_wait(served: Served, times:
     assert len(exchanges(served.simulator)) == 1
 
 
-def test_what_entra_refuses_is_told_with_the_mend(served: Served) -> None:
+def test_what_entra_refuses_is_answered_with_the_way_out(served: Served) -> None:
     assertion, another = (token(served.simulator.base_url, oid=oid(8), sid=sign_in) for sign_in in ("1", "2"))
     served.simulator.fault(f"/{TENANT}/oauth2", status=400, times=0, body=entra_error("AADSTS50076"))
     refused = failure(post(served, assertion, query(8)))
@@ -232,7 +232,7 @@ def test_what_entra_refuses_is_told_with_the_mend(served: Served) -> None:
 
 
 def entra_error(code: str) -> dict[str, str]:
-    return {"error": "invalid_grant", "error_description": f"{code}: told by Entra. Secret: hunter2"}
+    return {"error": "invalid_grant", "error_description": f"{code}: said by Entra. Secret: hunter2"}
 
 
 # The ways to prove which app asks, through the real azure-identity.
@@ -250,7 +250,7 @@ def operation(assertion: str | None = None) -> Operation:
 
 
 def signed_in(tokens: TokenSource, wanted: Operation | None) -> str:
-    """Return whom F&O takes the token's bearer for."""
+    """Return the user F&O takes the token's bearer for."""
     found = jwt.decode(asyncio.run(tokens.token(wanted)), options={"verify_signature": False})
     return str(found["oid"] if "scp" in found else found["appid"])
 

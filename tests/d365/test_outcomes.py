@@ -60,7 +60,7 @@ JSONS = {name for name, (media_type, _) in BODIES.items() if media_type == JSON}
 KINDS: tuple[Kind, ...] = ("create", "update", "delete", "action", "service", "batch", "change set")
 
 # By kind, the successes whose body shows that it was done.
-SHOWN: dict[str, dict[int, set[str]]] = {
+PROOF: dict[str, dict[int, set[str]]] = {
     "create": {200: {"record"}, 201: {"record"}},
     "update": {200: {"record"}, 204: {"nothing"}},
     "delete": {204: {"nothing"}},
@@ -83,7 +83,7 @@ REASONS: dict[str, set[str]] = {
 
 def expected(kind: str, status: int, body: str) -> str:
     if status < 300:
-        return "done" if body in SHOWN[kind].get(status, ()) else "unknown"
+        return "done" if body in PROOF[kind].get(status, ()) else "unknown"
     if status in NOT_BEGUN or (status in REFUSED and body not in PAGES | NOT_FOS.get(status, set())):
         return "refused"
     if status in FAILED and body in REASONS.get(kind, ANY_REASON):
@@ -117,7 +117,7 @@ def rows() -> Iterator[tuple[Kind, int]]:
 
 
 @pytest.mark.parametrize(("kind", "status"), list(rows()))
-def test_every_answer_to_a_write_is_told_by_its_evidence(kind: Kind, status: int) -> None:
+def test_every_answer_to_a_write_is_classified_by_its_evidence(kind: Kind, status: int) -> None:
     write = Write(kind, KEY)
     bodies = {"nothing"} if status in (204, 205, 304) else set(BODIES)
     found = {body: outcome_of(answer(status, body), write) for body in bodies}

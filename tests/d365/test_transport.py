@@ -520,7 +520,7 @@ def test_bytes_in_an_answers_headers_that_are_no_text_do_no_harm() -> None:
     asyncio.run(scenario())
 
 
-# Whom it connects to.
+# What it connects to.
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -559,7 +559,9 @@ def test_a_way_on_which_nothing_comes_back_is_given_up_before_anything_is_sent(
     asyncio.run(scenario())
 
 
-def test_only_whom_we_trust_is_spoken_to(secured: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_trusted_server_is_spoken_to(
+    secured: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(secured.base_url, groups)
     before = len(secured.log("/data"))
     monkeypatch.setenv("SSL_CERT_FILE", str(loopback_certificate(tmp_path)))
@@ -568,7 +570,7 @@ def test_only_whom_we_trust_is_spoken_to(secured: Simulator, tmp_path: Path, mon
     assert len(secured.log("/data")) == before
 
 
-def test_whom_we_trust_are_the_authorities_that_are_set_or_else_certifis(
+def test_the_trusted_authorities_are_those_that_are_set_or_else_certifis(
     certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -586,7 +588,7 @@ def test_whom_we_trust_are_the_authorities_that_are_set_or_else_certifis(
 def test_a_client_that_could_not_be_built_is_built_by_the_next_call(
     secured: Simulator, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The certificates may lie on a share that is mounted a moment later."""
+    """The certificates may lie on a share that is mounted a little later."""
     monkeypatch.setattr("d365mcp.d365.http._ATTEMPTS", 1)
     real = transport.Connections
 

@@ -51,7 +51,7 @@ class Place:
         return str(self.work(lambda builder, _: builder.run_due("02:30"), seconds))
 
     def rebuild(self, seconds: float = 60.0) -> str:
-        """Build because somebody asks for it."""
+        """Build because a person asked for it."""
         self.store().ask("june")
         return self.build(seconds)
 
@@ -72,4 +72,4 @@ class Place:
         """Let the last build lie back so long."""
         progress = self.progress()
         back = {"started_at": progress.started_at - seconds, "updated_at": progress.updated_at - seconds}
-        self.store().tell(replace(progress, **back, **changes))
+        self.store().write_progress(replace(progress, **back, **changes))

@@ -16,7 +16,7 @@ from d365mcp.errors import StorageError, UnknownName
 from d365mcp.events import CatalogRefreshed
 from d365mcp.metadata.build import Builder, is_due
 from d365mcp.metadata.catalog import MetadataCatalog
-from d365mcp.metadata.snapshot import FORMAT, Snapshot
+from d365mcp.metadata.snapshot import SNAPSHOT_FORMAT, Snapshot
 from d365mcp.metadata.store import CONTAINER, SNAPSHOT, Progress, digest_of
 from d365mcp.settings import Settings
 from d365mcp.storage import open_storage
@@ -195,11 +195,11 @@ def test_what_another_version_left_is_built_anew(place: Place) -> None:
     old = place.folder / "old.sqlite"
     assert store.storage.download(CONTAINER, store.name(place.pointer().file), old)
     with closing(sqlite3.connect(old)) as connection:
-        connection.execute(f"PRAGMA user_version = {FORMAT - 1}")
+        connection.execute(f"PRAGMA user_version = {SNAPSHOT_FORMAT - 1}")
         connection.execute("DROP TABLE labels")
     digest = digest_of(old)
     pointer = {"file": f"{digest[:20]}.sqlite", "sha256": digest, "bytes": 1, "built_at": 1.0, "fingerprint": "",
-               "application_version": "", "entities": 2, "format": FORMAT - 1}  # fmt: skip
+               "application_version": "", "entities": 2, "format": SNAPSHOT_FORMAT - 1}  # fmt: skip
     store.storage.upload(CONTAINER, store.name(str(pointer["file"])), old)
     store.storage.upload(CONTAINER, store.name("work.sqlite"), old)
     store.storage.put(CONTAINER, store.name("pointer.json"), json.dumps(pointer).encode())
@@ -300,7 +300,7 @@ def test_a_snapshot_is_closed_when_nobody_reads_it_any_more(place: Place, tmp_pa
     assert found is not None
     snapshot = Snapshot(place.store().fetch(found[0], tmp_path / "local"), place.base_url)
     connection = snapshot.connection
-    assert snapshot.finder.find("customers")
+    assert snapshot.finder.find("customers").hits
     del snapshot
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

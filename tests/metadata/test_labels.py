@@ -175,7 +175,7 @@ def test_what_is_looked_for_most_is_asked_for_first(
     place: Place, small: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entities, keys and mandatory properties, before other properties and enumerations."""
-    monkeypatch.setattr(fan_out, "IN_FLIGHT", 1)
+    monkeypatch.setattr(fan_out, "_IN_FLIGHT", 1)
     assert place.build() == "built"
     asked = [re.findall(r"@CAT\d+", unquote(entry["path"]))[0] for entry in small.log("/metadata/labels")]
     assert set(asked[:6]) == {"@CAT1", "@CAT2", "@CAT3", "@CAT5", "@CAT6", "@CAT7"}
@@ -192,7 +192,7 @@ def test_search_serves_before_the_labels_are_in_and_no_label_is_asked_for_twice(
     snapshot = slow_place.snapshot()
     had = snapshot.labels(sorted(asked), "en-US")
     entity = next(row for row in snapshot.summaries() if row.label_id in had)
-    assert snapshot.finder.find(had[entity.label_id])[0].summary == entity  # the labels so far are searched, too
+    assert snapshot.finder.find(had[entity.label_id]).hits[0].summary == entity  # the labels so far are searched, too
     fo.set(hanging_labels=0)
     assert slow_place.build() == "built"
     assert not had.keys() & set(fo.asked_labels())

@@ -78,7 +78,7 @@ def test_an_entity_of_odd_shape_is_left_out_and_counted(place: Place, small: Sim
     snapshot = place.snapshot()
     assert snapshot.entity("CustomersV3") is not None
     assert snapshot.entity("Odds") is None
-    assert snapshot.finder.find("credit limit")[0].summary.entity_set == "CustomersV3"
+    assert snapshot.finder.find("credit limit").hits[0].summary.entity_set == "CustomersV3"
 
 
 @pytest.mark.parametrize("kind", UNUSUAL_ENTITIES)

@@ -123,7 +123,7 @@ def test_a_schedule_in_either_form_is_kept(place: Place) -> None:
 def test_a_build_ends_in_time_whatever_stalls(
     slow_place: Place, fo: Running, stalling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d365mcp.metadata.loader.LIST_SECONDS", 0.5)
+    monkeypatch.setattr("d365mcp.metadata.loader.ENTITY_LIST_SECONDS", 0.5)
     fo.set(
         **{"the list": {"list_stalls": True}, "the entities": {"stall_after": 5}, "labels": {"label_ms": 60_000}}[
             stalling

@@ -57,7 +57,7 @@ def live(running: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_an_entity_is_found_in_every_language(cataloged: Served, question: str, entity_set: str) -> None:
     found = cataloged.call("search_entities", query=question)["entities"]
     assert found[0]["entity_set"] == entity_set
-    assert found[0]["label"] in ("Customers", "Customer groups")  # which is the first language's
+    assert found[0].get("label") in ("Customers", None)  # the first language's, where the name does not say it
 
 
 @pytest.mark.parametrize("question", ["no or yes", "Nein", "ja"])

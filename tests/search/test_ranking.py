@@ -10,7 +10,8 @@ import pytest
 
 from d365mcp.d365.models import EntitySummary
 from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.index import Document, Search, write_index
+from d365mcp.metadata.search.index import SearchDocument, write_index
+from d365mcp.metadata.search.questions import Search
 
 QUESTIONS = Path(__file__).parent / "questions.json"
 
@@ -51,10 +52,12 @@ def row(names: list[str]) -> EntitySummary:
 @pytest.fixture(scope="module")
 def finder() -> Iterator[EntityFinder]:
     lines = [[part.strip() for part in line.split("|")] for line in ENTITIES.strip().splitlines()]
-    entities = [Document("entity", tuple(line[:3]), line[3], tuple(line[4].split()), shown=line[2]) for line in lines]
+    entities = [
+        SearchDocument("entity", tuple(line[:3]), line[3], tuple(line[4].split()), ref=line[2]) for line in lines
+    ]
     others = [
-        Document("enumeration", ("SalesStatus",), "Sales status", ("Backorder", "Delivered"), "SalesStatus"),
-        Document("action", ("confirmOrder", "SalesOrderHeadersV2"), shown="SalesOrderHeadersV2.confirmOrder"),
+        SearchDocument("enumeration", ("SalesStatus",), "Sales status", ("Backorder", "Delivered"), "SalesStatus"),
+        SearchDocument("action", ("confirmOrder", "SalesOrderHeadersV2"), ref="SalesOrderHeadersV2.confirmOrder"),
     ]
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [*entities, *others])
@@ -62,7 +65,7 @@ def finder() -> Iterator[EntityFinder]:
 
 
 def found(finder: EntityFinder, question: str) -> list[str]:
-    return [hit.summary.entity_set for hit in finder.find(question)]
+    return [hit.summary.entity_set for hit in finder.find(question).hits]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +94,14 @@ def test_what_is_meant_comes_first(finder: EntityFinder, question: str, entity_s
     assert found(finder, question)[0] == entity_set
 
 
-def test_the_newest_version_comes_before_older_ones_and_these_before_internal_copies(finder: EntityFinder) -> None:
-    order = found(finder, "customers")
-    assert order.index("CustomersV3") < order.index("CustomersV2") < order.index("CustCustomerStagings")
+def test_the_newest_version_comes_before_internal_copies_and_stands_for_older_ones(finder: EntityFinder) -> None:
+    best = finder.find("customers").hits[0]
+    assert (best.summary.entity_set, best.other_versions) == ("CustomersV3", ("CustomersV2",))
+    assert (
+        found(finder, "customers").index("CustomersV3")
+        < found(finder, "customers staging").index("CustCustomerStagings") + 1
+    )
+    assert "CustomersV2" not in found(finder, "customers")
 
 
 def test_a_version_asked_for_comes_first(finder: EntityFinder) -> None:
@@ -101,37 +109,36 @@ def test_a_version_asked_for_comes_first(finder: EntityFinder) -> None:
     assert found(finder, "custcustomerv2entity")[0] == "CustomersV2"
 
 
-def test_a_hit_tells_where_the_words_are(finder: EntityFinder) -> None:
-    why = next(hit.why for hit in finder.find("client credit limit") if hit.summary.entity_set == "CustomersV3")
-    assert why == "name has customer; fields have credit; fields have limit"
-
-
 def test_what_is_kept_out_makes_room_for_others() -> None:
-    many = [Document("entity", (f"CustomerSheets{number}",), shown=f"sheet {number}") for number in range(500)]
-    wanted = Document("entity", ("CustomerSheetsOfAnotherAndQuiteLongName",), shown="wanted")
+    many = [SearchDocument("entity", (f"CustomerSheets{number}",), ref=f"sheet {number}") for number in range(500)]
+    wanted = SearchDocument("entity", ("CustomerSheetsOfAnotherAndQuiteLongName",), ref="wanted")
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [*many, wanted])
-        hits = Search(connection).find("customer sheets", "entity", lambda shown: shown == "wanted")
-    assert [hit.shown for hit in hits] == ["wanted"]
+        search = Search(connection, "entity")
+        hits = search.best(search.wanted("customer sheets"), lambda ref: ref == "wanted")
+    assert [hit.ref for hit in hits] == ["wanted"]
 
 
 def test_each_kind_is_searched_apart(finder: EntityFinder) -> None:
-    assert [hit.shown for hit in finder.search.find("sales status", "enumeration")] == ["SalesStatus"]
-    assert [hit.shown for hit in finder.search.find("confirm order", "action")] == ["SalesOrderHeadersV2.confirmOrder"]
-    assert "SalesStatus" not in [hit.shown for hit in finder.search.find("sales status", "entity")]
+    connection = finder.search.index.connection
+    assert [hit.ref for hit in Search(connection, "enumeration").find("sales status")] == ["SalesStatus"]
+    assert [hit.ref for hit in Search(connection, "action").find("confirm order")] == [
+        "SalesOrderHeadersV2.confirmOrder"
+    ]
+    assert "SalesStatus" not in [hit.ref for hit in finder.search.find("sales status")]
 
 
 @pytest.mark.parametrize(
     "question", ["", "?", '"', "x' OR 1=1 --", "NEAR(a b)", "***", "qqqqzzzz", "\ud800", "a" * 300]
 )
 def test_a_question_without_sense_finds_nothing(finder: EntityFinder, question: str) -> None:
-    assert finder.find(question) == []
+    assert finder.find(question).hits == []
 
 
 def test_other_scripts_are_searched(finder: EntityFinder) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
-        write_index(connection, [Document("entity", ("X",), "Группы клиентов", shown="groups")])
-        assert [hit.shown for hit in Search(connection).find("Группы", "entity")] == ["groups"]
+        write_index(connection, [SearchDocument("entity", ("X",), "Группы клиентов", ref="groups")])
+        assert [hit.ref for hit in Search(connection, "entity").find("Группы")] == ["groups"]
 
 
 def test_no_question_is_both_tuned_on_and_held_out() -> None:
@@ -141,14 +148,14 @@ def test_no_question_is_both_tuned_on_and_held_out() -> None:
 
 def test_a_label_in_another_language_counts_as_one_in_the_first() -> None:
     documents = [
-        Document("entity", ("CustomersV3",), "Customers", shown="Customers", translations=("Debitoren", "Clients")),
-        Document("entity", ("CustomerGroups",), "Customer groups", shown="Groups", translations=("Debitorengruppen",)),
-        Document("entity", ("DebitorenV3",), "Debitoren", shown="Alone"),
+        SearchDocument("entity", ("CustomersV3",), "Customers", ref="Customers", translations=("Debitoren", "Clients")),
+        SearchDocument(
+            "entity", ("CustomerGroups",), "Customer groups", ref="Groups", translations=("Debitorengruppen",)
+        ),
+        SearchDocument("entity", ("DebitorenV3",), "Debitoren", ref="Alone"),
     ]
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, documents)
-        search = Search(connection)
-        assert [found.shown for found in search.find("Clients", "entity")][0] == "Customers"
-        both = {found.shown: found for found in search.find("Debitoren", "entity")}
-        assert both["Customers"].why == "label has debitoren"
-        assert both["Customers"].score > 0.9
+        search = Search(connection, "entity")
+        assert [found.ref for found in search.find("Clients")][0] == "Customers"
+        assert {found.ref for found in search.find("Debitoren")} >= {"Customers", "Alone"}

@@ -115,7 +115,7 @@ def test_vendors_items_and_warehouses(fo: httpx.Client) -> None:
     assert one(fo, "VendorsV2?$filter=VendorAccountNumber eq 'US-101'")["AddressStateId"] == "JAL"
     taxing = rows(fo, "VendorsV2?$filter=VendorGroupId eq '30'")
     assert taxing[0]["VendorOrganizationName"] == "California State Tax Authority"
-    assert len(rows(fo, "ReleasedProductsV2?$select=ItemNumber")) == 206
+    assert len(rows(fo, "ReleasedProductsV2?$select=ItemNumber")) == 201
     laptop = "ReleasedProductsV2?cross-company=true&$filter=dataAreaId eq 'ussi' and ItemNumber eq 'S0012'"
     assert one(fo, laptop)["SearchName"] == "Hardware: Laptop"
     kinds = {row["WarehouseId"]: row["WarehouseType"] for row in rows(fo, "Warehouses")}

@@ -1,4 +1,4 @@
-"""What a test may turn in a running simulator: faults, delays, throttling, the log and reset."""
+"""What a test may set in a running simulator: faults, delays, throttling, the log and reset."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_public_entity_describes_its_properties(fo: httpx.Client) -> None:
     assert user["PropertyGroups"] == []
 
 
-def test_data_types_tell_dates_from_moments(fo: httpx.Client) -> None:
+def test_data_types_distinguish_dates_from_timestamps(fo: httpx.Client) -> None:
     order = one(fo, "/metadata/PublicEntities('SalesOrderHeaderV2')")
     kinds = {item["Name"]: item["DataType"] for item in order["Properties"]}
     assert kinds["RequestedShippingDate"] == "Date"

@@ -93,13 +93,48 @@ def test_bulk_rows_come_from_cycles() -> None:
     with running.client() as fo:
         rows = fo.get("/data/Items?$select=Id,Count,Since,Seen,Price,Color").json()["value"]
     running.stop()
-    shown = [(r["Id"], r["Count"], r["Since"][:10], r["Seen"], r["Price"], r["Color"]) for r in rows]
-    assert shown == [
+    found = [(r["Id"], r["Count"], r["Since"][:10], r["Seen"], r["Price"], r["Color"]) for r in rows]
+    assert found == [
         ("I008", 1, "2026-02-27", "2026-02-27T08:00:00Z", 1.5, "None"),
         ("I009", 1, "2026-03-01", "2026-02-27T08:00:00Z", 2, "Red"),
         ("I010", 11, "2026-03-03", "2026-02-28T08:00:00Z", 1.5, "None"),
         ("I011", 11, "2026-03-05", "2026-02-28T08:00:00Z", 2, "Red"),
     ]
+
+
+DATES = {"written": "2026-02-28", "from": "2026-01-01", "to": "2026-12-31"}
+
+
+def test_dates_keep_their_distance_to_today() -> None:
+    written = [
+        {"dataAreaId": "usmf", "Id": "today", "Since": "2026-02-28", "Seen": "2026-02-28T23:59:59Z"},
+        {"dataAreaId": "usmf", "Id": "long ago", "Since": "2025-12-31", "Seen": "2154-12-31T23:59:59Z"},
+    ]
+    bulk = {
+        "count": 2,
+        "always": {"dataAreaId": "usmf"},
+        "numbers": {"Id": {"format": "{}"}},
+        "dates": {"Since": {"from": "2026-03-01"}},
+    }
+    items = ITEMS | {"records": written, "generate": [bulk], "defaults": [{"property": "Since", "today": True}]}
+    running = Simulator.start(world(entities=[items], dates=DATES), "--today", "2028-02-28")
+    with running.client() as fo:
+        rows = {row["Id"]: row for row in fo.get("/data/Items").json()["value"]}
+        created = fo.post("/data/Items", json={"dataAreaId": "usmf", "Id": "new"}).json()
+    running.stop()
+    assert (rows["today"]["Since"][:10], rows["today"]["Seen"]) == ("2028-02-28", "2028-02-28T23:59:59Z")
+    assert (rows["long ago"]["Since"][:10], rows["long ago"]["Seen"]) == ("2025-12-31", "2154-12-31T23:59:59Z")
+    assert [rows[number]["Since"][:10] for number in ("1", "2")] == ["2028-02-29", "2028-03-01"]
+    assert created["Since"][:10] == "2028-02-28"
+
+
+def test_a_world_adds_records_to_those_that_are_derived() -> None:
+    posted = {"entitySet": "CustInvoiceJourBiEntities", "records": [{"dataAreaId": "dat", "SourceKey": 1}]}
+    running = Simulator.start(world(include=["contoso"], default_company="dat", entities=[posted]))
+    with running.client() as fo:
+        assert [row["SourceKey"] for row in fo.get("/data/CustInvoiceJourBiEntities").json()["value"]] == [1]
+        assert len(fo.get("/data/CustInvoiceJourBiEntities?cross-company=true").json()["value"]) > 1
+    running.stop()
 
 
 def test_a_world_may_start_from_the_shipped_one() -> None:
@@ -110,7 +145,7 @@ def test_a_world_may_start_from_the_shipped_one() -> None:
         assert len(fo.get("/data/Items").json()["value"]) == 1
         assert fo.get("/data/CustomersV3").json()["value"] == []
         assert [row["dataAreaId"] for row in fo.get("/data/CustomerGroups").json()["value"]] == ["dat"]
-        assert len(fo.get("/data/CustomerGroups?cross-company=true").json()["value"]) == 43
+        assert len(fo.get("/data/CustomerGroups?cross-company=true").json()["value"]) == 44
     running.stop()
 
 
@@ -238,6 +273,9 @@ def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
             world(entities=[ITEMS | {"generate": [{"count": 1, "always": {"Nme": 1}}]}]),
             "generate[0]: the entity has no property 'Nme'",
         ),
+        (world(entities=[ITEMS | {"derived": "nothing"}]), "entities[0].derived: expected one of customer_invoices, "),
+        (world(dates=DATES | {"to": "soon"}), "dates.to: expected a date such as 2026-07-14"),
+        (world(dates={"written": "2026-02-28"}), "dates: from is missing"),
         (world(entities=[ITEMS | {"backedBy": "Nothing"}]), "backedBy: no entity set 'Nothing'"),
         (
             world(entities=[ITEMS | {"references": [{"property": "Id", "entitySet": "Nothing"}]}]),

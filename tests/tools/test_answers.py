@@ -31,7 +31,7 @@ STEERING = {
     "company",
     "row_count",
     "count",
-    "total",
+    "more",
     "next_cursor",
     "left_out",
     "partial",

@@ -23,7 +23,7 @@ def note_of(reader: Served, asked: dict[str, Any], **more: Any) -> str:
     [
         (CUSTOMERS, {"filter": "CustomerAccount eq 'US-0001'"}, "CustomerAccount 'US-0001': near it is 'US-001'"),
         (CUSTOMERS, {"filter": "CustomerAccount eq 'us001'"}, "CustomerAccount 'us001': near it is 'US-001'"),
-        (CUSTOMERS, {"filter": "CustomerAccount eq 'RFI-001'"}, "near it is ' RFI-001'"),
+        (CUSTOMERS, {"filter": "CustomerAccount eq 'RFI-001'", "company": "us01"}, "near it is ' RFI-001'"),
         (CUSTOMERS, {"filter": "OrganizationName eq 'forest'"}, "near it is 'Forest Wholesales'"),
         (CUSTOMERS, {"filter": "OrganizationName eq 'Contoso Retial Dallas'"}, "near it are 'Contoso Retail Dallas', "),
         (CUSTOMERS, {"filter": "CustomerAccount eq 'DE-001'", "company": "usrt"}, "'DE-001': it is in demf or usmf"),
@@ -95,7 +95,7 @@ def test_a_pattern_as_f_and_o_documents_it_is_one_where_nothing_has_the_star(
 
 def test_a_star_that_some_record_has_is_taken_literally(reader: Served) -> None:
     asked = """OrganizationName eq '"Quality" Sound 100% *Live*'"""
-    result = reader.call("query_entities", **CUSTOMERS, filter=asked)
+    result = reader.call("query_entities", **CUSTOMERS, filter=asked, company="us01")
     assert len(result["records"]) == 1
     assert any("taken literally" in note for note in result["notes"])
 

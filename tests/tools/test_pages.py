@@ -66,7 +66,7 @@ def test_a_walk_with_cursors_is_counted_at_its_end(reader: Served) -> None:
     rest = reader.call("query_entities", entity_name="CustomersV3", cursor=first["next_cursor"])
     assert any("$count" in request["path"] for request in reader.requests())
     assert "next_cursor" not in rest and "notes" not in rest
-    reader.simulator.fault("CustomersV3/.count", status=200, body="57", headers={"content-type": "text/plain"})
+    reader.simulator.fault("CustomersV3/.count", status=200, body="99", headers={"content-type": "text/plain"})
     rest = reader.call("query_entities", entity_name="CustomersV3", cursor=first["next_cursor"])
     assert f"but over its pages {50 + len(rest['records'])} came" in rest["notes"][-1]
 

@@ -30,7 +30,7 @@ def test_2_keys_are_typed_and_encoded_once(reader: Served) -> None:
     rate = reader.call("query_entities", entity_name="ExchangeRates", top=1)["records"][0]
     key = {name: rate[name] for name in ("RateTypeName", "FromCurrency", "ToCurrency", "StartDate")}
     assert reader.call("get_entity_record", entity_name="ExchangeRates", key=key)["record"]["Rate"] == rate["Rate"]
-    quoted = {"dataAreaId": "usmf", "ItemNumber": "JOE'S"}
+    quoted = {"dataAreaId": "us01", "ItemNumber": "JOE'S"}
     assert reader.call("get_entity_record", entity_name="ReleasedProductsV2", key=quoted, select=["ItemNumber"])[
         "record"
     ]

@@ -180,7 +180,9 @@ def test_a_foreign_next_link_is_not_followed(reader: Served) -> None:
 
 
 def test_csv_has_a_header_and_a_line_per_record(reader: Served) -> None:
-    result = reader.call("query_entities", entity_name="CustomersV3", select=NAMES, top=40, rows_as="csv")
+    result = reader.call(
+        "query_entities", entity_name="CustomersV3", select=NAMES, top=40, rows_as="csv", company="us01"
+    )
     rows = list(csv.DictReader(io.StringIO(result["csv"])))
     assert rows[0].keys() == set(NAMES)
     assert "Leading Blank Ltd" in {row["OrganizationName"] for row in rows}
@@ -243,7 +245,12 @@ def test_gotcha_20_signs_in_values_arrive_as_they_are(reader: Served, name: str)
 
 
 def test_gotcha_20_a_quote_is_doubled_once(reader: Served) -> None:
-    asked = {"entity_name": "ReleasedProductsV2", "select": ["ItemNumber"], "filter": "ItemNumber eq 'JOE''S'"}
+    asked = {
+        "entity_name": "ReleasedProductsV2",
+        "select": ["ItemNumber"],
+        "filter": "ItemNumber eq 'JOE''S'",
+        "company": "us01",
+    }
     assert reader.call("query_entities", **asked)["records"] == [{"ItemNumber": "JOE'S"}]
 
 
@@ -281,7 +288,7 @@ def test_a_record_that_is_not_there_says_so(reader: Served) -> None:
 
 def test_a_key_with_a_leading_blank_or_a_slash_is_found(reader: Served) -> None:
     for account in (" RFI-001",):
-        key = {"dataAreaId": "usmf", "CustomerAccount": account}
+        key = {"dataAreaId": "us01", "CustomerAccount": account}
         assert (
             reader.call("get_entity_record", entity_name="CustomersV3", key=key)["record"]["CustomerAccount"] == account
         )

@@ -74,7 +74,7 @@ def catalog_of(simulator: Simulator, folder: Path) -> Path:
 
 
 def main() -> None:
-    kept = HERE / f"cursor-{cursors.FORMAT}-catalog-{snapshot.FORMAT}"
+    kept = HERE / f"cursor-{cursors.FORMAT}-catalog-{snapshot.SNAPSHOT_FORMAT}"
     kept.mkdir()
     simulator = Simulator.start()
     with serving(simulator, **SETTINGS) as served:

@@ -48,7 +48,7 @@ def small() -> Iterator[Simulator]:
 
 
 def test_today_s_formats_are_kept() -> None:
-    today = f"cursor-{cursors.FORMAT}-catalog-{snapshot.FORMAT}"
+    today = f"cursor-{cursors.FORMAT}-catalog-{snapshot.SNAPSHOT_FORMAT}"
     assert today in {path.name for path in KEPT}, "a format has changed: run python -m tests.versions.freeze"
 
 
@@ -80,7 +80,7 @@ def test_a_catalog_serves_or_is_left_alone(
         assert [each["entity_set"] for each in found["entities"]] == ["Items"]
         assert "Color" in str(served.call("get_entity_schema", entity_name="Items"))
     asked_live = [each for each in small.log("/") if each["path"].lower().startswith(("/metadata", "/data/$metadata"))]
-    assert bool(asked_live) == (pointer["format"] != snapshot.FORMAT)
+    assert bool(asked_live) == (pointer["format"] != snapshot.SNAPSHOT_FORMAT)
     command = [sys.executable, "-m", "d365mcp", "catalog", "status"]
     environ = {"TMPDIR": str(tmp_path), "D365FO_BASE_URL": small.base_url, **small.identity_environment()}
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60)
@@ -92,7 +92,7 @@ def lay(kept: Path, later: int, environment_url: str, folder: Path) -> dict[str,
     folder.mkdir(parents=True)
     database = folder / "kept.sqlite"
     database.write_bytes(gzip.decompress((kept / "catalog.sqlite.gz").read_bytes()))
-    number = snapshot.FORMAT + 1 if later else json.loads((kept / "pointer.json").read_text())["format"]
+    number = snapshot.SNAPSHOT_FORMAT + 1 if later else json.loads((kept / "pointer.json").read_text())["format"]
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE facts SET value = ? WHERE name = 'environment'", (environment_url,))
         connection.execute(f"PRAGMA user_version = {number}")

@@ -27,7 +27,7 @@ INTEGERS = {
 }
 DECIMALS = frozenset({"Edm.Decimal", "Edm.Double", "Edm.Single"})
 
-# F&O has no null for these: what it stores instead, and what a date runs from and to.
+# F&O has no null for these and stores these values instead. Its dates run from the first day to the last.
 # https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/dev-ref/xpp-data-primitive
 EMPTY_DAY = date(1900, 1, 1)
 LAST_DAY = date(2154, 12, 31)

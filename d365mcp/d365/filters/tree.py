@@ -1,7 +1,7 @@
 """What a filter says, as a small frozen tree: how it is written, and what it means for a record. Performs no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from operator import eq, ge, gt, le, lt, ne
@@ -20,7 +20,10 @@ class Expression:
 
     @property
     def parts(self) -> tuple["Expression", ...]:
-        return ()
+        """Return the expressions it is made of."""
+        values = [getattr(self, each.name) for each in fields(self)]
+        flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+        return tuple(part for part in flat if isinstance(part, Expression))
 
     def columns(self) -> frozenset[str]:
         """Return the properties it reads, paths over navigation properties as `Navigation/Property`."""
@@ -42,6 +45,10 @@ class Literal(Expression):
     value: Value
     text: str = field(default="", compare=False)
 
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        return ()  # said here, for a list may have a thousand of them
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Expression):
@@ -51,10 +58,6 @@ class Comparison(Expression):
     left: Expression
     right: Expression
 
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class Membership(Expression):
@@ -62,10 +65,6 @@ class Membership(Expression):
 
     item: Expression
     values: tuple[Expression, ...]
-
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.item, *self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,6 @@ class Arithmetic(Expression):
     left: Expression
     right: Expression
 
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.left, self.right)
-
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall(Expression):
@@ -88,36 +83,20 @@ class FunctionCall(Expression):
     name: str
     arguments: tuple[Expression, ...]
 
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return self.arguments
-
 
 @dataclass(frozen=True, slots=True)
 class Not(Expression):
     operand: Expression
-
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
 class And(Expression):
     operands: tuple[Expression, ...]
 
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return self.operands
-
 
 @dataclass(frozen=True, slots=True)
 class Or(Expression):
     operands: tuple[Expression, ...]
-
-    @property
-    def parts(self) -> tuple[Expression, ...]:
-        return self.operands
 
 
 # How tightly each part binds, for the parentheses.

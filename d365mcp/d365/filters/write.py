@@ -58,7 +58,7 @@ def _in_fo_terms(expression: Expression, *, nulls_here: bool = False) -> Express
             return None
         case FunctionCall():
             return Comparison("eq", *_pattern(expression))
-        # What is unequal to a pattern leaves out more than what is unequal to the text.
+        # `ne` with a pattern leaves out more records than `ne` with the text.
         case Not(FunctionCall(_, (_, Literal(str(text))))) | Comparison("ne", _, Literal(str(text))) if "*" in text:
             return None
         case Not(FunctionCall() as call):

@@ -1,19 +1,20 @@
 """What can be found in a snapshot: entities with their fields, enumerations, and actions with their entity."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from d365mcp.d365.metadata_service import enumeration_from, rows_with_name, summary_from, text_member
-from d365mcp.metadata.search.index import Document
+from d365mcp.d365.models import EntitySummary
+from d365mcp.metadata.search.index import SearchDocument
 from d365mcp.metadata.snapshot import schema_row, stored_rows
 
 Row = Mapping[str, Any]
 
 
 @dataclass
-class Labels:
+class _Labels:
     """The labels kept, by id, in all the languages there are, the first language's first."""
 
     texts: dict[str, list[str]] = field(default_factory=dict)
@@ -26,8 +27,8 @@ class Labels:
         return tuple(each for row in rows for each in (row["Name"], *self.of(row)))
 
 
-def read_labels(connection: sqlite3.Connection, languages: Sequence[str]) -> Labels:
-    labels = Labels()
+def _read_labels(connection: sqlite3.Connection, languages: Sequence[str]) -> _Labels:
+    labels = _Labels()
     for language in languages:
         query = "SELECT id, text FROM labels WHERE language = ? AND text <> ''"
         for label_id, found in connection.execute(query, (language.casefold(),)):
@@ -37,24 +38,33 @@ def read_labels(connection: sqlite3.Connection, languages: Sequence[str]) -> Lab
     return labels
 
 
-def documents(connection: sqlite3.Connection, languages: Sequence[str]) -> Iterator[Document]:
+def catalog_documents(connection: sqlite3.Connection, languages: Sequence[str]) -> Iterator[SearchDocument]:
     """Yield what can be found, with its labels in these languages."""
-    labels = read_labels(connection, languages)
+    labels = _read_labels(connection, languages)
     for light in stored_rows(connection, "entities"):
         row = summary_from(light)
         schema = schema_row(connection, row.entity_set) or {}
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
         fields = labels.fields(rows_with_name(schema, "Properties"))
-        yield document("entity", names, labels.of(light), fields, row.aot_name)
+        yield _document("entity", names, labels.of(light), fields, row.aot_name)
         for action in rows_with_name(schema, "Actions"):
-            yield Document("action", (action["Name"], row.entity_set), shown=f"{row.entity_set}.{action['Name']}")
+            yield SearchDocument("action", (action["Name"], row.entity_set), ref=f"{row.entity_set}.{action['Name']}")
     for stored in stored_rows(connection, "enumerations"):
         name = enumeration_from(stored).name
-        yield document(
+        yield _document(
             "enumeration", (name,), labels.of(stored), labels.fields(rows_with_name(stored, "Members")), name
         )
 
 
-def document(kind: str, names: tuple[str, ...], labels: Sequence[str], fields: tuple[str, ...], shown: str) -> Document:
+def _document(
+    kind: str, names: tuple[str, ...], labels: Sequence[str], fields: tuple[str, ...], ref: str
+) -> SearchDocument:
     first, *others = [*labels, ""]
-    return Document(kind, names, first, fields, shown, tuple(filter(None, others)))
+    return SearchDocument(kind, names, first, fields, ref, tuple(filter(None, others)))
+
+
+def entity_documents(rows: Iterable[EntitySummary]) -> Iterator[SearchDocument]:
+    """Yield the document of each entity by its names alone."""
+    for row in rows:
+        names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
+        yield SearchDocument("entity", names, ref=row.aot_name)

@@ -2,76 +2,129 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from d365mcp.d365.models import EntitySummary
-from d365mcp.metadata.search.index import Hit, Search
-from d365mcp.metadata.search.terms import TOKEN, VERSION, version_of
+from d365mcp.metadata.search.questions import Search, Term, Wanted, least_score
+from d365mcp.metadata.search.terms import NAME_LIKE, VERSION, version_of
 
 Keep = Callable[[EntitySummary], bool]
+
+# An entity that OData does not serve is mentioned where it fits so much better.
+_CLEARLY = 0.1
+# What is found beside the newest public entity of a name is rarely what is meant.
+# One country's: what ends in _RU or _BR, and the Russian modules (RAsset, RTax25).
+_LOCAL = re.compile(r"_[A-Z]{1,3}(Entity)?$|^R[A-Z]")
+_INTERNAL = ("Staging", "CDS", "Tmp", "BI", "DimAttribute", "ForIntegration", "Mserp")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An entity found, and how well it fits."""
+
+    summary: EntitySummary
+    score: float
+    is_named: bool  # its name or label has one of the question's terms
+    unnamed: tuple[Term, ...]  # those that neither has
+    other_versions: tuple[str, ...] = ()
+    label: str = ""
+    key: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # that have the words its name has not
+
+
+@dataclass(frozen=True)
+class EntityResult:
+    """What fits a question, best first, and an entity that OData does not serve but that fits better."""
+
+    hits: Sequence[Hit]
+    not_served: Hit | None
+    searched: int
 
 
 class EntityFinder:
     """Searches the entities of an indexed connection. `rows` are their light rows, by AOT name in the index."""
 
     def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
-        self.search = Search(connection)
+        self.search = Search(connection, "entity")
         self.rows = {row.aot_name: row for row in rows}
-        self.written = {name.casefold(): name for row in self.rows.values() for name in names_of(row)}
+        self.written = {name.casefold(): name for row in self.rows.values() for name in _names_of(row)}
         self.versioned = {
             name.casefold(): row.aot_name
             for row in self.rows.values()
-            for name in names_of(row)
+            for name in _names_of(row)
             if VERSION.search(name)
         }
-        newest = newest_versions(self.rows.values())
-        self.standing = {name: standing(row, newest[family(row)]) for name, row in self.rows.items()}
+        self.families: dict[str, list[str]] = {}
+        for row in self.rows.values():
+            if row.data_service_enabled:
+                self.families.setdefault(_family(row), []).append(_display_name(row))
+        for names in self.families.values():
+            names.sort(key=version_of, reverse=True)
+        self.standings = {name: self.standing(row) for name, row in self.rows.items()}
 
-    def find(self, question: str, keep: Keep = lambda row: True) -> list[Hit]:
-        """Return the entities that fit a question, best first."""
-        # A name's words are told by its capitals, so it gets them back.
-        question = TOKEN.sub(lambda token: self.written.get(token[0].casefold(), token[0]), question)
-        found = self.search.find(question, "entity", lambda shown: shown in self.rows and keep(self.rows[shown]))
-        asked = {self.versioned.get(token.casefold()) for token in TOKEN.findall(question)}
+    def find(self, question: str, keep: Keep = lambda row: True, *, public_only: bool = True) -> EntityResult:
+        """Return the entities that fit a question."""
+        # Capitals part a name's words, so it gets them back.
+        question = NAME_LIKE.sub(lambda token: self.written.get(token[0].casefold(), token[0]), question)
+        asked = {self.versioned.get(token.casefold()) for token in NAME_LIKE.findall(question)}
+        wanted = self.search.wanted(question)
+        hits = self.ranked(wanted, asked, lambda row: keep(row) and (row.data_service_enabled or not public_only))
+        least = least_score(hits[0].score) if hits else 0.0
+        kept = [self.with_versions(hit) for hit in self.newest(hits) if hit.score >= least]
+        not_served = None
+        if public_only:
+            best = kept[0].score if kept else 0.0
+            others = self.ranked(wanted, asked, lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY)
+            not_served = next((hit for hit in others if hit.is_named and hit.score > best + _CLEARLY), None)
+        return EntityResult(kept, not_served, self.search.size)
+
+    def ranked(self, wanted: Wanted, asked: set[str | None], keep: Keep, least: float = 0.0) -> list[Hit]:
+        """Return the entities to keep, best first: those that are named as asked before all others."""
+        rows = self.rows
+        found = self.search.best(wanted, lambda ref: ref in rows and keep(rows[ref]), least)
         hits = [
-            Hit(self.rows[each.shown], each.score + self.standing[each.shown] + (each.shown in asked), each.why)
+            Hit(
+                rows[each.ref],
+                each.score + self.standings[each.ref] + (each.ref in asked),
+                each.is_named,
+                each.unnamed,
+            )
             for each in found
         ]
-        return sorted(hits, key=lambda hit: (-round(hit.score, 6), len(name_of(hit.summary)), name_of(hit.summary)))
+        return sorted(hits, key=lambda hit: (-round(hit.score, 6), len(name := _display_name(hit.summary)), name))
+
+    def standing(self, row: EntitySummary) -> float:
+        """Return what an entity's nature takes from its score."""
+        name = _display_name(row)
+        newest = self.families.get(_family(row), [name])[0]
+        return (
+            (-0.05 if row.is_read_only else 0.0)
+            + (-0.12 if any(part in row.aot_name for part in _INTERNAL) else 0.0)
+            + (-0.08 if _LOCAL.search(row.aot_name) else 0.0)
+            + (-0.03 * max(0, version_of(newest) - version_of(name)))
+        )
+
+    def newest(self, hits: Iterable[Hit]) -> list[Hit]:
+        """Return the first hit of each name without its version, which is the newest or the one asked for."""
+        first: dict[str, Hit] = {}
+        for hit in hits:
+            first.setdefault(_family(hit.summary), hit)
+        return list(first.values())
+
+    def with_versions(self, hit: Hit) -> Hit:
+        name = _display_name(hit.summary)
+        others = tuple(other for other in self.families.get(_family(hit.summary), ()) if other != name)
+        return replace(hit, other_versions=others)
 
 
-def newest_versions(rows: Iterable[EntitySummary]) -> dict[str, int]:
-    """Return the newest version of each name without its version."""
-    newest: dict[str, int] = {}
-    for row in rows:
-        newest[family(row)] = max(newest.get(family(row), 1), version_of(name_of(row)))
-    return newest
+def _family(row: EntitySummary) -> str:
+    return VERSION.sub("", _display_name(row))
 
 
-def family(row: EntitySummary) -> str:
-    return VERSION.sub("", name_of(row))
-
-
-def names_of(row: EntitySummary) -> list[str]:
+def _names_of(row: EntitySummary) -> list[str]:
     return [name for name in (row.entity_set, row.public_name, row.aot_name) if name]
 
 
-def name_of(row: EntitySummary) -> str:
+def _display_name(row: EntitySummary) -> str:
     return row.entity_set or row.aot_name
-
-
-# What is found beside the newest public entity of a name is rarely what is meant.
-# One country's: what ends in _RU or _BR, and the Russian modules (RAsset, RTax25).
-LOCAL = re.compile(r"_[A-Z]{1,3}(Entity)?$|^R[A-Z]")
-INTERNAL = ("Staging", "CDS", "Tmp", "BI", "DimAttribute", "ForIntegration", "Mserp")
-
-
-def standing(row: EntitySummary, newest: int) -> float:
-    """Return what an entity's nature adds to its score."""
-    return (
-        (-0.25 if not row.data_service_enabled else 0.0)
-        + (-0.05 if row.is_read_only else 0.0)
-        + (-0.12 if any(part in row.aot_name for part in INTERNAL) else 0.0)
-        + (-0.08 if LOCAL.search(row.aot_name) else 0.0)
-        + (-0.03 * (newest - version_of(name_of(row))))
-    )

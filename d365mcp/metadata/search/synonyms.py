@@ -32,7 +32,7 @@ SHORT = {
     "cds": "",
 }
 # Words of a question that say nothing of what is looked for.
-EMPTY_WORDS = """
+_STOP_WORDS = """
 a an the of for in on at to by with from and or as is are was were be been do does did can could should would will
 which what where who whom whose when how why that this these those there it its i we you they me my our your their us
 entity entities table tables data dataset record records field fields column columns information info list lists show
@@ -40,15 +40,15 @@ find get give fetch read look lookup see need want use used holds contain contai
 have has having all any every each per about between into through please tell many much some called named d365 fo f o
 dynamics odata stored maintain maintained define defined own im der die das und von mit alle
 """
-EMPTY = frozenset(EMPTY_WORDS.split())
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 # Words that tell a state or a kind more often than the thing: they count, but little.
-WEAK_WORDS = """
+_WEAK_WORDS = """
 active actual available configuration current detail different existing new old open overview posted setup single
 specific system total various
 """
-WEAK = frozenset(WEAK_WORDS.split())
+WEAK = frozenset(_WEAK_WORDS.split())
 # Tables of the database that developers know, and what the data entities over them are called.
-TABLES = {
+DATABASE_TABLES = {
     "custtable": "customers",
     "custtrans": "customer transactions",
     "custinvoicejour": "sales invoice headers",
@@ -287,7 +287,9 @@ SAME = {
     "expense": ("travel expense", "expense"),
     "expense line": ("expense transaction",),
     "corporate card": ("credit card",),
-    "expense claim": ("expense report",),
+    "expense claim": ("expense report", "expense journal", "expense"),
+    "expense report": ("expense report", "expense journal", "expense"),
+    "tender type": ("tender type",),
     # Retail
     "commerce": ("retail",),
     "opening hours": ("store hours",),
@@ -364,3 +366,54 @@ SAME = {
     "zahlung": ("payment",),
     "adresse": ("address",),
 }
+# Words that are one in tasks: after the colon, what else is said.
+TASK_WORDS = """
+make: making, made
+lend: lent
+lose: lost, losing
+correct: fix, fixing, wrong, mistake
+customer: client, debtor, purchaser, wholesaler, consumer
+vendor: supplier, creditor, seller
+worker: employee, employees, staff, personnel, colleague, people, person, workforce
+product: item, article, goods, sku, material, merchandise
+inventory: stock
+invoice: bill
+pay: payment, paid, paying, payout
+quote: quotation, offer, quoting
+deliver: delivery, delivered, shipped, ship, shipping, shipment
+buy: bought, procure
+sell: sold, selling
+reimburse: reimbursement
+return: returned
+approve: approval, approved, approver
+agree: agreement, agreed
+carrier: forwarder, haulier
+vat: gst
+discount: rebate
+company: subsidiary, firm, entity
+receive: received, receiving
+inspect: inspection, inspected
+expire: expiry, expiration, expired
+count: counting, stocktake, stocktaking, counted
+depreciate: depreciation
+capitalize: capitalise
+withhold: withheld, withholding
+post: posted, posting
+block: blocked
+store: shop, outlet, branch
+factory: plant, mill
+spread: distribute, spreading
+split: divide, apportion
+hold: held
+allocate: allocation
+forecast: forecasting, predicted
+move: moved, transfer, transferring
+consume: consumed, consumption
+produce: produced, manufacture, manufacturing
+machine: equipment, workstation
+trip: travel, journey
+vacation: holiday, leave
+truck: lorry, trailer
+budget: budgeted
+spend: spent, spending
+"""

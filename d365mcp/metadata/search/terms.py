@@ -3,14 +3,16 @@
 import re
 from functools import lru_cache
 
-from d365mcp.metadata.search.synonyms import EMPTY, SAME, SHORT, TABLES
+from d365mcp.metadata.search.synonyms import DATABASE_TABLES, SAME, SHORT, STOP_WORDS
+
+Phrase = tuple[str, ...]  # words in their order
 
 # Capitals begin a word in Latin script; other scripts have none, or know no camel case.
-WORD = re.compile(r"[A-ZÀ-ÖØ-Þ]+(?![a-zß-öø-ÿ])|[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]+|\d+|[^\W\d_a-zA-ZÀ-ÿ]+")
-TOKEN = re.compile(r"\w+")
+_WORD = re.compile(r"[A-ZÀ-ÖØ-Þ]+(?![a-zß-öø-ÿ])|[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]+|\d+|[^\W\d_a-zA-ZÀ-ÿ]+")
+NAME_LIKE = re.compile(r"\w+")
 VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 # Endings under which a word keeps its sense. Neither -er nor -ion is among them: a product is not its production.
-ENDINGS = (("ation", 5), ("ment", 6), ("ate", 4), ("ing", 4), ("ed", 4), ("e", 4))
+_ENDINGS = (("ation", 5), ("ment", 6), ("ate", 4), ("ing", 4), ("ed", 4), ("e", 4))
 
 
 def version_of(name: str) -> int:
@@ -19,25 +21,33 @@ def version_of(name: str) -> int:
     return int(found.group(1) or found.group(2)) if found else 1
 
 
-def split(text: str) -> list[str]:
+def name_words(text: str) -> list[str]:
     """Return the words of a name or a label, cut to their stems; version suffixes and empty parts are none."""
-    words = (SHORT.get(word, word) for word in (found.lower() for found in WORD.findall(VERSION.sub("", text))))
+    words = (SHORT.get(word, word) for word in (found.lower() for found in _WORD.findall(VERSION.sub("", text))))
     return [stem(word) for word in words if len(word) > 1]
 
 
 def question_words(text: str) -> list[str]:
     """Return the stems of what a question is about."""
-    named = TOKEN.sub(lambda found: TABLES.get(found[0].lower(), VERSION.sub("", found[0])), text)
-    words = [found.lower() for found in WORD.findall(named)]
-    telling = [word for word in words if word not in EMPTY and len(word) > 1]
-    return [stem(SHORT.get(word) or word) for word in (telling or words)]
+    named = NAME_LIKE.sub(lambda found: DATABASE_TABLES.get(found[0].lower(), VERSION.sub("", found[0])), text)
+    words = [found.lower() for found in _WORD.findall(named)]
+    kept = [word for word in words if word not in STOP_WORDS and len(word) > 1]
+    return [stem(SHORT.get(word) or word) for word in (kept or words)]
 
 
 # An index has millions of words, but thousands of different ones.
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """Cut a plural's ending, roughly: names and questions are cut alike."""
-    for ending, rest in (("ies", "y"), ("sses", "ss"), ("uses", "us"), ("xes", "x"), ("ches", "ch"), ("s", "")):
+    for ending, rest in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("tuses", "tus"),
+        ("nuses", "nus"),
+        ("xes", "x"),
+        ("ches", "ch"),
+        ("s", ""),
+    ):
         if word.endswith(ending) and len(word) > len(ending) + 2 and not word.endswith(("ss", "us", "is")):
             return word[: -len(ending)] + rest
     return word
@@ -45,7 +55,7 @@ def stem(word: str) -> str:
 
 def root(word: str) -> str:
     """Cut a stem to what it shares with its kin: transport for transportation, plan for planned."""
-    for ending, shortest in ENDINGS:
+    for ending, shortest in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= shortest:
             rest = word[: -len(ending)]
             doubled = ending in ("ing", "ed") and rest[-1] == rest[-2] and rest[-1] not in "lsz"
@@ -54,9 +64,7 @@ def root(word: str) -> str:
 
 
 MEANINGS = {
-    tuple(question_words(said)): tuple(run for meant in meanings if (run := tuple(split(meant))))
+    tuple(question_words(said)): tuple(run for meant in meanings if (run := tuple(name_words(meant))))
     for said, meanings in SAME.items()
 }
 LONGEST = max(len(said) for said in MEANINGS)
-# Words that need not occur in any name to be understood.
-UNDERSTOOD = frozenset(word for said in MEANINGS for word in said)

@@ -71,7 +71,7 @@ def usual_access(settings: Settings, caller: Caller) -> Access:
     )
 
 
-def narrowed(access: Access, headers: Mapping[str, str]) -> Access:
+def narrowed_access(access: Access, headers: Mapping[str, str]) -> Access:
     """Return a caller's access as one request narrows and shapes it. Raises InvalidArgument for what a header must not say."""
     if OWN_HEADERS.isdisjoint(headers):
         return access

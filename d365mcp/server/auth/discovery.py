@@ -12,12 +12,12 @@ from d365mcp.server.auth.challenges import scopes
 from d365mcp.server.auth.roles import ADMIN
 from d365mcp.settings import METADATA_PATH, SIGNING_IN, Settings
 
-Document = Mapping[str, Any]
+DiscoveryDocument = Mapping[str, Any]
 
 SERVER_PATH = "/.well-known/oauth-authorization-server"
 
 
-def well_known(settings: Settings, path: str) -> tuple[int, Document]:
+def well_known(settings: Settings, path: str) -> tuple[int, DiscoveryDocument]:
     """Return the status and the document of a path below `/.well-known`."""
     found = documents(settings)
     if document := found.get(f"/.well-known/{path}"):
@@ -26,7 +26,7 @@ def well_known(settings: Settings, path: str) -> tuple[int, Document]:
     return 404, {"error": "not_found", "message": f"No such document; there is {there}."}
 
 
-def documents(settings: Settings) -> Mapping[str, Document]:
+def documents(settings: Settings) -> Mapping[str, DiscoveryDocument]:
     """Return the discovery documents by their path; none while callers do not sign in, or cannot."""
     known = settings.public_url and settings.caller_client_id and settings.tenants
     if settings.mcp_auth not in SIGNING_IN or settings.problems or not known:
@@ -38,7 +38,7 @@ def documents(settings: Settings) -> Mapping[str, Document]:
     return found
 
 
-def _protected_resource(settings: Settings) -> Document:
+def _protected_resource(settings: Settings) -> DiscoveryDocument:
     """Return what the endpoint is and who issues tokens for it: Entra, or the façade in front of it."""
     entra = [f"{settings.authority}/{tenant}/v2.0" for tenant in settings.tenants]
     return {
@@ -49,7 +49,7 @@ def _protected_resource(settings: Settings) -> Document:
     }
 
 
-def _authorization_server(settings: Settings) -> Document:
+def _authorization_server(settings: Settings) -> DiscoveryDocument:
     """Return the façade's own metadata; Entra's own leaves out PKCE, and clients refuse to begin without it.
 
     https://datatracker.ietf.org/doc/html/rfc8414#section-2
