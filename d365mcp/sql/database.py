@@ -1,7 +1,6 @@
 """A statement's tables in its database process: its constants, its answer, and what is refused, in our words."""
 
 import asyncio
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from d365mcp.sql.allowed import OTHER_DIALECTS
 from d365mcp.sql.child.cells import untyped
 from d365mcp.sql.child.loading import Column
 from d365mcp.sql.processes import DatabaseProcess, out_of_memory
+from d365mcp.wire import read_json
 
 _MAX_RESULT_ROWS = 10_000
 MAX_RESULT_CHARS = 1_000_000
@@ -122,7 +122,7 @@ class Database:
         found, body = await _asked(
             self._process, "query", sql=sql, max_rows=_MAX_RESULT_ROWS, max_chars=self._max_chars
         )
-        return Rows([tuple(row) for row in json.loads(body)], found["count"], found["more"], found["peak"])
+        return Rows([tuple(row) for row in read_json(body)], found["count"], found["more"], found["peak"])
 
 
 class _NoRecordsError(Exception):
