@@ -1,6 +1,7 @@
 """Puts the parts together, once per process: the one file that sees everything. Reading it top to bottom is the tour."""
 
 import asyncio
+import gc
 import hmac
 import logging
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from d365mcp.server.auth.facade import Facade
     from d365mcp.server.execution import ToolExecutor
     from d365mcp.server.sdk import Engine
+    from d365mcp.sql.processes import DatabaseProcesses
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
@@ -100,6 +102,7 @@ class Application:
             from d365mcp.d365 import transport  # noqa: F401 - it imports aiohttp
 
             identity.ManagedIdentityCredential  # noqa: B018 - azure-identity imports its credentials when named
+        gc.freeze()  # a look of the garbage collector's through all of this would keep the event loop for 50 ms
         return engine
 
     @shared_property
@@ -155,6 +158,12 @@ class Application:
             telemetry=self.telemetry.backlog(),
         )
 
+    @shared_property
+    def databases(self) -> "DatabaseProcesses":
+        from d365mcp.sql.processes import DatabaseProcesses, ProcessLimits
+
+        return DatabaseProcesses(ProcessLimits.of(self.settings))
+
     def make_context(self, access: Access, capabilities: Mapping[str, Any]) -> "ToolContext":
         """Return what one tool call may use."""
         from d365mcp.tools.tool import ToolContext
@@ -170,6 +179,7 @@ class Application:
             emit=self.emit,
             statistics=self.statistics,
             instance=self.instance,
+            databases=lambda: self.databases,
             result_chars=access.result_chars,
         )
 

@@ -7,10 +7,11 @@ variable), so that an exchange with F&O finds its parent, its deadline and its c
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 Outcome = Literal["ok", "tool_error", "protocol_error", "timeout", "refused"]
@@ -77,6 +78,7 @@ class McpRequest(NamedTuple):
     companies: int = 0
     rows: int = 0
     bytes: int = 0
+    measured: Mapping[str, float] = MappingProxyType({})  # what its tool measured, by name
 
 
 class D365Exchange(NamedTuple):
@@ -172,6 +174,7 @@ class Operation:
     timer: asyncio.Timeout | None = field(default=None, repr=False)  # what ends the work at the deadline
     rows: int = 0
     companies: set[str] = field(default_factory=set)
+    measured: dict[str, float] = field(default_factory=dict)
     began_by: "Operation | None" = field(default=None, repr=False)  # whose request work apart counts for
 
     def asks_d365(self) -> None:

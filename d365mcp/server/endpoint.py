@@ -361,6 +361,7 @@ class Job:
             companies=len(operation.companies),
             rows=operation.rows,
             bytes=len(reply.body),
+            measured=operation.measured,
         )
 
 

@@ -14,6 +14,7 @@ class HostLimits:
     function_timeout: float | None = 300.0  # seconds; None where the plan allows an unbounded one
     max_concurrent_requests: int | None = None
     max_outstanding_requests: int | None = None
+    worker_processes: int = 1  # of one instance
 
 
 def read_host_limits(folded: Mapping[str, str], host_json: Path | None, problems: list[str]) -> HostLimits:
@@ -43,6 +44,7 @@ def read_host_limits(folded: Mapping[str, str], host_json: Path | None, problems
             function_timeout=_time_span(value("functionTimeout")),
             max_concurrent_requests=_request_limit(value("extensions", "http", "maxConcurrentRequests")),
             max_outstanding_requests=_request_limit(value("extensions", "http", "maxOutstandingRequests")),
+            worker_processes=_worker_processes(folded.get("functions_worker_process_count", "")),
         )
     except ValueError as problem:
         problems.append(f"{path.name}: {problem}.")
@@ -73,3 +75,8 @@ def _request_limit(value: Any) -> int | None:
     if int(value) < 1:
         raise ValueError("a limit of HTTP requests must be at least 1 (or -1 for none)")
     return int(value)
+
+
+def _worker_processes(value: str) -> int:
+    """Read how many processes the host starts in one instance; what it does not understand means one."""
+    return max(1, int(value)) if value.isdecimal() else 1

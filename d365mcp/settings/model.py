@@ -192,6 +192,15 @@ class Settings:
         "both",
         "Results as text and structure (`both`) or as `text` alone, which says the same. A request may ask for the other (`X-MCP-Result-Form`).",
     )
+    sql_concurrency: int = _setting(
+        "MCP_SQL_CONCURRENCY", whole_between(1, 64), 2, "SQL statements at work at once in one process of this server."
+    )
+    sql_memory_mb: int = _setting(
+        "MCP_SQL_MEMORY_MB",
+        whole_between(160, 1_000_000),
+        896,
+        "Memory in MB that SQL may take in one instance; its statements at work share it evenly, none has less than 160.",
+    )
     max_document_bytes: int = _setting(
         "MCP_MAX_DOCUMENT_BYTES",
         whole_between(10_000, 100_000_000),

@@ -36,7 +36,7 @@ def offset(zone: str) -> datetime.timedelta:
     return (1 if zone[0] == "+" else -1) * datetime.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
 
 
-def in_utc(date: datetime.date) -> datetime.date:
+def without_zone(date: datetime.date) -> datetime.date:
     """Return a time without its zone, in UTC; a date as it is."""
     if isinstance(date, datetime.datetime) and date.tzinfo is not None:
         return date.astimezone(datetime.UTC).replace(tzinfo=None)

@@ -19,14 +19,14 @@ STEADY = (
 )  # fmt: skip
 
 
-def constants(tree: exp.Expr) -> Iterator[str]:
+def constants_of(tree: exp.Expr) -> Iterator[str]:
     """Yield the SQL of each constant expression that is more than a literal, the outermost of those within another."""
     for node in tree.walk(prune=lambda node: is_constant(node) or isinstance(node, exp.Limit | exp.Offset | exp.Order)):
-        if is_constant(node) and not is_plain(node):
+        if is_constant(node) and not _is_plain(node):
             yield node.sql(DIALECT)
 
 
-def is_plain(node: exp.Expr) -> bool:
+def _is_plain(node: exp.Expr) -> bool:
     """Return whether a constant can be read as it stands."""
     if isinstance(node, exp.Cast) and node.to.is_type("date", "timestamp"):
         return isinstance(node.this, exp.Literal)

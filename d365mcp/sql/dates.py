@@ -14,7 +14,7 @@ from d365mcp.sql.blocks import OPPOSITE, Block, Blocks, Compared, Origin, all_pa
 from d365mcp.sql.calendar import EMPTY_DAY, read_date
 from d365mcp.sql.types import DATES, column_type
 
-COMPARISONS = (*OPPOSITE, exp.Between, exp.In)
+_COMPARISONS = (*OPPOSITE, exp.Between, exp.In)
 DATE_PARTS = ("date_part", "datepart")
 WHOLE_DAYS = (datetime.time(0), datetime.time(12))  # 12:00 is how F&O writes a date
 
@@ -41,7 +41,7 @@ def is_date(origins: tuple[Origin, ...]) -> bool:
     return bool(origins) and all(column_type(origin.prop) in DATES for origin in origins)
 
 
-def compared(block: Block) -> Iterator[Compared]:
+def _compared(block: Block) -> Iterator[Compared]:
     """Yield every comparison of a date, or of what a calendar function makes of one."""
     for operator, one, other in all_pairs(block):
         column = calendar_function(one.unnest())[1].unnest()
@@ -52,17 +52,17 @@ def compared(block: Block) -> Iterator[Compared]:
 def type_dates(blocks: Blocks) -> None:
     """Make dates of the text that is compared with dates. Raises InvalidArgument for text that is none."""
     for block in blocks:
-        for each in [*compared(block)]:
+        for each in [*_compared(block)]:
             other = each.other.unnest()
             if block.origins(each.column) and isinstance(other, exp.Literal | exp.Boolean):
-                other.replace(typed(each, other))
+                other.replace(_typed(each, other))
         for cast in block.scope.find_all(exp.Cast):
             is_date_literal = cast.to.is_type("date", "timestamp", "timestamptz") and is_text(cast.this)
             if is_date_literal and read_date(cast.this.name) is None:
                 raise InvalidArgument(f"{cast.this.sql()} is no date: write {suggestion(cast.this.name)}.")
 
 
-def typed(compared: Compared, literal: exp.Expr) -> exp.Expr:
+def _typed(compared: Compared, literal: exp.Expr) -> exp.Expr:
     """Return a literal beside a date as a date or a time."""
     props = [origin.prop for origin in compared.origins]
     date = read_date(literal.name) if is_text(literal) else None
@@ -101,7 +101,7 @@ def notes(blocks: Blocks) -> list[str]:
     ceilings: dict[str, None] = {}
     floors: set[str] = set()
     for block in blocks:
-        for each in compared(block):
+        for each in _compared(block):
             is_ceiling = each.operator in (exp.LT, exp.LTE)
             for origin in each.origins:
                 ceilings |= {origin.prop.name: None} if is_ceiling else {}
@@ -137,7 +137,7 @@ def is_read_out(block: Block) -> bool:
     node: exp.Expr = block.query
     while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
         node = node.parent
-    return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Lateral, exp.Any, exp.All, *COMPARISONS))
+    return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Lateral, exp.Any, exp.All, *_COMPARISONS))
 
 
 def keeps_empty(block: Block, column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
@@ -163,7 +163,7 @@ def is_comparison(node: exp.Expr) -> bool:
     """Return whether a node compares values, rather than asks whether there is one."""
     if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
         return not any(isinstance(side.unnest(), exp.Null) for side in (node.this, node.expression))
-    return isinstance(node, COMPARISONS)
+    return isinstance(node, _COMPARISONS)
 
 
 def up_from_row(row: exp.Expr) -> tuple[exp.Expr, exp.Expr]:

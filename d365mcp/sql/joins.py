@@ -48,7 +48,7 @@ def joins_of(tree: Tree | None) -> Iterator[Join]:
         yield from joins_of(tree.right)
 
 
-def kind_of(join: exp.Join) -> str:
+def join_kind(join: exp.Join) -> str:
     """Return what a join does with rows that have no partner; `other` for what is not known here."""
     given = {name for name, value in join.args.items() if value}
     if given - JOIN_PARTS:
@@ -63,7 +63,7 @@ def kind_of(join: exp.Join) -> str:
     return {"": "inner", "INNER": "inner", "CROSS": "inner", "SEMI": "semi", "ANTI": "anti"}.get(kind, "other")
 
 
-def narrowed(kind: str, *, left: bool, right: bool) -> str:
+def narrowed_join(kind: str, *, left: bool, right: bool) -> str:
     """Return what an outer join comes to where rows without one side do not matter."""
     loose = {"left": (False, right), "right": (left, False), "full": (left, right)}[kind]
     match kind, loose:

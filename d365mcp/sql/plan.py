@@ -18,9 +18,9 @@ from sqlglot.optimizer.qualify import qualify
 from d365mcp.d365.models import DataEntity
 from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.sql.blocks import Blocks
-from d365mcp.sql.calendar import in_utc
+from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
-from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, STEADY, constants
+from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, STEADY, constants_of
 from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
 from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
@@ -79,7 +79,7 @@ def prepared(tree: exp.Query, entities: Mapping[str, DataEntity]) -> Statement:
     by_table = {entity.entity_set.lower(): entity for entity in entities.values()}
     qualified = qualify_columns(tree, by_table)
     names = tuple(proper_names(given, qualified, by_table))
-    return Statement(qualified, by_table, names, tuple(constants(qualified)))
+    return Statement(qualified, by_table, names, tuple(constants_of(qualified)))
 
 
 def plan(statement: Statement, values: Mapping[str, Any]) -> Plan:
@@ -123,7 +123,7 @@ def stop_clocks(tree: exp.Query, values: Mapping[str, Any]) -> None:
             whole = whole.parent
         value = values.get(whole.sql(DIALECT))
         if isinstance(value, datetime.date):
-            whole.replace(date_literal(in_utc(value)))
+            whole.replace(date_literal(without_zone(value)))
         elif type(value) is int:
             whole.replace(exp.Literal.number(value))
 

@@ -17,14 +17,14 @@ from d365mcp.d365.filters.translate import translate_filter
 from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import OPPOSITE
-from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, in_utc, read_date, truncated
+from d365mcp.sql.calendar import EMPTY_DAY, UNITS, first_after, read_date, truncated, without_zone
 from d365mcp.sql.dates import calendar_function
 from d365mcp.sql.types import DATES, NUMBERS, column_type
 
 OPERATORS: dict[type[exp.Expr], str] = {
     exp.EQ: "eq", exp.NEQ: "ne", exp.GT: "gt", exp.GTE: "ge", exp.LT: "lt", exp.LTE: "le"
 }  # fmt: skip
-MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+_MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 # The arguments of a node that are known here. A node with another one means something else.
 KNOWN: dict[type[exp.Expr], frozenset[str]] = {
     **dict.fromkeys((*OPERATORS, exp.And, exp.Or, exp.Like, exp.ILike), frozenset({"this", "expression"})),
@@ -164,7 +164,7 @@ class Printer:
         try:
             subject, other = self.subject(node.this), node.expression
         except NotPushable:
-            subject, other, operator = self.subject(node.expression), node.this, MIRRORED[operator]
+            subject, other, operator = self.subject(node.expression), node.this, _MIRRORED[operator]
         return compared(subject, operator, self.value(other))
 
     def subject(self, node: exp.Expr) -> Subject:
@@ -263,7 +263,7 @@ def compared(subject: Subject, operator: str, value: Any) -> Pushed:
         date = read_date(value) if isinstance(value, str) else value
         if not isinstance(date, datetime.date):
             raise NotPushable
-        date = in_utc(date)
+        date = without_zone(date)
         return of_date(prop, operator, date) if not function else of_unit(prop, function, operator, date)
     return BY_KIND.get(kind, of_number)(prop, operator, value)
 
@@ -336,7 +336,7 @@ def of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
         raise NotPushable
     if operator == "ne" and value and not prop.enumeration:
         raise NotPushable
-    return Pushed(f"{prop.name} {operator} {quoted(value)}", exact=True)
+    return Pushed(f"{prop.name} {operator} {_quoted(value)}", exact=True)
 
 
 BY_KIND: dict[str, Callable[[EntityProperty, str, Any], Pushed]] = {
@@ -353,8 +353,8 @@ def searched(function: str, subject: Subject, value: Any, *, exact: bool) -> Pus
         raise NotPushable
     if not isinstance(value, str) or not value or any(sign in value for sign in "*\\"):
         raise NotPushable
-    return Pushed(f"{function}({prop.name},{quoted(value)})", exact)
+    return Pushed(f"{function}({prop.name},{_quoted(value)})", exact)
 
 
-def quoted(value: str) -> str:
+def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"

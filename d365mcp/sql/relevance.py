@@ -27,7 +27,7 @@ from d365mcp.sql.facts import (
     rejects,
     touches,
 )
-from d365mcp.sql.joins import Join, Leaf, Tree, is_comma, is_in_join, kind_of, narrowed
+from d365mcp.sql.joins import Join, Leaf, Tree, is_comma, is_in_join, join_kind, narrowed_join
 
 
 def relevance(blocks: Blocks) -> "Relevance":
@@ -162,7 +162,7 @@ class Select(Part):
 
     def joined(self, tree: Tree, join: exp.Join) -> Join:
         on = [self.renamed(each) for each in conjuncts(join.args.get("on"))]
-        return Join(tree, self.tree_of(join.this), kind_of(join), on)
+        return Join(tree, self.tree_of(join.this), join_kind(join), on)
 
     def true_of(self, tree: Tree, given: Facts) -> Facts:
         """Return what is true of every combination a tree yields for which `given` is true too."""
@@ -189,7 +189,7 @@ class Select(Part):
         """Return what a join comes to where `given` is true of what it yields."""
         if join.kind not in ("left", "right", "full"):
             return join.kind
-        return narrowed(join.kind, left=self.needs(given, join.left), right=self.needs(given, join.right))
+        return narrowed_join(join.kind, left=self.needs(given, join.left), right=self.needs(given, join.right))
 
     def needs(self, given: Facts, tree: Tree) -> bool:
         """Return whether a combination without a row of `tree` cannot be."""
@@ -221,7 +221,7 @@ class Select(Part):
         kept = columns[0] if columns else None
         for column in columns[1:]:
             join = join_of(self.joins, column)
-            kind = kind_of(join) if join is not None else "other"
+            kind = join_kind(join) if join is not None else "other"
             if kind not in ("inner", "left", "right"):
                 return None
             kept = column if kind == "right" else kept

@@ -1,72 +1,113 @@
-"""Reads one SELECT, and refuses what is more than reading entity sets. Pure."""
+"""Reads one SELECT, and refuses what is more than reading entity sets."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
 
 from d365mcp.errors import InvalidArgument
-from d365mcp.sql.refusals import OTHER_DIALECTS, refuse_foreign
+from d365mcp.sql.allowed import OTHER_DIALECTS, refuse_others
+
+T = TypeVar("T")
 
 DIALECT = "duckdb"
-MAX_SQL_CHARS = 20_000
-MAX_TABLES = 32
-READ_ONE_SELECT = (
+CATALOG_SCHEMA = "metadata"
+_MAX_SQL_CHARS = 20_000
+_READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
 )
-TABLE_PARTS = frozenset({"this", "alias", "joins"})
+_TABLE_PARTS = frozenset({"this", "alias", "joins"})
+# One statement after the other: the parser holds the GIL, and several at once would keep it from the event loop.
+_PLANNER = ThreadPoolExecutor(1, thread_name_prefix="sql")
+
+
+async def in_planner(work: Callable[..., T], *arguments: Any) -> T:
+    """Do a piece of planning off the event loop. Raises InvalidArgument for a statement that is nested too deeply."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_PLANNER, work, *arguments)
+    except RecursionError:
+        raise InvalidArgument("The statement is nested too deeply.", hint="Name its parts with WITH.") from None
 
 
 def parse(sql: str) -> exp.Query:
     """Return the statement's tree. Raises InvalidArgument for anything but one SELECT without side doors."""
-    if len(sql) > MAX_SQL_CHARS:
-        raise InvalidArgument(f"The statement has {len(sql)} characters; {MAX_SQL_CHARS} is the most.")
+    if len(sql) > _MAX_SQL_CHARS:
+        raise InvalidArgument(f"The statement has {len(sql)} characters; {_MAX_SQL_CHARS} is the most.")
     try:
         statements = [each for each in sqlglot.parse(sql, read=DIALECT) if each is not None]
     except (ParseError, TokenError, RecursionError) as problem:
-        raise InvalidArgument(f"This is not SQL that can be read: {complaint(problem)}", hint=OTHER_DIALECTS) from None
+        raise InvalidArgument(f"This is not SQL that can be read: {_complaint(problem)}", hint=OTHER_DIALECTS) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
-        raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
-    refuse_side_doors(statements[0])
-    tables = sum(1 for _ in statements[0].find_all(exp.Table))
-    if tables > MAX_TABLES:
-        raise InvalidArgument(f"The statement reads {tables} tables; {MAX_TABLES} are the most.")
-    refuse_foreign(statements[0])
+        raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
+    _name_catalog_tables(statements[0])
+    _refuse_side_doors(statements[0])
+    refuse_others(statements[0])
+    _refuse_incomplete(statements[0])
     return statements[0]
 
 
-def refuse_side_doors(tree: exp.Query) -> None:
+def _name_catalog_tables(tree: exp.Query) -> None:
+    """Let `metadata.entities` be one name, by which it is planned."""
+    for column in tree.find_all(exp.Column):
+        if column.text("db").casefold() == CATALOG_SCHEMA:
+            column.set("db", None)
+    for table in tree.find_all(exp.Table):
+        if table.text("db").casefold() == CATALOG_SCHEMA and not table.args.get("catalog"):
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
+            table.set("this", exp.to_identifier(f"{CATALOG_SCHEMA}.{table.name}", quoted=True))
+            table.set("db", None)
+
+
+def _refuse_side_doors(tree: exp.Query) -> None:
     """Raise InvalidArgument for what is more than reading entity sets."""
     for node in tree.walk():
         match node:
             case exp.Placeholder() | exp.Parameter():
                 raise InvalidArgument("The statement has a parameter: write the value itself.")
             case exp.Into():
-                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+                raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
             case exp.DML() | exp.DDL() if not isinstance(node, exp.Query):
-                raise InvalidArgument(f"Only one SELECT is run here. {READ_ONE_SELECT}")
+                raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
             case exp.Table():
-                refuse_odd_table(node)
+                _refuse_odd_table(node)
             case exp.Columns() | exp.Pivot() | exp.TableSample():
                 name = type(node).__name__.upper()
                 raise InvalidArgument(f"{name} is not run here: name the columns, and filter with WHERE.")
+            case exp.Lateral() if not isinstance(node.this, exp.Subquery):
+                raise InvalidArgument(f"{node.sql(DIALECT)[:80]} is not run here: LATERAL takes a SELECT.")
             case exp.Select():
-                refuse_odd_joins(node)
+                _refuse_odd_joins(node)
 
 
-def refuse_odd_table(table: exp.Table) -> None:
+def _refuse_incomplete(tree: exp.Query) -> None:
+    """Raise InvalidArgument for what is read and cannot be written, such as a function without its arguments."""
+    try:
+        tree.sql(DIALECT)
+    except RecursionError:
+        raise
+    except Exception:  # the generator stumbles in many ways over what is not there
+        raise InvalidArgument(
+            "A function in the statement has too few arguments, or some that it cannot have."
+        ) from None
+
+
+def _refuse_odd_table(table: exp.Table) -> None:
     if not isinstance(table.this, exp.Identifier):
         raise InvalidArgument(f"{table.sql(DIALECT)[:80]} is not an entity set: table functions are not run here.")
     if table.args.get("db") or table.args.get("catalog"):
         raise InvalidArgument(f"Write the entity set alone, without a schema: {table.name}.")
     alias = table.args.get("alias")
-    if any(value and part not in TABLE_PARTS for part, value in table.args.items()) or (alias and alias.columns):
+    if any(value and part not in _TABLE_PARTS for part, value in table.args.items()) or (alias and alias.columns):
         raise InvalidArgument(f"Write {table.name} with an alias alone: {table.sql(DIALECT)[:80]} is not run here.")
 
 
-def refuse_odd_joins(select: exp.Select) -> None:
+def _refuse_odd_joins(select: exp.Select) -> None:
     """Raise InvalidArgument for joins whose columns would not be those that were meant."""
     loose = False
     for join in select.args.get("joins") or ():
@@ -80,7 +121,7 @@ def refuse_odd_joins(select: exp.Select) -> None:
         loose |= join.side in ("RIGHT", "FULL")
 
 
-def complaint(problem: Exception) -> str:
+def _complaint(problem: Exception) -> str:
     """Return a parser's complaint with its place, and without its own insides."""
     if not isinstance(problem, ParseError) or not problem.errors:
         return first_line(problem)

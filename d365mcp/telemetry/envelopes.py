@@ -100,6 +100,7 @@ def _mcp_request(event: McpRequest, source: Source) -> Envelope:
         "queue_ms": event.queue_ms,
         "rows": event.rows,
         "bytes": event.bytes,
+        **event.measured,
     }
     return _dependency(event, source, base, properties, measurements)
 

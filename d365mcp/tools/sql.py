@@ -1,11 +1,12 @@
 """Answers questions over many records: one SELECT over entity sets."""
 
 import asyncio
-from contextlib import closing
-from functools import partial
+import gc
+import time
+from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -20,7 +21,7 @@ from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
-    from d365mcp.sql.run import Answer
+    from d365mcp.sql.answers import StatementAnswer
 
 ENVELOPE_CHARS = 2_000
 
@@ -32,6 +33,7 @@ class SqlResult(TypedDict, total=False):
     company: str
     companies: dict[str, str]
     rows_scanned: dict[str, int]
+    seconds: dict[str, float]
     notes: list[str]
     requests: list[str]
     records: list[dict[str, Any]]
@@ -49,50 +51,72 @@ async def query_sql(
 ) -> SqlResult:
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
-    # sqlglot and DuckDB come in with the first statement, in a thread: nothing is imported on the event loop.
-    rooms = await asyncio.to_thread(imported)
+    # sqlglot comes in with the first statement, in a thread: nothing is imported on the event loop.
+    rooms = imported() if imported.cache_info().currsize else await asyncio.to_thread(imported)
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
-    tree = await asyncio.to_thread(rooms.statement.parse, sql)
+    tree = await rooms.statement.in_planner(rooms.statement.parse, sql)
     columns = rooms.statement.column_names(tree)
-    entities = {name: await entity_of(context, name, columns) for name in rooms.statement.table_names(tree)}
-    statement = await asyncio.to_thread(rooms.plan.prepared, tree, entities)
+    entities = {name: await entity_of(context, rooms, name, columns) for name in rooms.statement.table_names(tree)}
+    reads_catalog = any(map(rooms.catalog_tables.is_catalog_table, entities))
+    snapshot = await context.catalog.snapshots.current() if reads_catalog else None
+    statement = await rooms.statement.in_planner(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
-    limits = rooms.run.Limits(max_rows_scanned, allow_partial, asked)
-    with closing(await asyncio.to_thread(rooms.database.Database)) as database:
-        values = await database.off_loop(partial(database.values, statement.constants))
-        planned = await asyncio.to_thread(rooms.plan.plan, statement, values)
-        answer: Answer = await rooms.run.run(planned, database, context.d365, limits)
-    if operation := current_operation():
-        operation.rows += len(answer.rows)
+    limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
+    operation, began = current_operation(), time.perf_counter()
+    async with context.databases().process() as process:
+        waited = time.perf_counter() - began
+        database = rooms.database.Database(process, context.result_chars)
+        values = await database.values(statement.constants)
+        plan = await rooms.statement.in_planner(rooms.plan.plan, statement, values)
+        answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits, snapshot)
+        answer.seconds["database"] = round(process.seconds, 3)
+        if operation:
+            operation.rows += answer.rows.count
+            operation.measured |= {
+                "sql_wait_ms": waited * 1000,
+                "sql_run_ms": process.seconds * 1000,
+                "sql_peak_mb": answer.rows.peak_bytes / 1_048_576,
+                "sql_rows": sum(answer.rows_scanned.values()),
+                "sql_page_bytes": process.page_bytes,
+            }
     result = shaped(answer, rows_as, context.result_chars - ENVELOPE_CHARS)
     if company and not any(answer.rows_scanned.values()) and (notes := await unknown_companies(context, [company])):
         result["notes"] = [*result.get("notes", ()), *notes]
     return result
 
 
+@cache
 def imported() -> Any:
-    """Import what plans and runs statements."""
-    names = ("statement", "plan", "companies", "database", "run")
-    return SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
+    """Import what plans and runs statements, once.
+
+    It stays: left to the garbage collector, a look through all of it would keep the event loop for a tenth of a second.
+    """
+    names = ("statement", "plan", "companies", "catalog_tables", "answers", "database", "run")
+    rooms = SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
+    gc.freeze()
+    return rooms
 
 
-async def entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
-    """Return an entity with the enumerations the statement may compare."""
+async def entity_of(context: ToolContext, rooms: Any, name: str, columns: list[str]) -> DataEntity:
+    """Return an entity with the enumerations the statement may compare, or one of the catalog's own tables."""
+    if rooms.catalog_tables.is_catalog_table(name):
+        return cast(DataEntity, rooms.catalog_tables.catalog_entity(name))
     entity = await context.catalog.entity(name)
     return await with_enumerations(context, entity, columns)
 
 
-def shaped(answer: "Answer", format: Format, budget: int) -> SqlResult:
+def shaped(answer: "StatementAnswer", format: Format, budget: int) -> SqlResult:
     """Return the answer cut to the budget in whole rows."""
     names = unique(answer.columns)
-    result = SqlResult(row_count=len(answer.rows), rows_scanned=answer.rows_scanned, requests=answer.requests)
+    result = SqlResult(row_count=answer.rows.count, rows_scanned=answer.rows_scanned, requests=answer.requests)
+    result["seconds"] = answer.seconds
     if answer.companies:
         result["companies"] = answer.companies
     if answer.company:
         result["company"] = answer.company
     kept = []
-    for row in answer.rows:
+    for row in answer.rows.rows:
         record = dict(zip(names, row, strict=True))
         budget -= row_chars(record, format)
         if budget < 0:
@@ -100,11 +124,11 @@ def shaped(answer: "Answer", format: Format, budget: int) -> SqlResult:
         kept.append(record)
     result |= SqlResult(csv=to_csv(kept, names)) if format == "csv" else SqlResult(records=kept)
     notes = list(dict.fromkeys(answer.notes))
-    if left_out := len(answer.rows) - len(kept):
+    if left_out := answer.rows.count - len(kept):
         result["left_out"] = left_out
         notes.append("rows left out to keep the answer short: aggregate further, or add a LIMIT")
-    if answer.more:
-        notes.append(f"only the first {len(answer.rows):,} rows are counted: aggregate further, or add a LIMIT")
+    if answer.rows.more:
+        notes.append(f"only the first {answer.rows.count:,} rows are counted: aggregate further, or add a LIMIT")
     if answer.partial:
         result["partial"] = True
     if notes:

@@ -17,6 +17,7 @@ from d365mcp.tools.schemas import input_schema, output_schema
 if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
     from d365mcp.metadata.catalog import MetadataCatalog
+    from d365mcp.sql.processes import DatabaseProcesses
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.cursors import CursorSeal
@@ -39,6 +40,7 @@ class ToolContext(NamedTuple):
     emit: Listener
     statistics: "Statistics"
     instance: "Callable[[], InstanceFacts]"
+    databases: "Callable[[], DatabaseProcesses]"
     result_chars: int = 20_000  # the most that a result may have
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.served import Served, serving
 from tests.simulated import Simulator
+from tests.sql.conftest import asked
 from tests.sql.things import world
 
 DAY = "2021-07-01"
@@ -18,7 +19,7 @@ DAY = "2021-07-01"
 def things() -> Iterator[Served]:
     running = Simulator.start(world())
     with serving(running) as served:
-        yield served
+        yield asked(served)
     running.stop()
 
 

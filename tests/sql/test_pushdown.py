@@ -10,6 +10,7 @@ import pytest
 
 from tests.served import Served, serving
 from tests.simulated import Simulator
+from tests.sql.conftest import asked
 from tests.sql.statements import Author
 from tests.sql.things import KEYS, world
 from tests.sql.trial import Trial, tried
@@ -46,7 +47,8 @@ def test_an_answer_is_the_same_whatever_is_pushed_down(trial: Trial, seed: int, 
 def test_a_condition_chooses_the_rows_it_is_true_of(things: Simulator) -> None:
     """WHERE, which is pushed, and FILTER, which never is, through the tool."""
     author, pushed = Author(7), 0
-    with serving(things) as served:
+    with serving(things) as serving_things:
+        served = asked(serving_things)
         for _ in range(30):
             entity_set = author.one(*KEYS)
             condition, _ = author.predicate({"a": entity_set})

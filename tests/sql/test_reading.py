@@ -42,7 +42,7 @@ def test_several_pages_are_counted(server: Served) -> None:
     assert not [request for request in server.requests() if "count" in request["path"]]
 
 
-def test_a_count_that_differs_is_noted(server: Served) -> None:
+def test_a_count_that_differs_has_a_note(server: Served) -> None:
     server.simulator.control(page_size=5000)
     server.simulator.fault(f"/data/{LINES}/.count", status=200, body="12164")
     result = server.call("query_sql", sql=COUNT)

@@ -24,10 +24,13 @@ from d365mcp.d365.metadata_service import entity_from, enumeration_from
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import BadRequest, InvalidArgument
+from d365mcp.sql.answers import Limits, StatementAnswer
 from d365mcp.sql.companies import Asked
 from d365mcp.sql.database import Database
+from d365mcp.sql.plan import Statement as Prepared
 from d365mcp.sql.plan import plan, prepared
-from d365mcp.sql.run import Answer, Limits, run
+from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
+from d365mcp.sql.run import run
 from d365mcp.sql.statement import parse, table_names
 from tests.simulated import Simulator
 from tests.sql.statements import Author, Statement
@@ -80,7 +83,8 @@ class Trial:
         self.entities: dict[str, DataEntity] = {}
         self.oracle = duckdb.connect(":memory:")
         self.oracle.execute("SET default_collation = 'NOCASE'; SET TimeZone = 'UTC'")
-        self.database = Database()
+        self.process = DatabaseProcess(ProcessLimits())
+        self.loop = asyncio.Runner()
         self.pushed = 0  # statements of which something was pushed
         for entity_set, columns in entity_sets.items():
             self.add(entity_set, columns)
@@ -117,19 +121,26 @@ class Trial:
         self.limit_to(company)
         return as_set(self.oracle.execute(sql).fetchall())
 
-    def answer(self, sql: str, *, company: str | None = None, cross_company: bool = False) -> Answer:
+    def answer(self, sql: str, *, company: str | None = None, cross_company: bool = False) -> StatementAnswer:
         """Ask as the tool does."""
         tree = parse(sql)
         entities = {name: self.entities[name] for name in table_names(tree)}
         statement = prepared(tree, entities)
         asked = Asked(company, cross_company, CompanyBound())
         limits = Limits(200_000, allow_partial=False, asked=asked)
-        planned = plan(statement, self.database.values(statement.constants))
+        return self.loop.run(self.answered(statement, limits))
+
+    async def answered(self, statement: Prepared, limits: Limits) -> StatementAnswer:
+        if self.process.ended:
+            self.process = DatabaseProcess(ProcessLimits())
+        database = Database(self.process)
+        planned = plan(statement, await database.values(statement.constants))
         self.pushed += any(scan.filter for scan in planned.scans)
-        return asyncio.run(run(planned, self.database, self.client, limits))  # type: ignore[arg-type]
+        return await run(planned, database, self.client, limits)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        self.database.close()
+        self.process.end()
+        self.loop.close()
         self.oracle.close()
         self.http.close()
 
@@ -176,7 +187,7 @@ def judged(trial: Trial, statement: Statement) -> tuple[str, str]:
     companies = [company]
     if company is None and set(answer.companies.values()) == {DEFAULT}:
         companies.append(DEFAULT)  # what the statement says comes to that, or leaves it to the default
-    rows = as_set(answer.rows)
+    rows = as_set(answer.rows.rows)
     for each in companies:
         expected = trial.expected(statement.oracle, each)
         if rows == expected if statement.limit is None else is_part(rows, expected, statement.limit):

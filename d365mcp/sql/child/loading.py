@@ -1,0 +1,211 @@
+"""Loads F&O's pages into DuckDB as they came, typed by the entity's schema.
+
+A column is its name and its DuckDB type. Decimals are exact: F&O's have 6 places; where a page has more, up to the 16 a
+real can have, its columns get them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from d365mcp.sql.child.cells import WIDE
+from d365mcp.sql.child.pages import begins_as_page
+
+Column = tuple[str, str]
+
+_EMPTY = "1900-01-01"
+_DATES = ("DATE", "TIMESTAMP")
+_MOST_PLACES = 16
+_DIGITS = 38
+# More digits than a double holds, more places than a column has, or a power of ten.
+_LONG_NUMBER = re.compile(r":\s*-?(?:[0-9][0-9.]{15}|[0-9]+\.[0-9]{7}|[0-9.]+[eE])")
+_SHORT_CHARS = 50_000
+# Escapes in JSON; half of a surrogate pair is no character, and DuckDB reads no page that has one.
+_HALVES = re.compile(
+    r"(?P<whole>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+class NoRecords(Exception):
+    """A page that is none: F&O, or something in between, answered with something else."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`rows` were added, `more` that the page has were not; `unread` where values were of another type than the
+    schema's, or missing: they are NULL."""
+
+    rows: int
+    more: bool = False
+    unread: bool = False
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Which records of a page are wanted: no more than there is room for, and perhaps not the first."""
+
+    room: int
+    skip_first: bool
+
+    def clause(self) -> str:
+        return f"LIMIT {int(self.room)}" + (" OFFSET 1" if self.skip_first else "")
+
+
+def create_table(connection: Any, table: str, columns: Sequence[Column]) -> None:
+    """Create the table of a scan, empty."""
+    shape = ", ".join(f"{quoted_name(name)} {kind}" for name, kind in columns)
+    connection.execute(f"CREATE OR REPLACE TABLE {quoted_name(table)} ({shape})")
+
+
+def load(
+    connection: Any, table: str, columns: Sequence[Column], page: bytes, room: int, skip_first: bool = False
+) -> Loaded:
+    """Add up to `room` records of a page to a table, without its first one where asked. Raises NoRecords, and what DuckDB
+    raises where memory runs out."""
+    if not begins_as_page(page):
+        raise NoRecords
+    text = page.decode("utf-8-sig", errors="replace")
+    long = _has_long_number(connection, text)
+    part, unread = _Part(room, skip_first), False
+    rows = _attempt(connection, _insert, table, columns, text, part, long=long)
+    if rows is None and not _attempt(connection, _odd_records, text):
+        text = _HALVES.sub(lambda found: found[0] if found["whole"] else r"\ufffd", text)
+        rows, unread = _attempt(connection, _insert, table, columns, text, part, long=long, strict=False), True
+    if rows is None:
+        raise NoRecords
+    more = rows == room and _records_in(connection, text) > room + skip_first
+    return Loaded(rows, more, unread)
+
+
+def _has_long_number(connection: Any, text: str) -> bool:
+    """Return whether a page has one. DuckDB's search is the faster from some size on."""
+    if len(text) < _SHORT_CHARS:
+        return _LONG_NUMBER.search(text) is not None
+    return bool(connection.execute("SELECT regexp_matches(?, ?)", [text, _LONG_NUMBER.pattern]).fetchone()[0])
+
+
+def _attempt(connection: Any, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Do a piece of work; return None where DuckDB refuses a value. Running out of memory or time is raised."""
+    try:
+        return work(connection, *arguments, **options)
+    except Exception as problem:
+        if type(problem).__name__ in ("OutOfMemoryException", "InterruptException", "MemoryError"):
+            raise
+        return None
+
+
+def _odd_records(connection: Any, text: str) -> int:
+    """Return how many of a page's records are none."""
+    found = connection.execute("SELECT count(*) FROM json_each(?, '$.value') WHERE type <> 'OBJECT'", [text])
+    return int(found.fetchone()[0])
+
+
+def _records_in(connection: Any, text: str) -> int:
+    return int(connection.execute("SELECT json_array_length(?, '$.value')", [text]).fetchone()[0])
+
+
+def _insert(
+    connection: Any,
+    table: str,
+    columns: Sequence[Column],
+    text: str,
+    part: _Part,
+    *,
+    strict: bool = True,
+    long: bool = False,
+) -> int:
+    """Insert the records of a page. `strict` refuses values of another type; otherwise they are NULL."""
+    if long:
+        _widen(connection, table, columns, text)
+    kinds = dict(_types_of(connection, table))
+    shape = {name: "VARCHAR" if kind in _DATES else kinds[name] for name, kind in columns}
+    values = ", ".join(_value_of(name, kind) for name, kind in columns)
+    read = "from_json_strict" if strict else "from_json"
+    if long:  # as one struct, whose decimals are read from the text
+        records = f"SELECT unnest({read}(?::VARCHAR, ?).value) AS r"
+        parameters = [text, json.dumps({"value": [shape]})]
+    else:  # record by record, which is three times as fast; numbers go through a double
+        records = f"SELECT {read}(value, ?) AS r FROM json_each(?::VARCHAR, '$.value')"  # noqa: S608 - nothing but our own words
+        parameters = [json.dumps(shape), text]
+    into = f"INSERT INTO {quoted_name(table)} SELECT {values} FROM ({records}) {part.clause()}"  # noqa: S608 - names in quotes, a number
+    return int(connection.execute(into, parameters).fetchone()[0])
+
+
+def _value_of(name: str, kind: str) -> str:
+    """Return the SQL of a column from record `r`. Whatever is empty is 1900-01-01; F&O keeps no part of a second."""
+    value = f"r.{quoted_name(name)}"
+    if kind == "DATE":
+        return f"coalesce(CAST(left({value}, 10) AS DATE), DATE '{_EMPTY}')"
+    if kind == "TIMESTAMP":
+        return f"CASE WHEN {value} NOT LIKE '{_EMPTY}%' THEN CAST(left({value}, 19) AS TIMESTAMP) ELSE TIMESTAMP '{_EMPTY}' END"
+    return value
+
+
+def _widen(connection: Any, table: str, columns: Sequence[Column], text: str) -> None:
+    """Give decimal columns the places that a page's numbers have; those with too many digits become floats."""
+    present = dict(_types_of(connection, table))
+    for name, _ in columns:
+        if not present[name].startswith("DECIMAL"):
+            continue
+        places, whole = _needed(_numbers(text, name))
+        has = int(present[name].rstrip(")").split(",")[1])
+        if places <= has and whole <= _DIGITS - has:
+            continue
+        places = max(places, has)
+        change = f"ALTER TABLE {quoted_name(table)} ALTER COLUMN {quoted_name(name)} TYPE "
+        fits = whole <= _DIGITS - places
+        if not fits or _attempt(connection, _run, change + f"DECIMAL({_DIGITS},{places})") is None:
+            _run(connection, change + "DOUBLE")
+
+
+def _run(connection: Any, statement: str) -> bool:
+    connection.execute(statement)
+    return True
+
+
+def _numbers(text: str, name: str) -> Iterator[Decimal]:
+    """Yield the numbers a column has in a page."""
+    pattern = re.compile(re.escape(json.dumps(name)) + r"\s*:\s*(-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)")
+    yield from (Decimal(found[1]) for found in pattern.finditer(text))
+
+
+def _needed(values: Iterator[Decimal]) -> tuple[int, int]:
+    """Return how many places and how many whole digits numbers have, no more places than F&O's can have."""
+    places = whole = 0
+    for value in values:
+        _, digits, exponent = value.normalize(WIDE).as_tuple()
+        if isinstance(exponent, int):
+            places = max(places, min(-exponent, _MOST_PLACES))
+            whole = max(whole, len(digits) + exponent)
+    return places, whole
+
+
+def inexact(connection: Any, table: str, columns: Sequence[Column]) -> list[str]:
+    """Return the decimal columns that had to become floats."""
+    present = dict(_types_of(connection, table))
+    return [name for name, kind in columns if kind.startswith("DECIMAL") and present[name] == "DOUBLE"]
+
+
+def _types_of(connection: Any, table: str) -> list[Column]:
+    found = connection.execute(f"SELECT * FROM {quoted_name(table)} LIMIT 0").description  # noqa: S608 - our own name, quoted
+    return [(str(each[0]), str(each[1])) for each in found]
+
+
+def distinct(connection: Any, table: str, columns: Sequence[str]) -> list[list[Any]]:
+    """Return what is in some columns, each combination once."""
+    sql = f"SELECT DISTINCT {', '.join(map(quoted_name, columns))} FROM {quoted_name(table)}"  # noqa: S608 - our names, quoted
+    return [list(row) for row in connection.execute(sql).fetchall()]
+
+
+def repeated(connection: Any, table: str, columns: Sequence[str]) -> int:
+    """Return how many records have the same values in these columns as another one."""
+    names = ", ".join(map(quoted_name, columns))
+    sql = f"SELECT count(*) - count(DISTINCT ({names})) FROM {quoted_name(table)}"  # noqa: S608 - our names, quoted
+    return int(connection.execute(sql).fetchone()[0])
+
+
+def quoted_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,237 @@
+"""DuckDB's processes: started late, used again, ended hard, no more at work at once than the operator allows."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import d365mcp
+from d365mcp.errors import Busy, InvalidArgument, NotReady
+from d365mcp.events import current_operation
+from d365mcp.settings import Settings
+from d365mcp.sql.child.fences import MB, TOO_LARGE
+from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
+
+_LEAST_MEMORY_MB = 160  # DuckDB takes 75 before it does anything
+# A statement is not begun with less than this left of its request's time.
+_LEAST_SECONDS = 2.0
+_RESET_SECONDS = 2.0
+# So long a process that has closed its pipes may take to say how it ended.
+_ENDING_SECONDS = 5.0
+# An idle process that holds more than this share of its memory is ended: all of it comes back at once.
+_KEPT_SHARE = 0.45
+# Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.
+_DUCKDB_SHARE = 4 / 7
+_NEEDED_VARIABLES = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # where libpython may be, and Windows' source of chance
+_NO_PROCESS = "SQL needs a process of its own, which could not be started here"
+_ENDED = "The database process ended before it answered."
+
+# Beside these two folders it sees the standard library alone: no site, no user's code.
+_START = (
+    "import sys; sys.path += sys.argv[1:3]; from d365mcp.sql.child.main import serve; serve(*map(int, sys.argv[3:]))"
+)
+
+
+@dataclass(frozen=True)
+class ProcessLimits:
+    """How many statements are at work at once, and how much memory each may take."""
+
+    concurrency: int = 2
+    memory_mb: int = 448
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ProcessLimits":
+        """Share the instance's memory among its workers, and each worker's among the statements at work."""
+        statements = settings.host.worker_processes * settings.sql_concurrency
+        return cls(settings.sql_concurrency, max(_LEAST_MEMORY_MB, settings.sql_memory_mb // statements))
+
+
+class DatabaseProcess:
+    """One process, which one thread talks to. A call that is cancelled ends it: nobody knows what it is doing."""
+
+    def __init__(self, limits: ProcessLimits) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_idle = False
+        self.memory_mb = limits.memory_mb
+        self.seconds = 0.0  # at work for the statement at hand
+        self.page_bytes = 0
+        self.ended = False
+
+    async def call(self, work: str, body: bytes = b"", /, **head: Any) -> Frame:
+        """Do one piece of work. Raises InvalidArgument where memory ran out, NotReady where the process is gone."""
+        if self.ended:
+            raise self._gone()
+        loop = asyncio.get_running_loop()
+        try:
+            frame = await loop.run_in_executor(self._thread, self._exchange, {"work": work, **head}, body)
+        except asyncio.CancelledError:
+            self.end()
+            raise
+        if frame is None:
+            raise self._gone()
+        return frame
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.ended and (self._process is None or self._process.poll() is None)
+
+    def _exchange(self, head: dict[str, Any], body: bytes) -> Frame | None:
+        """Send a frame and return the answer, None where the process is gone. Blocks."""
+        began = time.perf_counter()
+        frame = self._once(head, body)
+        if frame is None and self._is_idle and self._process and self._process.returncode != TOO_LARGE:
+            self._process = None  # it had ended while it waited: another takes its place
+            frame = self._once(head, body)
+        self._is_idle = head["work"] == "reset"
+        self.seconds += time.perf_counter() - began
+        self.page_bytes += len(body)
+        return frame
+
+    def _once(self, head: dict[str, Any], body: bytes) -> Frame | None:
+        if self.ended:
+            return None
+        self._process = process = self._process or self._started()
+        if self.ended:  # meanwhile
+            process.kill()
+        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        frame = None
+        with suppress(OSError, ValueError):
+            send_frame(process.stdin, head, body)  # type: ignore[arg-type]
+            frame = receive_frame(process.stdout)  # type: ignore[arg-type]
+        if frame is None:
+            self._reap()
+        return frame
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        found = find_spec("_duckdb")
+        if found is None or not found.origin or not sys.executable:
+            raise NotReady(f"{_NO_PROCESS}: DuckDB is not installed.")
+        folders = [str(Path(d365mcp.__file__).parents[1]), str(Path(found.origin).parent)]
+        memory = [str(self.memory_mb), str(int(self.memory_mb * _DUCKDB_SHARE))]
+        try:
+            return subprocess.Popen(  # noqa: S603 - this Python and our own words
+                [sys.executable, "-I", "-S", "-c", _START, *folders, *memory],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it may quote records
+                cwd=Path(sys.executable).anchor,
+                env=_environment(),
+            )
+        except OSError as problem:
+            raise NotReady(f"{_NO_PROCESS}: {problem.strerror}.") from problem
+
+    def _gone(self) -> Exception:
+        status = self._process.returncode if self._process else None
+        self.end()
+        return out_of_memory(self.memory_mb) if status == TOO_LARGE else NotReady(_ENDED, hint="Ask again.")
+
+    def end(self) -> None:
+        """End the process at once, without waiting for it."""
+        if not self.ended:
+            self.ended = True
+            if self._process:
+                self._process.kill()
+            self._thread.submit(self._reap)
+            self._thread.shutdown(wait=False)
+
+    def _reap(self) -> None:
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING_SECONDS)
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+
+
+def _environment() -> dict[str, str]:
+    """Return what an interpreter needs to start, and none of this server's secrets."""
+    named = {name: os.path.expandvars(f"${name}") for name in _NEEDED_VARIABLES}
+    return {name: value for name, value in named.items() if value != f"${name}"}
+
+
+def out_of_memory(memory_mb: int) -> InvalidArgument:
+    advice = "Select fewer columns, filter more, or aggregate in a subquery first."
+    return InvalidArgument(f"This statement needs more than the {memory_mb} MB it may use. {advice}")
+
+
+class DatabaseProcesses:
+    """A process for each statement at work; an idle one is kept for the next."""
+
+    def __init__(self, limits: ProcessLimits) -> None:
+        self.limits = limits
+        self._places = asyncio.Semaphore(limits.concurrency)
+        self._idle: list[DatabaseProcess] = []
+        self._returning: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def process(self) -> AsyncIterator[DatabaseProcess]:
+        """Give a process to one statement. Raises Busy where none is free in time."""
+        await self._take_place()
+        try:
+            process = await self._idle_one() or DatabaseProcess(self.limits)
+        except BaseException:
+            self._places.release()
+            raise
+        try:
+            yield process
+        finally:
+            # A caller does not wait for what the next one needs.
+            returning = asyncio.create_task(self._put_back(process))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+
+    async def _idle_one(self) -> DatabaseProcess | None:
+        if not self._idle and self._returning:
+            await asyncio.wait(self._returning, return_when=asyncio.FIRST_COMPLETED)
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            process.end()
+        return None
+
+    async def _take_place(self) -> None:
+        operation = current_operation()
+        try:
+            async with asyncio.timeout(max(0, operation.remaining() - _LEAST_SECONDS) if operation else None):
+                await self._places.acquire()
+        except TimeoutError:
+            number = self.limits.concurrency
+            raise Busy(
+                f"{number} statement{'s are' if number > 1 else ' is'} being answered, the most at once, and none ended in time.",
+                hint="Ask again, or narrow the filters of your statements.",
+            ) from None
+
+    async def _put_back(self, process: DatabaseProcess) -> None:
+        """Keep a process that is well and small, without anything of its statement."""
+        try:
+            if not self._idle and await self._is_fit(process) and not self._idle:
+                self._idle.append(process)
+            else:
+                process.end()
+        finally:
+            self._places.release()
+
+    async def _is_fit(self, process: DatabaseProcess) -> bool:
+        try:
+            async with asyncio.timeout(_RESET_SECONDS):
+                head, _ = await process.call("reset")
+                process.seconds, process.page_bytes = 0.0, 0
+        except (TimeoutError, NotReady, InvalidArgument):
+            return False
+        return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * _KEPT_SHARE * MB)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().end()
