@@ -73,8 +73,12 @@ class Asking:
     def close(self) -> None:
         for process in self._processes[1:]:
             process.end()
-        self._loop.run(self._client.aclose())
+        self._loop.run(self._closed())
         self._loop.close()
+
+    async def _closed(self) -> None:
+        await self._client.aclose()
+        await asyncio.sleep(0.01)  # in which the connections are closed
 
 
 @contextmanager
