@@ -223,7 +223,7 @@ def changes(kind: str, seed: int) -> Any:
 def test_what_stood_unchanged_appears_once_or_a_note_says_that_the_set_changed(
     process: DatabaseProcess, kind: str, behaviour: dict[str, Any]
 ) -> None:
-    noted = 0
+    with_notes = 0
     for seed in range(3):
         standin = quick(700, seconds=0.005, after=changes(kind, seed), **behaviour)
         before = set(standin.keys)
@@ -231,9 +231,9 @@ def test_what_stood_unchanged_appears_once_or_a_note_says_that_the_set_changed(
             (answer,) = asked.ask(IDS)
         stood = before & set(standin.keys)
         came = [row[0] for row in answer.rows.rows if row[0] in stood]
-        noted += any("changed" in note or "counts" in note for note in answer.notes)
+        with_notes += any("changed" in note or "counts" in note for note in answer.notes)
         assert answer.notes or (len(came) == len(stood) == len(set(came))), (seed, len(came), len(stood))
-    assert noted or kind == "update"
+    assert with_notes or kind == "update"
 
 
 def test_a_set_that_changed_is_read_again_in_order(process: DatabaseProcess) -> None:
