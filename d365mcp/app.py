@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from d365mcp.server.execution import ToolExecutor
     from d365mcp.server.sdk import Engine
     from d365mcp.sql.processes import DatabaseProcesses
+    from d365mcp.sql.reading import Places
     from d365mcp.storage import Storage
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
@@ -164,6 +165,12 @@ class Application:
 
         return DatabaseProcesses(ProcessLimits.of(self.settings))
 
+    @shared_property
+    def places(self) -> "Places":
+        from d365mcp.sql.reading import Places
+
+        return Places(self.settings.sql_parallel_pages)
+
     def make_context(self, access: Access, capabilities: Mapping[str, Any]) -> "ToolContext":
         """Return what one tool call may use."""
         from d365mcp.tools.tool import ToolContext
@@ -180,6 +187,7 @@ class Application:
             statistics=self.statistics,
             instance=self.instance,
             databases=lambda: self.databases,
+            places=lambda: self.places,
             result_chars=access.result_chars,
         )
 

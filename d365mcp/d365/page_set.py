@@ -115,9 +115,12 @@ async def difference(
 ) -> str | None:
     """Return a note where F&O counts other records than came over several pages: they are no one set."""
     counting = QueryOptions(filter=options.filter, cross_company=options.cross_company)
-    count = await glance(client.count(entity_set, counting))
-    distinct = rows - repeated
-    if count is None or count == distinct:
+    return difference_from(await glance(client.count(entity_set, counting)), entity_set, rows, repeated)
+
+
+def difference_from(count: int | None, entity_set: str, rows: int, repeated: int = 0) -> str | None:
+    """Return the note where F&O counted other records than came, if it did count."""
+    if count is None or count == rows - repeated:
         return None
     came = f"{rows:,} came" + (f", {repeated:,} of them twice" if repeated else "")
     return f"F&O counts {count:,} {entity_set} records, but over its pages {came}: ask again, or narrow the filter"

@@ -201,6 +201,12 @@ class Settings:
         896,
         "Memory in MB that SQL may take in one instance; its statements at work share it evenly, none has less than 160.",
     )
+    sql_parallel_pages: int = _setting(
+        "MCP_SQL_PARALLEL_PAGES",
+        whole_between(1, 8),
+        4,
+        "Requests to F&O at once, of all `d365fo_query_sql` calls together.",
+    )
     max_document_bytes: int = _setting(
         "MCP_MAX_DOCUMENT_BYTES",
         whole_between(10_000, 100_000_000),

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from d365mcp.sql.companies import Asked
 from d365mcp.sql.database import Rows
+from d365mcp.sql.reading import Places
+from d365mcp.sql.scans import ReadingPace
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,8 @@ class Limits:
     max_rows_scanned: int
     allow_partial: bool
     asked: Asked
+    places: Places = field(default_factory=Places)  # at F&O, of all statements
+    pace: ReadingPace = ReadingPace()
 
 
 @dataclass

@@ -212,3 +212,28 @@ def whole_pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.
             kind = type(node)
             yield kind, node.this, node.expression
             yield MIRRORED.get(kind, kind), node.expression, node.this
+
+
+def joined_columns(blocks: Blocks) -> dict[int, dict[str, None]]:
+    """Return, by the `id` of each table's node, the columns that are compared with those of others, or of a subquery."""
+    found: dict[int, dict[str, None]] = {}
+    for block in blocks:
+        for operator, one, other in all_pairs(block):
+            if operator not in (exp.EQ, exp.NullSafeEQ):
+                continue
+            here, there = ([*_origins_of(block, node)] for node in (one, other))
+            for origin in (*here, *there) if here and there else ():
+                found.setdefault(id(origin.table), {})[origin.prop.name.lower()] = None
+    return found
+
+
+def _origins_of(block: Block, node: exp.Expr) -> Iterator[Origin]:
+    """Yield what a column, each of a row's, or each of a subquery's may stand for."""
+    node = node.unnest()
+    if isinstance(node, exp.Tuple):
+        yield from (origin for each in node.expressions for origin in block.origins(each, partly=True))
+    elif isinstance(node, exp.Query):
+        inner = block.blocks.by_query.get(id(node))
+        yield from (origin for place in range(len(node.selects)) if inner for origin in inner.nth(place, partly=True))
+    else:
+        yield from block.origins(node, partly=True)

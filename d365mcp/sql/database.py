@@ -124,6 +124,14 @@ class Database:
         )
         return Rows([tuple(row) for row in read_json(body)], found["count"], found["more"], found["peak"])
 
+    async def values_of(self, table: str, column: str, most: int) -> list[str] | None:
+        """Return as texts the values that a column has, each once; None where they are more than `most`, or one is NULL."""
+        sql = f'SELECT DISTINCT "{column}" FROM "{table}"'  # noqa: S608 - our own names
+        found, body = await _asked(self._process, "query", sql=sql, max_rows=most, max_chars=MAX_RESULT_CHARS)
+        values = [value for (value,) in json.loads(body)]
+        is_whole = not found["more"] and len(values) == found["count"] and None not in values
+        return [*map(str, values)] if is_whole else None
+
 
 class _NoRecordsError(Exception):
     """A page without records."""

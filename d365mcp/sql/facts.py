@@ -15,6 +15,8 @@ Key = tuple[str, str]
 STRICT = (exp.Lower, exp.Upper, exp.Trim, exp.Year, exp.TimestampTrunc, exp.Cast, exp.Neg, exp.Add, exp.Sub, exp.Mul)
 # Alternatives are kept up to this size: those of nested CTEs grow by powers of two.
 MAX_NODES = 500
+# The name of a predicate that is true of a column which has one of the values that a table's column has, or none.
+HAS_PARTNER = "has_partner"
 COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Like, exp.ILike)
 EQUALITIES = (exp.EQ, exp.NullSafeEQ)
 
@@ -60,9 +62,26 @@ def one_of(groups: Sequence[Facts]) -> Facts:
         return []
     if len(groups) == 1:
         return groups[0]
+    groups = [[fact for fact in facts if partner_of(fact) is None] for facts in groups]
+    if not all(groups):
+        return []
     if sum(1 for facts in groups for fact in facts for _ in fact.walk()) > MAX_NODES:
         return []
     return [exp.or_(*(exp.and_(*facts) for facts in groups))]
+
+
+def has_partner(column: exp.Expr, table: exp.Table, name: str) -> exp.Expr:
+    """Return the predicate that a column has a value of a column of this table, which is not said before it is read."""
+    place = [exp.Literal.number(id(table)), exp.Literal.string(name)]
+    return exp.Anonymous(this=HAS_PARTNER, expressions=[column, *place])
+
+
+def partner_of(fact: exp.Expr) -> tuple[str, int, str] | None:
+    """Return a partner predicate's column, table (the `id` of its node) and that table's column; None for another fact."""
+    if not isinstance(fact, exp.Anonymous) or fact.this != HAS_PARTNER:
+        return None
+    column, table, name = fact.expressions
+    return column.name, int(table.this), name.this
 
 
 def key_of(column: exp.Column) -> Key:

@@ -20,11 +20,12 @@ from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.sql.blocks import Blocks
 from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
-from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, STEADY, constants_of
+from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, constants_of
 from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
 from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
-from d365mcp.sql.relevance import relevance
+from d365mcp.sql.relevance import Relevance, relevance
+from d365mcp.sql.semi_joins import Partner, partners_of
 from d365mcp.sql.statement import DIALECT, entity_tables, first_line
 from d365mcp.sql.types import NUMBERS, column_type
 
@@ -42,6 +43,7 @@ class Scan:
     company_use: CompanyUse = field(default_factory=CompanyUse)  # what the statement does with their company
     order_by: tuple[str, ...] = ()
     top: int | None = None  # rows that suffice, where the statement's own LIMIT allows it
+    partners: tuple[Partner, ...] = ()  # what its records have to share with those of other scans
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Plan:
     scans: tuple[Scan, ...]
     headings: tuple[str, ...]
     limit: int | None = None  # rows it yields at most, where a scan has a `top`
+    ends_early: bool = False  # once it yields `limit` rows, others do not matter
     apart: tuple[tuple[str, str], ...] = ()  # scans that are joined without a word about the company
     notes: tuple[str, ...] = ()
 
@@ -98,13 +101,15 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> Plan:
                 scans.add(table, *pushed(facts, block.named(alias), by_table[table.name], values))
     apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
     hints = notes(blocks)
-    read, limit = scans.result(), None
+    read, limit, ends_early = scans.result(found), None, False
     refuse_wide(read)
-    if scans.exact and len(scans.places) == 1 and (cut := with_limit(tree, read[0])) is not None:
-        read, limit = (cut,), count_of(tree.args.get("limit"))
+    if len(scans.places) == 1 and (cut := with_limit(tree, read[0])) is not None:
+        limit = count_of(tree.args.get("limit"))
+        ends_early = not scans.exact and not cut.order_by
+        read = (cut,) if scans.exact else read
     set_empty_aside(blocks)
     scans.put_in_place(tree)
-    return Plan(printed(tree), read, statement.headings, limit, tuple(apart), tuple(hints))
+    return Plan(printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(hints))
 
 
 def printed(tree: exp.Query) -> str:
@@ -187,6 +192,7 @@ class Scans:
     company_uses: Mapping[int, CompanyUse]
     found: dict[tuple[str, str, CompanyUse], Scan] = field(default_factory=dict)
     places: dict[int, str] = field(default_factory=dict)  # which DuckDB table each table of the statement reads
+    tables: list[exp.Table] = field(default_factory=list)
     exact: bool = True
 
     def add(self, table: exp.Table, texts: Sequence[str], exact: bool) -> None:
@@ -200,10 +206,21 @@ class Scans:
             name = f"t{len(self.found) + 1}"
             self.found[key] = Scan(name, entity, columns or (entity.key[0].name,), filter, use)
         self.places[id(table)] = self.found[key].name
+        self.tables.append(table)
         self.exact &= exact
 
-    def result(self) -> tuple[Scan, ...]:
-        return tuple(self.found.values())
+    def result(self, relevance: Relevance) -> tuple[Scan, ...]:
+        """Return the scans. One that several tables read has no partners: each of them may have others."""
+        names, filters = [*self.places.values()], {scan.name: scan.filter for scan in self.found.values()}
+        entities = {id(table): self.by_table[table.name] for table in self.tables}
+        partners = {
+            self.places[id(table)]: partners_of(
+                table, filters[self.places[id(table)]], relevance, self.places, entities
+            )
+            for table in self.tables
+            if names.count(self.places[id(table)]) == 1
+        }
+        return tuple(replace(scan, partners=partners.get(scan.name, ())) for scan in self.found.values())
 
     def put_in_place(self, tree: exp.Query) -> None:
         """Let the statement read the scans' tables."""
@@ -214,7 +231,8 @@ class Scans:
 
 # Where rows come out as they went in, one for one, whatever the others are.
 PLAIN_PARTS = frozenset({"expressions", "from_", "where", "order", "limit", "offset"})
-PLAIN = (*STEADY, exp.Column, exp.Identifier, exp.Alias)
+# What needs more than its own row, may make several of one, or is another one each time it is asked.
+NOT_ROW_BY_ROW = (exp.AggFunc, exp.Window, exp.Query, exp.UDTF, exp.Anonymous, exp.Rand)
 
 
 def with_limit(tree: exp.Query, scan: Scan) -> Scan | None:
@@ -234,7 +252,12 @@ def is_plain(tree: exp.Query) -> bool:
     parts = {part for part, value in tree.args.items() if value}
     if not isinstance(tree, exp.Select) or parts - PLAIN_PARTS or not isinstance(tree.args["from_"].this, exp.Table):
         return False
-    return all(type(node) in PLAIN for each in tree.selects for node in each.walk())
+    return not any(
+        isinstance(node, NOT_ROW_BY_ROW)
+        for each in (*tree.selects, tree.args.get("where"))
+        if each
+        for node in each.walk()
+    )
 
 
 def count_of(node: exp.Expr | None) -> int | None:

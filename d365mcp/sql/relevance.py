@@ -11,19 +11,21 @@ from collections.abc import Iterable, Sequence
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from d365mcp.sql.blocks import Block, Blocks
+from d365mcp.sql.blocks import Block, Blocks, joined_columns
 from d365mcp.sql.facts import (
     Facts,
     Key,
     carried,
     conjuncts,
     equates,
+    has_partner,
     implied,
     join_of,
     key_of,
     merged,
     one_of,
     own_column,
+    partner_of,
     rejects,
     touches,
 )
@@ -39,11 +41,16 @@ def relevance(blocks: Blocks) -> "Relevance":
 
 
 class Relevance:
-    """The blocks of a statement with what is true in each. `facts` are those about a table, by the `id` of its node."""
+    """The blocks of a statement with what is true in each. `facts` are those about a table, by the `id` of its node.
+
+    `partners` are the columns of other tables that its columns have to share a value with: (column, table, its column).
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
+        self.joined = joined_columns(blocks)
         self.facts: dict[int, Facts] = {}
+        self.partners: dict[int, list[tuple[str, int, str]]] = {}
         self.parts: dict[int, Part] = {}
         for block in blocks:
             self.parts[id(block)] = (
@@ -183,6 +190,8 @@ class Select(Part):
         if leaf.name not in self.known:
             part = self.whole.part(leaf.source) if isinstance(leaf.source, Block) else None
             self.known[leaf.name] = [about(fact, leaf.name) for fact in part.exports] if part is not None else []
+            if isinstance(table := leaf.source, exp.Table) and (names := self.whole.joined.get(id(table))):
+                self.known[leaf.name] = [has_partner(own_column((leaf.name, name)), table, name) for name in names]
         return self.known[leaf.name]
 
     def kind(self, join: Join, given: Facts) -> str:
@@ -373,7 +382,9 @@ class Select(Part):
     def reach(self, leaf: Leaf, context: Facts) -> None:
         facts = self.whole.carried(once(context, self.exported_by(leaf)), leaf.name)
         if isinstance(leaf.source, exp.Table):
-            self.whole.facts[id(leaf.source)] = facts
+            found = [partner for fact in facts if (partner := partner_of(fact)) and partner[1] != id(leaf.source)]
+            self.whole.facts[id(leaf.source)] = [fact for fact in facts if partner_of(fact) is None]
+            self.whole.partners[id(leaf.source)] = found
         elif isinstance(leaf.source, Block) and (part := self.whole.part(leaf.source)) is not None:
             part.uses.append([about(fact, part.name) for fact in facts])
             if is_lateral(part.query):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from d365mcp.d365.client import D365Client
 from d365mcp.errors import D365Error, DeadlineExceeded, InvalidAnswer
@@ -14,10 +15,10 @@ from d365mcp.sql.catalog_tables import CatalogFetch, is_catalog_table
 from d365mcp.sql.companies import Asked, Reading, must_name_default, read_as, refuse_mixture, refuse_unread
 from d365mcp.sql.database import Database, Rows
 from d365mcp.sql.fetching import Fetch
+from d365mcp.sql.partners import Partners
 from d365mcp.sql.plan import Plan
+from d365mcp.sql.reading import Share
 
-# Requests to F&O under way at once, over all tables of a statement.
-_REQUESTS_AT_ONCE = 4
 # The answer itself needs so much of the request's time.
 _SPARE_SECONDS = 0.5
 # A statement that waits longer for F&O is answered with what would have saved most.
@@ -35,17 +36,18 @@ async def run(
     answer, operation = StatementAnswer(columns=plan.headings), current_operation()
     asked_ms = operation.d365_ms if operation else 0.0
     readings = await readings_of(plan, client, limits.asked)
-    gate = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+    share, partners = Share(limits.places), Partners(database, plan.scans)
+    enough = partial(has_enough, plan, database) if plan.ends_early else None
     fetches = [
         CatalogFetch(database, snapshot, answer, scan)
         if is_catalog_table(scan.entity.entity_set)
-        else Fetch(database, client, limits, gate, answer, scan, readings[scan.name])
+        else Fetch(database, client, limits, share, answer, scan, readings[scan.name], partners, enough)
         for scan in plan.scans
     ]
     try:
         async with asyncio.TaskGroup() as tables:
             for fetch in fetches:
-                tables.create_task(fetch.run())
+                tables.create_task(fetched(fetch, partners))
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     answer.rows = await within_time(database, plan.sql)
@@ -58,6 +60,17 @@ async def run(
     answer.companies, answer.company = companies_read(readings.values()), only_company(readings.values())
     answer.notes = list(dict.fromkeys([*plan.notes, *company_notes(plan, readings), *answer.notes]))
     return answer
+
+
+async def fetched(fetch: Fetch | CatalogFetch, partners: Partners) -> None:
+    await fetch.run()
+    partners.settle(fetch.scan, is_whole=True)
+
+
+async def has_enough(plan: Plan, database: Database) -> bool:
+    """Return whether the records that were read yield all rows that the statement wants."""
+    found = await database.query(f"SELECT count(*) FROM ({plan.sql})")  # noqa: S608 - the statement itself
+    return bool(found.rows) and int(found.rows[0][0]) >= (plan.limit or 0)
 
 
 async def readings_of(plan: Plan, client: D365Client, asked: Asked) -> dict[str, Reading]:

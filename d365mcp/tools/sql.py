@@ -62,7 +62,7 @@ async def query_sql(
     snapshot = await context.catalog.snapshots.current() if reads_catalog else None
     statement = await rooms.statement.in_planner(rooms.plan.prepared, tree, entities)
     asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
-    limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked)
+    limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked, context.places())
     operation, began = current_operation(), time.perf_counter()
     async with context.databases().process() as process:
         waited = time.perf_counter() - began

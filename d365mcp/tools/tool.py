@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from d365mcp.d365.client import D365Client
     from d365mcp.metadata.catalog import MetadataCatalog
     from d365mcp.sql.processes import DatabaseProcesses
+    from d365mcp.sql.reading import Places
     from d365mcp.telemetry.instance import InstanceFacts
     from d365mcp.telemetry.statistics import Statistics
     from d365mcp.tools.cursors import CursorSeal
@@ -41,6 +42,7 @@ class ToolContext(NamedTuple):
     statistics: "Statistics"
     instance: "Callable[[], InstanceFacts]"
     databases: "Callable[[], DatabaseProcesses]"
+    places: "Callable[[], Places]"  # of statements' requests at F&O
     result_chars: int = 20_000  # the most that a result may have
 
 

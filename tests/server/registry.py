@@ -99,9 +99,8 @@ def calls_for(settings: Settings, emit: Listener) -> ToolExecutor:
     def make_context(access: Access, capabilities: Mapping[str, Any]) -> ToolContext:
         missing: Any = None
         caller, read_only = access.caller, access.read_only
-        return ToolContext(
-            settings, missing, missing, missing, caller, read_only, capabilities, emit, missing, missing, missing
-        )
+        nothing: list[Any] = [missing] * 4
+        return ToolContext(settings, missing, missing, missing, caller, read_only, capabilities, emit, *nothing)
 
     return ToolExecutor(settings, by_name(TOOLS), make_context, emit)
 

@@ -357,8 +357,7 @@ class Author:
 
     def statement(self) -> Statement:
         self.names_company = False
-        shape = self.dice.choice([self.simple, self.joined, self.joined, self.joined, self.using, self.using_one, self.natural, self.lateral, self.scalar, self.mixed, self.nearest, self.cte, self.subquery, self.subquery,
-                                  self.grouped, self.set_operation, self.windowed])  # fmt: skip
+        shape = self.shape()
         sql, oracle = shape()
         limit = self.dice.randint(1, 12) if shape in (self.simple, self.subquery) and self.dice.random() < 0.3 else None
         if limit is not None:
@@ -366,6 +365,10 @@ class Author:
         roll = self.dice.random()
         company = self.one(*COMPANIES, "USRT") if 0.5 < roll < 0.65 else None
         return Statement(sql, oracle, company, roll >= 0.65, self.names_company, limit)
+
+    def shape(self) -> Callable[[], Pair]:
+        return self.dice.choice([self.simple, self.joined, self.joined, self.joined, self.using, self.using_one, self.natural, self.lateral, self.scalar, self.mixed, self.nearest, self.cte, self.subquery, self.subquery,
+                                  self.grouped, self.set_operation, self.windowed])  # fmt: skip
 
     def where(self, aliases: dict[str, str]) -> Pair:
         parts = [self.predicate(aliases, 1) for _ in range(self.dice.randint(0, 2))]
