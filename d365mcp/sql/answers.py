@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from d365mcp.sql.companies import Asked
+from d365mcp.sql.companies import CompaniesAsked
 from d365mcp.sql.database import Rows
 from d365mcp.sql.reading import Places
 from d365mcp.sql.scans import ReadingPace
@@ -14,7 +14,7 @@ class Limits:
 
     max_rows_scanned: int
     allow_partial: bool
-    asked: Asked
+    asked: CompaniesAsked
     places: Places = field(default_factory=Places)  # at F&O, of all statements
     pace: ReadingPace = ReadingPace()
 

@@ -183,14 +183,14 @@ MIRRORED: dict[type[exp.Expr], type[exp.Expr]] = {exp.GT: exp.LT, exp.GTE: exp.L
 
 
 def all_pairs(block: Block) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
-    """Yield what `pairs` yields of every comparison in a block."""
+    """Yield what `_pairs` yields of every comparison in a block."""
     for node in block.scope.find_all(*OPPOSITE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In, exp.Case):
-        yield from pairs(node)
+        yield from _pairs(node)
 
 
-def pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
+def _pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
     """Yield each (operator, one side, the other side) of a comparison, both ways round; of rows, each of their parts."""
-    for operator, one, other in whole_pairs(node):
+    for operator, one, other in _whole_pairs(node):
         rows = [each.unnest() for each in (one, other)]
         if all(isinstance(row, exp.Tuple) for row in rows):
             yield from ((operator, *parts) for parts in zip(*(row.expressions for row in rows), strict=False))
@@ -198,7 +198,7 @@ def pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]
             yield operator, one, other
 
 
-def whole_pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
+def _whole_pairs(node: exp.Expr) -> Iterator[tuple[type[exp.Expr], exp.Expr, exp.Expr]]:
     match node:
         case exp.Between():
             yield exp.GTE, node.this, node.args["low"]

@@ -23,13 +23,13 @@ def read_date(text: str) -> datetime.date | None:
             timed = datetime.datetime.combine(
                 date, datetime.time(int(time["hour"]), int(time["minute"]), int(time["second"] or 0))
             )
-            return timed + datetime.timedelta(microseconds=part) - offset(time["zone"] or "Z")
+            return timed + datetime.timedelta(microseconds=part) - _offset(time["zone"] or "Z")
     except (ValueError, OverflowError):
         return None
     return None
 
 
-def offset(zone: str) -> datetime.timedelta:
+def _offset(zone: str) -> datetime.timedelta:
     if zone in "Zz":
         return datetime.timedelta()
     digits = zone[1:].replace(":", "").ljust(4, "0")

@@ -15,9 +15,10 @@ from d365mcp.d365.filters.translate import translate_filter
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.errors import InvalidArgument, or_list
 from d365mcp.sql.blocks import Block, Origin, all_pairs
-from d365mcp.sql.facts import Facts, Key, equal_columns
+from d365mcp.sql.facts import ColumnKey, Facts, equal_columns
 from d365mcp.sql.joins import joins_of
-from d365mcp.sql.relevance import Relevance, Select, is_lateral
+from d365mcp.sql.query_shapes import is_lateral
+from d365mcp.sql.relevance import Relevance, SelectPart
 
 COLUMN = COMPANY.lower()
 
@@ -47,9 +48,9 @@ def company_uses(relevance: Relevance) -> dict[int, CompanyUse]:
     for block in relevance.blocks:
         compared = [*all_pairs(block)]
         for column in block.scope.find_all(exp.Column):
-            if is_company(origins := block.origins(column)):
+            if _is_company(origins := block.origins(column)):
                 others = [other for _, one, other in compared if any(node is column for node in one.walk())]
-                use = use_of(block, column, others)
+                use = _use_of(block, column, others)
                 for origin in origins:
                     found[id(origin.table)] = found.get(id(origin.table), CompanyUse()).and_also(use)
     for table, facts in relevance.facts.items():
@@ -58,31 +59,31 @@ def company_uses(relevance: Relevance) -> dict[int, CompanyUse]:
     return found
 
 
-def use_of(block: Block, column: exp.Column, others: Sequence[exp.Expr]) -> CompanyUse:
+def _use_of(block: Block, column: exp.Column, others: Sequence[exp.Expr]) -> CompanyUse:
     """Return what is done with a company column that is compared with `others`."""
     if not others:
-        is_handed_on = isinstance(column.parent, exp.Alias) and is_read_by_statement(block.query)
+        is_handed_on = isinstance(column.parent, exp.Alias) and _is_read_by_statement(block.query)
         return CompanyUse(used=not is_handed_on and not isinstance(column.parent, exp.Tuple))
-    rest = [other for each in others if not is_company(block.origins(other := each.unnest()))]
+    rest = [other for each in others if not _is_company(block.origins(other := each.unnest()))]
     named = frozenset(other.name.lower() for other in rest if isinstance(other, exp.Literal) and other.is_string)
-    computed = any(is_computed(block, other) for other in rest)
+    computed = any(_is_computed(block, other) for other in rest)
     return CompanyUse(compared=named, computed=computed, used=bool(rest))
 
 
-def is_computed(block: Block, node: exp.Expr) -> bool:
+def _is_computed(block: Block, node: exp.Expr) -> bool:
     """Return whether a value comes from a query, or a list of values, that is not about companies of records."""
     if isinstance(node, exp.Query | exp.Subquery):
         inner = block.blocks.by_query.get(id(node.unnest()))
-        return inner is None or not all(is_company(inner.output(name)) for name in inner.names)
+        return inner is None or not all(_is_company(inner.output(name)) for name in inner.names)
     if not isinstance(node, exp.Column) or block.origins(node) or (holder := block.holder(node.table)) is None:
         return False
     source = holder.source(node.table)
     made_of = source.outputs.get(node.name) if isinstance(source, Block) else None
-    is_handed_on = isinstance(source, Block) and isinstance(made_of, exp.Column) and is_computed(source, made_of)
+    is_handed_on = isinstance(source, Block) and isinstance(made_of, exp.Column) and _is_computed(source, made_of)
     return not isinstance(source, Block) or is_handed_on or isinstance(made_of, exp.Literal)
 
 
-def is_read_by_statement(query: exp.Expr) -> bool:
+def _is_read_by_statement(query: exp.Expr) -> bool:
     """Return whether a query's columns are read by another part of the statement, rather than its reader."""
     node = query
     while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
@@ -90,7 +91,7 @@ def is_read_by_statement(query: exp.Expr) -> bool:
     return node.parent is not None
 
 
-def is_company(origins: Sequence[Origin]) -> bool:
+def _is_company(origins: Sequence[Origin]) -> bool:
     return bool(origins) and all(origin.prop.name == COMPANY for origin in origins)
 
 
@@ -98,36 +99,36 @@ def joined_apart(relevance: Relevance) -> Iterator[tuple[exp.Table, exp.Table]]:
     """Yield tables of companies that are joined, also by IN or EXISTS, without a word about the company."""
     for part in relevance.selects():
         facts: Facts = [*part.true, *(fact for join in joins_of(part.tree) for fact in join.on)]
-        places = [*company_places(part)]
+        places = [*_company_places(part)]
         for inner in part.subqueries:
-            if isinstance(inner, Select) and (id(inner) in part.listed or inner.block.scope.external_columns):
+            if isinstance(inner, SelectPart) and (id(inner) in part.listed or inner.block.scope.external_columns):
                 facts += [*inner.true, *inner.definitions(), *part.listed.get(id(inner), ())]
-                places += company_places(inner)
+                places += _company_places(inner)
         for leaf in part.tree.leaves if part.tree else ():
             source = relevance.part(leaf.source) if isinstance(leaf.source, Block) else None
-            if isinstance(source, Select) and is_lateral(source.query):
+            if isinstance(source, SelectPart) and is_lateral(source.query):
                 facts += [*source.true, *source.definitions()]
         classes = equal_columns(facts, relevance.blocks.alike)
-        groups: dict[frozenset[Key], exp.Table] = {}
+        groups: dict[frozenset[ColumnKey], exp.Table] = {}
         for table, key in places:
             groups.setdefault(classes.get(key, frozenset({key})), table)
         tables = [*groups.values()]
         yield from ((tables[0], other) for other in tables[1:])
 
 
-def company_places(part: Select) -> Iterator[tuple[exp.Table, Key]]:
+def _company_places(part: SelectPart) -> Iterator[tuple[exp.Table, ColumnKey]]:
     """Yield for each source of FROM that has companies a table, and the column that says which company."""
     for leaf in part.tree.leaves if part.tree else ():
         if isinstance(leaf.source, exp.Table):
             if part.block.blocks.entities[leaf.source.name].has_company:
                 yield leaf.source, (leaf.name, COLUMN)
         elif isinstance(leaf.source, Block):
-            columns = [name for name in leaf.source.names if is_company(leaf.source.output(name))]
-            if (table := table_of(leaf.source)) is not None:
+            columns = [name for name in leaf.source.names if _is_company(leaf.source.output(name))]
+            if (table := _table_of(leaf.source)) is not None:
                 yield table, (leaf.name, columns[0] if columns else "")
 
 
-def table_of(block: Block) -> exp.Table | None:
+def _table_of(block: Block) -> exp.Table | None:
     """Return a table of companies that a block reads, directly or through others."""
     waiting, looked_at = [block], set[int]()
     while waiting:
@@ -147,7 +148,7 @@ def table_of(block: Block) -> exp.Table | None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CompaniesAsked:
     """What the caller says about companies; `default` is the default one, where it has to be named."""
 
     company: str | None
@@ -157,7 +158,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TableReading:
     """One scan as F&O is asked for it."""
 
     entity: DataEntity
@@ -178,7 +179,7 @@ class Reading:
         return self.scope.is_default and self.scope.companies is None
 
 
-def read_as(entity: DataEntity, filter: str, use: CompanyUse, asked: Asked) -> Reading:
+def reading_of(entity: DataEntity, filter: str, use: CompanyUse, asked: CompaniesAsked) -> TableReading:
     """Return how a scan is read. Raises InvalidArgument for a contradiction, NotAllowed outside the bound."""
     translation = translate_filter(filter, entity) if filter else None
     scope = scope_read(
@@ -190,10 +191,10 @@ def read_as(entity: DataEntity, filter: str, use: CompanyUse, asked: Asked) -> R
     )
     if scope.is_default and asked.default:
         scope = scope.named(asked.bound, asked.default)
-    return Reading(entity, use, translation.filters if translation else ("",), scope)
+    return TableReading(entity, use, translation.filters if translation else ("",), scope)
 
 
-def must_name_default(readings: Sequence[Reading], bound: CompanyBound) -> bool:
+def must_name_default(readings: Sequence[TableReading], bound: CompanyBound) -> bool:
     """Return whether the default company has to be known beforehand: other companies are read or compared, or bounded."""
     if not any(reading.is_open for reading in readings):
         return False
@@ -201,7 +202,7 @@ def must_name_default(readings: Sequence[Reading], bound: CompanyBound) -> bool:
     return bool(bound.allowed) or others or any(reading.use.compared or reading.use.computed for reading in readings)
 
 
-def refuse_unread(readings: Sequence[Reading], default: str) -> None:
+def refuse_unread(readings: Sequence[TableReading], default: str) -> None:
     """Raise InvalidArgument where the statement compares a table with companies that are not read of it."""
     for reading in readings:
         others = sorted(reading.use.compared - {default})
@@ -213,7 +214,7 @@ def refuse_unread(readings: Sequence[Reading], default: str) -> None:
             )
 
 
-def refuse_mixture(readings: Sequence[Reading]) -> None:
+def refuse_mixture(readings: Sequence[TableReading]) -> None:
     """Raise InvalidArgument where one table would be read in the default company and another elsewhere."""
     of_companies = [reading for reading in readings if reading.entity.has_company]
     plain = next((reading for reading in of_companies if reading.scope.is_default), None)

@@ -21,8 +21,10 @@ STEADY = (
 
 def constants_of(tree: exp.Expr) -> Iterator[str]:
     """Yield the SQL of each constant expression that is more than a literal, the outermost of those within another."""
-    for node in tree.walk(prune=lambda node: is_constant(node) or isinstance(node, exp.Limit | exp.Offset | exp.Order)):
-        if is_constant(node) and not _is_plain(node):
+    for node in tree.walk(
+        prune=lambda node: _is_constant(node) or isinstance(node, exp.Limit | exp.Offset | exp.Order)
+    ):
+        if _is_constant(node) and not _is_plain(node):
             yield node.sql(DIALECT)
 
 
@@ -34,7 +36,7 @@ def _is_plain(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal | exp.Boolean | exp.Null | exp.Interval)
 
 
-def is_constant(node: exp.Expr) -> bool:
+def _is_constant(node: exp.Expr) -> bool:
     """Return whether an expression is made of what is known to be steady, and of no column."""
     if not isinstance(node, exp.Condition | exp.Func | exp.Paren) or isinstance(node, exp.DataType | exp.Var):
         return False

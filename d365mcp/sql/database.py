@@ -128,7 +128,7 @@ class Database:
         """Return as texts the values that a column has, each once; None where they are more than `most`, or one is NULL."""
         sql = f'SELECT DISTINCT "{column}" FROM "{table}"'  # noqa: S608 - our own names
         found, body = await _asked(self._process, "query", sql=sql, max_rows=most, max_chars=MAX_RESULT_CHARS)
-        values = [value for (value,) in json.loads(body)]
+        values = [value for (value,) in read_json(body)]
         is_whole = not found["more"] and len(values) == found["count"] and None not in values
         return [*map(str, values)] if is_whole else None
 

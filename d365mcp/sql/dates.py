@@ -37,7 +37,7 @@ def calendar_function(node: exp.Expr) -> tuple[str, exp.Expr]:
     return "", node
 
 
-def is_date(origins: tuple[Origin, ...]) -> bool:
+def _is_date(origins: tuple[Origin, ...]) -> bool:
     return bool(origins) and all(column_type(origin.prop) in DATES for origin in origins)
 
 
@@ -45,7 +45,7 @@ def _compared(block: Block) -> Iterator[Compared]:
     """Yield every comparison of a date, or of what a calendar function makes of one."""
     for operator, one, other in all_pairs(block):
         column = calendar_function(one.unnest())[1].unnest()
-        if is_date(origins := block.origins(column)):
+        if _is_date(origins := block.origins(column)):
             yield Compared(operator, one.unnest(), other, origins)
 
 
@@ -57,17 +57,17 @@ def type_dates(blocks: Blocks) -> None:
             if block.origins(each.column) and isinstance(other, exp.Literal | exp.Boolean):
                 other.replace(_typed(each, other))
         for cast in block.scope.find_all(exp.Cast):
-            is_date_literal = cast.to.is_type("date", "timestamp", "timestamptz") and is_text(cast.this)
+            is_date_literal = cast.to.is_type("date", "timestamp", "timestamptz") and _is_text(cast.this)
             if is_date_literal and read_date(cast.this.name) is None:
-                raise InvalidArgument(f"{cast.this.sql()} is no date: write {suggestion(cast.this.name)}.")
+                raise InvalidArgument(f"{cast.this.sql()} is no date: write {_suggestion(cast.this.name)}.")
 
 
 def _typed(compared: Compared, literal: exp.Expr) -> exp.Expr:
     """Return a literal beside a date as a date or a time."""
     props = [origin.prop for origin in compared.origins]
-    date = read_date(literal.name) if is_text(literal) else None
+    date = read_date(literal.name) if _is_text(literal) else None
     if date is None:
-        raise InvalidArgument(f"{props[0].name} is a date: write {suggestion(literal.name)}, not {literal.sql()}.")
+        raise InvalidArgument(f"{props[0].name} is a date: write {_suggestion(literal.name)}, not {literal.sql()}.")
     if isinstance(date, datetime.datetime) and all(column_type(prop) == "DATE" for prop in props):
         if date.time() in WHOLE_DAYS:
             date = date.date()
@@ -78,11 +78,11 @@ def _typed(compared: Compared, literal: exp.Expr) -> exp.Expr:
     return date_literal(date)
 
 
-def is_text(node: exp.Expr) -> bool:
+def _is_text(node: exp.Expr) -> bool:
     return isinstance(node, exp.Literal) and node.is_string
 
 
-def suggestion(text: str) -> str:
+def _suggestion(text: str) -> str:
     """Return how to write a date, the one that was meant where that is plain."""
     digits = text.strip()
     if len(digits) == 8 and digits.isascii() and digits.isdecimal():
@@ -116,23 +116,23 @@ def set_empty_aside(blocks: Blocks) -> None:
     """Make NULL of empty dates wherever they are not compared. To be done last: predicates change."""
     changes: list[exp.Column] = []
     for block in blocks:
-        read_out = is_read_out(block)
+        read_out = _is_read_out(block)
         group = block.query.args.get("group")
         made_by = list(group.expressions) if group is not None else []
         changes += [
             column
             for column in block.scope.find_all(exp.Column)
-            if may_be_empty(block, column) and not keeps_empty(block, column, made_by, read_out=read_out)
+            if _may_be_empty(block, column) and not _keeps_empty(block, column, made_by, read_out=read_out)
         ]
     for column in changes:
         column.replace(exp.Nullif(this=column.copy(), expression=date_literal(EMPTY_DAY)))
 
 
-def may_be_empty(block: Block, column: exp.Column) -> bool:
+def _may_be_empty(block: Block, column: exp.Column) -> bool:
     return any(column_type(origin.prop) in DATES for origin in block.origins(column, partly=True))
 
 
-def is_read_out(block: Block) -> bool:
+def _is_read_out(block: Block) -> bool:
     """Return whether a block's columns are values for a reader or an expression, rather than for another block."""
     node: exp.Expr = block.query
     while isinstance(node.parent, exp.Subquery | exp.SetOperation | exp.Paren):
@@ -140,15 +140,15 @@ def is_read_out(block: Block) -> bool:
     return not isinstance(node.parent, (exp.CTE, exp.From, exp.Join, exp.Lateral, exp.Any, exp.All, *_COMPARISONS))
 
 
-def keeps_empty(block: Block, column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
+def _keeps_empty(block: Block, column: exp.Column, made_by: list[exp.Expr], *, read_out: bool) -> bool:
     """Return whether a date stands where an empty one is 1900-01-01: compared, grouped, or handed on as it is."""
-    node, parent = up(column)
+    node, parent = _up(column)
     if block.origins(parent):  # one of those that USING makes one of
-        node, parent = up(parent)
+        node, parent = _up(parent)
     if isinstance(parent, exp.Tuple):
-        node, parent = up_from_row(parent)
+        node, parent = _up_from_row(parent)
     if calendar_function(parent)[0] and parent not in made_by:
-        return is_comparison(up(parent)[1])
+        return _is_comparison(_up(parent)[1])
     match parent:
         case exp.Alias() | exp.Select():
             return not read_out
@@ -156,23 +156,23 @@ def keeps_empty(block: Block, column: exp.Column, made_by: list[exp.Expr], *, re
             return node is parent.this
         case exp.If():
             return isinstance(parent.parent, exp.Case) and parent.parent.this is not None and node is parent.this
-    return is_comparison(parent) or isinstance(parent, exp.Group | exp.Rollup | exp.Cube | exp.GroupingSets)
+    return _is_comparison(parent) or isinstance(parent, exp.Group | exp.Rollup | exp.Cube | exp.GroupingSets)
 
 
-def is_comparison(node: exp.Expr) -> bool:
+def _is_comparison(node: exp.Expr) -> bool:
     """Return whether a node compares values, rather than asks whether there is one."""
     if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
         return not any(isinstance(side.unnest(), exp.Null) for side in (node.this, node.expression))
     return isinstance(node, _COMPARISONS)
 
 
-def up_from_row(row: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+def _up_from_row(row: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
     """Return a row of values with what it is compared in: IN has a list of rows, too."""
-    node, parent = up(row)
-    return up(parent) if isinstance(parent, exp.Tuple) else (node, parent)
+    node, parent = _up(row)
+    return _up(parent) if isinstance(parent, exp.Tuple) else (node, parent)
 
 
-def up(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+def _up(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
     """Return a node with the parentheses about it, and what it stands in."""
     while isinstance(node.parent, exp.Paren):
         node = node.parent

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from sqlglot import exp
 
 Facts = list[exp.Expr]
-Key = tuple[str, str]
+ColumnKey = tuple[str, str]
 
 # What is NULL where its argument is, and so never true of a row that an outer join made up.
 STRICT = (exp.Lower, exp.Upper, exp.Trim, exp.Year, exp.TimestampTrunc, exp.Cast, exp.Neg, exp.Add, exp.Sub, exp.Mul)
@@ -42,7 +42,7 @@ def join_of(joins: Iterable[exp.Join], column: exp.Expr) -> exp.Join | None:
 
 def equates(on: Iterable[exp.Expr], one: exp.Expr, other: exp.Expr) -> bool:
     """Return whether conditions ask for one column to equal another."""
-    return any(is_equality(fact) and (fact.this, fact.expression) in ((one, other), (other, one)) for fact in on)
+    return any(_is_equality(fact) and (fact.this, fact.expression) in ((one, other), (other, one)) for fact in on)
 
 
 def merged(node: exp.Expr, joins: Sequence[exp.Join]) -> list[exp.Expr]:
@@ -84,11 +84,11 @@ def partner_of(fact: exp.Expr) -> tuple[str, int, str] | None:
     return column.name, int(table.this), name.this
 
 
-def key_of(column: exp.Column) -> Key:
+def key_of(column: exp.Column) -> ColumnKey:
     return (column.table, column.name)
 
 
-def is_equality(fact: exp.Expr) -> bool:
+def _is_equality(fact: exp.Expr) -> bool:
     """Return whether a fact is that two columns are equal."""
     return isinstance(fact, EQUALITIES) and all(isinstance(each, exp.Column) for each in (fact.this, fact.expression))
 
@@ -107,30 +107,32 @@ def rejects(fact: exp.Expr, names: frozenset[str]) -> bool:
         case exp.Or():
             return all(rejects(each, names) for each in fact.flatten())
         case exp.Not(this=exp.Is(this=inner, expression=exp.Null())):
-            return is_strict(inner, names)
+            return _is_strict(inner, names)
         case exp.Not():
             inner = fact.this.unnest()
             listed = isinstance(inner, exp.In) and bool(inner.expressions)
             return (listed or isinstance(inner, (*COMPARISONS, exp.Between))) and rejects(inner, names)
         case exp.In() | exp.Between():
-            return is_strict(fact.this, names)
+            return _is_strict(fact.this, names)
     if not isinstance(fact, COMPARISONS) or isinstance(fact.expression, exp.All):  # true of ALL of nothing
         return False
-    return is_strict(fact.this, names) or is_strict(fact.expression, names)
+    return _is_strict(fact.this, names) or _is_strict(fact.expression, names)
 
 
-def is_strict(node: exp.Expr, names: frozenset[str]) -> bool:
+def _is_strict(node: exp.Expr, names: frozenset[str]) -> bool:
     node = node.unnest()
     if isinstance(node, exp.Column):
         return node.table in names
-    return isinstance(node, STRICT) and any(is_strict(each, names) for each in node.iter_expressions())
+    return isinstance(node, STRICT) and any(_is_strict(each, names) for each in node.iter_expressions())
 
 
-def equal_columns(facts: Iterable[exp.Expr], alike: Callable[[Key, Key], bool]) -> dict[Key, frozenset[Key]]:
+def equal_columns(
+    facts: Iterable[exp.Expr], alike: Callable[[ColumnKey, ColumnKey], bool]
+) -> dict[ColumnKey, frozenset[ColumnKey]]:
     """Return for each column that equals others all that equal it; `alike` says whose predicates mean the same."""
-    classes: dict[Key, frozenset[Key]] = {}
+    classes: dict[ColumnKey, frozenset[ColumnKey]] = {}
     for fact in facts:
-        if is_equality(fact):
+        if _is_equality(fact):
             one, other = key_of(fact.this), key_of(fact.expression)
             if alike(one, other):
                 whole = classes.get(one, frozenset({one})) | classes.get(other, frozenset({other}))
@@ -138,9 +140,9 @@ def equal_columns(facts: Iterable[exp.Expr], alike: Callable[[Key, Key], bool]) 
     return classes
 
 
-def carried(facts: Sequence[exp.Expr], name: str, alike: Callable[[Key, Key], bool]) -> Facts:
+def carried(facts: Sequence[exp.Expr], name: str, alike: Callable[[ColumnKey, ColumnKey], bool]) -> Facts:
     """Return what facts say about the columns of one source alone, each once."""
-    places: dict[Key, exp.Column] = {}
+    places: dict[ColumnKey, exp.Column] = {}
     for key, group in equal_columns(facts, alike).items():
         own = [member for member in sorted(group) if member[0] == name]
         if own and key not in own:
@@ -148,11 +150,11 @@ def carried(facts: Sequence[exp.Expr], name: str, alike: Callable[[Key, Key], bo
     return [*dict.fromkeys(fact for each in facts if (fact := implied(each, places, name)) is not None)]
 
 
-def own_column(key: Key) -> exp.Column:
+def own_column(key: ColumnKey) -> exp.Column:
     return exp.column(key[1], key[0], quoted=True)
 
 
-def implied(fact: exp.Expr, places: Mapping[Key, exp.Column], name: str) -> exp.Expr | None:
+def implied(fact: exp.Expr, places: Mapping[ColumnKey, exp.Column], name: str) -> exp.Expr | None:
     """Return a fact in terms of the columns at hand, as much of it as can be; None where that is nothing."""
     match fact:
         case exp.Paren():
@@ -171,10 +173,10 @@ def implied(fact: exp.Expr, places: Mapping[Key, exp.Column], name: str) -> exp.
         return None
     if all(column.table == name and key_of(column) not in places for column in columns):
         return fact
-    placed = fact.transform(lambda node: place_of(node, places) if isinstance(node, exp.Column) else node)
-    return None if is_equality(placed) and placed.this == placed.expression else placed
+    placed = fact.transform(lambda node: _place_of(node, places) if isinstance(node, exp.Column) else node)
+    return None if _is_equality(placed) and placed.this == placed.expression else placed
 
 
-def place_of(column: exp.Column, places: Mapping[Key, exp.Column]) -> exp.Column:
+def _place_of(column: exp.Column, places: Mapping[ColumnKey, exp.Column]) -> exp.Column:
     found = places.get(key_of(column))
     return found.copy() if found is not None else column

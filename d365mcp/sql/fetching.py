@@ -17,7 +17,7 @@ from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, Unreac
 from d365mcp.events import current_operation
 from d365mcp.sql.answers import Limits, StatementAnswer
 from d365mcp.sql.child.loading import Column
-from d365mcp.sql.companies import Reading
+from d365mcp.sql.companies import TableReading
 from d365mcp.sql.database import Database, Table
 from d365mcp.sql.partners import Partners
 from d365mcp.sql.plan import Scan
@@ -49,7 +49,7 @@ class Fetch:
     share: Share
     answer: StatementAnswer
     scan: Scan
-    reading: Reading
+    reading: TableReading
     partners: Partners
     enough: Callable[[], Awaitable[bool]] | None = None
     unordered: bool = False  # F&O refused the order of the key
@@ -150,7 +150,7 @@ class Fetch:
             if len(found.texts) < than and found.texts not in self.tried:
                 self.tried.add(found.texts)
                 with suppress(InvalidArgument):  # a value that no filter can have
-                    filters = await asyncio.to_thread(narrowed_filters, self.scan, found)
+                    filters = await asyncio.to_thread(_narrowed_filters, self.scan, found)
                     if len(filters) < than:
                         return Narrower(found, filters)
         return None
@@ -287,7 +287,7 @@ class Fetch:
         return sorted(open_columns, key=lambda name: _preference(self.scan.entity.properties[name]))[:3]
 
 
-def narrowed_filters(scan: Scan, found: ValueFilters) -> tuple[str, ...]:
+def _narrowed_filters(scan: Scan, found: ValueFilters) -> tuple[str, ...]:
     """Return the filters in F&O's dialect. Raises InvalidArgument for values that cannot be asked for."""
     texts = [f"({scan.filter}) and {text}" if scan.filter else text for text in found.texts]
     return tuple(filter for text in texts for filter in translate_filter(text, scan.entity).filters)

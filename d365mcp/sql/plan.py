@@ -47,7 +47,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StatementPlan:
     """A statement ready for DuckDB, the scans it stands on, and the names its columns go by."""
 
     sql: str
@@ -80,20 +80,20 @@ def prepared(tree: exp.Query, entities: Mapping[str, DataEntity]) -> Statement:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name)))
         table.set("this", exp.to_identifier(entities[table.name].entity_set.lower()))
     by_table = {entity.entity_set.lower(): entity for entity in entities.values()}
-    qualified = qualify_columns(tree, by_table)
-    names = tuple(proper_names(given, qualified, by_table))
+    qualified = _qualify_columns(tree, by_table)
+    names = tuple(_proper_names(given, qualified, by_table))
     return Statement(qualified, by_table, names, tuple(constants_of(qualified)))
 
 
-def plan(statement: Statement, values: Mapping[str, Any]) -> Plan:
+def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
     """Plan a statement, once. `values` has what its constants come to. Raises InvalidArgument and UnknownName."""
     tree, by_table = statement.tree, statement.by_table
-    stop_clocks(tree, values)
+    _stop_clocks(tree, values)
     blocks = Blocks(tree, by_table)
     type_dates(blocks)
     refuse_mistakes(blocks)
     found = relevance(blocks)
-    scans = Scans(by_table, needed_columns(tree, by_table), company_uses(found))
+    scans = Scans(by_table, _needed_columns(tree, by_table), company_uses(found))
     for block in blocks:
         for alias in block.aliases:
             if isinstance(table := block.source(alias), exp.Table):
@@ -102,17 +102,17 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> Plan:
     apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
     hints = notes(blocks)
     read, limit, ends_early = scans.result(found), None, False
-    refuse_wide(read)
-    if len(scans.places) == 1 and (cut := with_limit(tree, read[0])) is not None:
-        limit = count_of(tree.args.get("limit"))
+    _refuse_wide(read)
+    if len(scans.places) == 1 and (cut := _with_limit(tree, read[0])) is not None:
+        limit = _count_of(tree.args.get("limit"))
         ends_early = not scans.exact and not cut.order_by
         read = (cut,) if scans.exact else read
     set_empty_aside(blocks)
     scans.put_in_place(tree)
-    return Plan(printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(hints))
+    return StatementPlan(_printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(hints))
 
 
-def printed(tree: exp.Query) -> str:
+def _printed(tree: exp.Query) -> str:
     """Return the statement as DuckDB reads it. Raises InvalidArgument for what has no equal there."""
     try:
         return tree.sql(DIALECT, unsupported_level=ErrorLevel.RAISE)
@@ -120,7 +120,7 @@ def printed(tree: exp.Query) -> str:
         raise InvalidArgument(f"DuckDB does not do this: {first_line(problem)}") from None
 
 
-def stop_clocks(tree: exp.Query, values: Mapping[str, Any]) -> None:
+def _stop_clocks(tree: exp.Query, values: Mapping[str, Any]) -> None:
     """Write what the clock says now into the statement: F&O and DuckDB are asked about the same day."""
     for node in [*tree.find_all(*CLOCKS)]:
         whole: exp.Expr = node
@@ -133,7 +133,7 @@ def stop_clocks(tree: exp.Query, values: Mapping[str, Any]) -> None:
             whole.replace(exp.Literal.number(value))
 
 
-def qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.Query:
+def _qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.Query:
     """Return the tree with every column's table named and every star spelled out."""
     schema: dict[str, object] = {
         table: {prop.name.lower(): column_type(prop) for prop in entity.properties.values()}
@@ -143,13 +143,13 @@ def qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp.
     try:
         qualified = pushdown_projections(qualify(tree, schema=schema, dialect=DIALECT))
     except OptimizeError as problem:
-        raise unresolved(columns, by_table, first_line(problem)) from None
+        raise _unresolved(columns, by_table, first_line(problem)) from None
     if (whole := qualified.find(exp.TableColumn)) is not None:
         raise InvalidArgument(f"{whole.name} is a table: name its columns, such as {whole.name}.dataAreaId.")
     return qualified
 
 
-def unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
+def _unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
     """Return the error for a column that no table has, naming the close ones."""
     if not by_table:
         return InvalidArgument("The statement reads no entity set: name one after FROM.")
@@ -162,14 +162,14 @@ def unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], c
     return InvalidArgument(f"{complaint} Columns of tables joined need their table's alias before them.")
 
 
-def refuse_wide(scans: Iterable[Scan]) -> None:
+def _refuse_wide(scans: Iterable[Scan]) -> None:
     for scan in scans:
         if len(scan.columns) > MAX_COLUMNS:
             name = scan.entity.entity_set
             raise InvalidArgument(f"{name} has {len(scan.columns)} columns: name those you need instead of *.")
 
 
-def needed_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> dict[str, set[str]]:
+def _needed_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> dict[str, set[str]]:
     """Return, by table, the columns the statement reads anywhere, as F&O writes them."""
     aliases: dict[str, set[str]] = {}
     for table in tree.find_all(exp.Table):
@@ -235,13 +235,13 @@ PLAIN_PARTS = frozenset({"expressions", "from_", "where", "order", "limit", "off
 NOT_ROW_BY_ROW = (exp.AggFunc, exp.Window, exp.Query, exp.UDTF, exp.Anonymous, exp.Rand)
 
 
-def with_limit(tree: exp.Query, scan: Scan) -> Scan | None:
+def _with_limit(tree: exp.Query, scan: Scan) -> Scan | None:
     """Return the scan cut to the statement's LIMIT, where F&O's first rows are the statement's."""
-    limit, offset = count_of(tree.args.get("limit")), count_of(tree.args.get("offset"))
+    limit, offset = _count_of(tree.args.get("limit")), _count_of(tree.args.get("offset"))
     if limit is None or not is_plain(tree):
         return None
     order = tree.args.get("order")
-    keys = [pushed_order(each, scan.entity) for each in order.expressions] if order else []
+    keys = [_pushed_order(each, scan.entity) for each in order.expressions] if order else []
     if any(key is None for key in keys):
         return None
     return replace(scan, order_by=tuple(key for key in keys if key), top=limit + (offset or 0))
@@ -260,12 +260,12 @@ def is_plain(tree: exp.Query) -> bool:
     )
 
 
-def count_of(node: exp.Expr | None) -> int | None:
+def _count_of(node: exp.Expr | None) -> int | None:
     value = node.expression if node is not None else None
     return int(value.this) if isinstance(value, exp.Literal) and value.is_int else None
 
 
-def pushed_order(item: exp.Expr, entity: DataEntity) -> str | None:
+def _pushed_order(item: exp.Expr, entity: DataEntity) -> str | None:
     """Return an order F&O and DuckDB agree on: numbers only, for text has collations and dates have empty ones."""
     column = item.this
     if not isinstance(item, exp.Ordered) or not isinstance(column, exp.Column) or item.args.get("nulls_first"):
@@ -280,16 +280,16 @@ def headings(tree: exp.Query) -> list[str | None]:
     """Return the names the author gave to the columns, or what he wrote; None for a star."""
     named = (exp.Alias, exp.Column)
     return [
-        None if star(each) else each.alias_or_name if isinstance(each, named) else each.sql(DIALECT)
+        None if _star(each) else each.alias_or_name if isinstance(each, named) else each.sql(DIALECT)
         for each in tree.selects
     ]
 
 
-def star(node: exp.Expr) -> bool:
+def _star(node: exp.Expr) -> bool:
     return isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star))
 
 
-def proper_names(given: list[str | None], tree: exp.Query, by_table: Mapping[str, DataEntity]) -> Iterator[str]:
+def _proper_names(given: list[str | None], tree: exp.Query, by_table: Mapping[str, DataEntity]) -> Iterator[str]:
     """Return the heading of each column; a column's own name is written as F&O does."""
     proper = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
     outer = tree.selects

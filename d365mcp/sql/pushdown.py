@@ -95,12 +95,12 @@ class Printer:
 
     def printed(self, node: exp.Expr) -> Pushed:
         """Return the OData of a predicate. Raises NotPushable."""
-        check_known(node)
+        _check_known(node)
         match node:
             case exp.Paren():
                 return self.printed(node.this)
             case exp.And():
-                return joined([self.attempt(each) for each in node.flatten()])
+                return _joined([self.attempt(each) for each in node.flatten()])
             case exp.Or():
                 parts = [self.printed(each) for each in node.flatten()]
                 return Pushed(" or ".join(f"({each.text})" for each in parts), all(each.exact for each in parts))
@@ -109,7 +109,7 @@ class Printer:
                     exp.GTE(this=node.this, expression=node.args["low"]),
                     exp.LTE(this=node.this, expression=node.args["high"]),
                 )
-                return joined([self.attempt(each) for each in sides])
+                return _joined([self.attempt(each) for each in sides])
             case exp.In():
                 return self.printed(exp.or_(*(exp.EQ(this=node.this, expression=each) for each in node.expressions)))
         return self.checked(self.leaf(node))
@@ -130,7 +130,7 @@ class Printer:
                 return self.like(self.subject(node.this), self.value(node.expression))
             case exp.StartsWith() | exp.EndsWith() | exp.Contains():
                 function = type(node).__name__.lower()
-                return searched(function, self.subject(node.this), self.value(node.expression), exact=False)
+                return _searched(function, self.subject(node.this), self.value(node.expression), exact=False)
             case exp.Is(expression=exp.Null()):
                 return self.empty(self.subject(node.this), "eq")
             case exp.Column():
@@ -140,7 +140,7 @@ class Printer:
         raise NotPushable
 
     def negated(self, node: exp.Expr) -> Pushed:
-        check_known(node)
+        _check_known(node)
         if type(node) in OPPOSITE:
             return self.comparison(OPPOSITE[type(node)](this=node.this, expression=node.expression))
         if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
@@ -157,7 +157,7 @@ class Printer:
         """Return what asks for dates that are empty, or are not."""
         if subject.function or column_type(subject.prop) not in DATES:
             raise NotPushable
-        return of_date(subject.prop, operator, EMPTY_DAY)
+        return _of_date(subject.prop, operator, EMPTY_DAY)
 
     def comparison(self, node: exp.Expr) -> Pushed:
         operator = OPERATORS[type(node)]
@@ -165,21 +165,21 @@ class Printer:
             subject, other = self.subject(node.this), node.expression
         except NotPushable:
             subject, other, operator = self.subject(node.expression), node.this, _MIRRORED[operator]
-        return compared(subject, operator, self.value(other))
+        return _compared(subject, operator, self.value(other))
 
     def subject(self, node: exp.Expr) -> Subject:
         """Return what of the table a node is. Raises NotPushable."""
-        check_known(node)
+        _check_known(node)
         match node:
             case exp.Paren():
                 return self.subject(node.this)
             case exp.Column():
                 return Subject(self.property(node))
             case exp.Lower() | exp.Upper():  # both sides compare without case
-                return of_text_alone(self.subject(node.this))
+                return _of_text_alone(self.subject(node.this))
             case exp.Trim():
                 function = "trim " + TRIMMED[str(node.args.get("position") or "").upper()]
-                return replace(of_text_alone(self.subject(node.this), plain=True), function=function)
+                return replace(_of_text_alone(self.subject(node.this), plain=True), function=function)
         function, inner = calendar_function(node)
         if function and column_type(self.property(inner)) in DATES:
             return Subject(self.property(inner), function)
@@ -187,7 +187,7 @@ class Printer:
 
     def property(self, node: exp.Expr) -> EntityProperty:
         """Return the table's property a node is. Raises NotPushable for anything else."""
-        check_known(node)
+        _check_known(node)
         if not isinstance(node, exp.Column) or node.table != self.name:
             raise NotPushable
         name = self.entity.names_by_folded.get(node.name.casefold())
@@ -222,25 +222,25 @@ class Printer:
             raise NotPushable
         starts, ends = not pattern.startswith("%"), not pattern.endswith("%")
         if starts and ends:
-            return compared(subject, "eq", inner)
-        return searched("startswith" if starts else "endswith" if ends else "contains", subject, inner, exact=True)
+            return _compared(subject, "eq", inner)
+        return _searched("startswith" if starts else "endswith" if ends else "contains", subject, inner, exact=True)
 
 
-def check_known(node: exp.Expr) -> None:
+def _check_known(node: exp.Expr) -> None:
     """Raise NotPushable for a node that means more than is known here."""
     known = KNOWN.get(type(node))
     if known is None or any(value and name not in known for name, value in node.args.items()):
         raise NotPushable
 
 
-def of_text_alone(subject: Subject, *, plain: bool = False) -> Subject:
+def _of_text_alone(subject: Subject, *, plain: bool = False) -> Subject:
     """Return a subject that is a text. Raises NotPushable for another, and for one that is not `plain` where asked."""
     if column_type(subject.prop) != "VARCHAR" or (plain and (subject.function or subject.prop.enumeration)):
         raise NotPushable
     return subject
 
 
-def joined(parts: Sequence[Pushed | None]) -> Pushed:
+def _joined(parts: Sequence[Pushed | None]) -> Pushed:
     """Join what all has to hold; what cannot be pushed is left out."""
     kept = [each for each in parts if each is not None]
     if not kept:
@@ -249,32 +249,32 @@ def joined(parts: Sequence[Pushed | None]) -> Pushed:
     return Pushed(" and ".join(f"({each.text})" for each in kept), exact)
 
 
-def compared(subject: Subject, operator: str, value: Any) -> Pushed:
+def _compared(subject: Subject, operator: str, value: Any) -> Pushed:
     """Return the comparison of a property, or of what a function makes of it, with a value. Raises NotPushable."""
     prop, kind = subject.prop, column_type(subject.prop)
     function, _, search = subject.function.partition(" ")
     if function == "trim":
         if operator != "eq":
             raise NotPushable
-        return searched(search, Subject(prop), value, exact=False)
+        return _searched(search, Subject(prop), value, exact=False)
     if function == "year":
-        return of_year(prop, operator, value)
+        return _of_year(prop, operator, value)
     if kind in DATES:
         date = read_date(value) if isinstance(value, str) else value
         if not isinstance(date, datetime.date):
             raise NotPushable
         date = without_zone(date)
-        return of_date(prop, operator, date) if not function else of_unit(prop, function, operator, date)
-    return BY_KIND.get(kind, of_number)(prop, operator, value)
+        return _of_date(prop, operator, date) if not function else _of_unit(prop, function, operator, date)
+    return BY_KIND.get(kind, _of_number)(prop, operator, value)
 
 
-def of_year(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+def _of_year(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or value != int(value):
         raise NotPushable
     return Pushed(f"year({prop.name}) {operator} {int(value)}", exact=True)
 
 
-def of_date(prop: EntityProperty, operator: str, date: datetime.date) -> Pushed:
+def _of_date(prop: EntityProperty, operator: str, date: datetime.date) -> Pushed:
     """Compare a date, which is at midnight in SQL, or a time to the second, which is as exact as F&O's are."""
     timed = date if isinstance(date, datetime.datetime) else datetime.datetime.combine(date, datetime.time())
     start = truncated(timed, "day" if column_type(prop) == "DATE" else "second")
@@ -289,7 +289,7 @@ def of_date(prop: EntityProperty, operator: str, date: datetime.date) -> Pushed:
     return Pushed(f"{prop.name} {operator} {start:%Y-%m-%dT%H:%M:%S}Z", exact=True)
 
 
-def of_unit(prop: EntityProperty, unit: str, operator: str, date: datetime.date) -> Pushed:
+def _of_unit(prop: EntityProperty, unit: str, operator: str, date: datetime.date) -> Pushed:
     """Compare a date that is cut to the beginning of its day, week, month, quarter or year."""
     if unit not in UNITS or operator == "ne":
         raise NotPushable
@@ -301,13 +301,13 @@ def of_unit(prop: EntityProperty, unit: str, operator: str, date: datetime.date)
         raise NotPushable from None
     match operator:
         case "eq":
-            return joined([of_date(prop, "ge", start), of_date(prop, "lt", after)])
+            return _joined([_of_date(prop, "ge", start), _of_date(prop, "lt", after)])
         case "ge" | "lt":
-            return of_date(prop, operator, start if start == timed else after)
-    return of_date(prop, "ge" if operator == "gt" else "lt", after)
+            return _of_date(prop, operator, start if start == timed else after)
+    return _of_date(prop, "ge" if operator == "gt" else "lt", after)
 
 
-def of_number(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+def _of_number(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or column_type(prop) not in NUMBERS:
         raise NotPushable
     if isinstance(value, float) and not abs(value) < MAX_FLOAT:
@@ -315,20 +315,20 @@ def of_number(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     return Pushed(f"{prop.name} {operator} {Decimal(str(value)):f}", exact=True)
 
 
-def of_double(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+def _of_double(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     """Compare a float: what F&O takes for equal to a number's text is not known."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or operator in ("eq", "ne"):
         raise NotPushable
     return Pushed(f"{prop.name} {operator[0]}e {Decimal(str(value)):f}", exact=False)
 
 
-def of_flag(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+def _of_flag(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     if not isinstance(value, bool) or operator not in ("eq", "ne"):
         raise NotPushable
     return Pushed(f"{prop.name} {operator} {str(value).lower()}", exact=True)
 
 
-def of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
+def _of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
     """Compare a text or an enumeration. F&O takes more texts for equal than DuckDB does (ß and ss, blanks at the end)."""
     if isinstance(value, bool) and prop.enumeration and operator in ("eq", "ne"):
         return Pushed(f"{prop.name} {operator} {str(value).lower()}", exact=True)
@@ -340,13 +340,13 @@ def of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
 
 
 BY_KIND: dict[str, Callable[[EntityProperty, str, Any], Pushed]] = {
-    "BOOLEAN": of_flag,
-    "DOUBLE": of_double,
-    "VARCHAR": of_text,
+    "BOOLEAN": _of_flag,
+    "DOUBLE": _of_double,
+    "VARCHAR": _of_text,
 }
 
 
-def searched(function: str, subject: Subject, value: Any, *, exact: bool) -> Pushed:
+def _searched(function: str, subject: Subject, value: Any, *, exact: bool) -> Pushed:
     """Return a search for a part of a text."""
     prop = subject.prop
     if subject.function or prop.enumeration or column_type(prop) != "VARCHAR":

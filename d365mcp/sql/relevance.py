@@ -13,8 +13,8 @@ from sqlglot.optimizer.scope import Scope
 
 from d365mcp.sql.blocks import Block, Blocks, joined_columns
 from d365mcp.sql.facts import (
+    ColumnKey,
     Facts,
-    Key,
     carried,
     conjuncts,
     equates,
@@ -30,6 +30,7 @@ from d365mcp.sql.facts import (
     touches,
 )
 from d365mcp.sql.joins import Join, Leaf, Tree, is_comma, is_in_join, join_kind, narrowed_join
+from d365mcp.sql.query_shapes import bounded, is_aggregate, is_lateral, is_recursive, is_rolled_up
 
 
 def relevance(blocks: Blocks) -> "Relevance":
@@ -54,14 +55,14 @@ class Relevance:
         self.parts: dict[int, Part] = {}
         for block in blocks:
             self.parts[id(block)] = (
-                Arms(block, self) if isinstance(block.query, exp.SetOperation) else Select(block, self)
+                Arms(block, self) if isinstance(block.query, exp.SetOperation) else SelectPart(block, self)
             )
 
     def part(self, block: Block | None) -> "Part | None":
         return self.parts.get(id(block))
 
-    def selects(self) -> Iterable["Select"]:
-        return (part for part in self.parts.values() if isinstance(part, Select))
+    def selects(self) -> Iterable["SelectPart"]:
+        return (part for part in self.parts.values() if isinstance(part, SelectPart))
 
     def carried(self, facts: Sequence[exp.Expr], name: str) -> Facts:
         return carried(facts, name, self.blocks.alike)
@@ -80,8 +81,7 @@ class Part:
         self.uses: list[Facts] = []  # what each place that reads this block wants of its rows
         self.around: Facts = []  # true of the row outside, where a subquery is evaluated
 
-    def carry(self) -> None:
-        raise NotImplementedError
+    def carry(self) -> None: ...
 
     def wanted(self) -> Facts:
         """Return what a row is like that matters to some use."""
@@ -124,7 +124,7 @@ class Arms(Part):
         return [fact for each in facts if (fact := implied(each, places, other.name)) is not None]
 
 
-class Select(Part):
+class SelectPart(Part):
     """A SELECT."""
 
     def __init__(self, block: Block, whole: Relevance) -> None:
@@ -132,7 +132,7 @@ class Select(Part):
         self.joins: list[exp.Join] = list(self.query.args.get("joins") or ())
         self.known: dict[str, Facts] = {}  # by source
         self.tree = self.from_clause()
-        self.where = conjuncts_of(self.query.args.get("where"))
+        self.where = _conjuncts_of(self.query.args.get("where"))
         self.subqueries = [part for scope in block.scope.subquery_scopes if (part := self.of(scope)) is not None]
         self.listed = self.in_subqueries()
         filters = [*map(self.renamed, self.where), *self.key_facts(), *self.subquery_facts()]
@@ -177,8 +177,8 @@ class Select(Part):
             return self.exported_by(tree)
         match self.kind(tree, given):
             case "inner" | "semi":
-                given = once(given, tree.on)
-                return once(self.true_of(tree.left, given), self.true_of(tree.right, given), tree.on)
+                given = _once(given, tree.on)
+                return _once(self.true_of(tree.left, given), self.true_of(tree.right, given), tree.on)
             case "left" | "anti" | "asof":
                 return self.true_of(tree.left, given)
             case "right":
@@ -189,7 +189,7 @@ class Select(Part):
         """Return what is true of every row of a source."""
         if leaf.name not in self.known:
             part = self.whole.part(leaf.source) if isinstance(leaf.source, Block) else None
-            self.known[leaf.name] = [about(fact, leaf.name) for fact in part.exports] if part is not None else []
+            self.known[leaf.name] = [_about(fact, leaf.name) for fact in part.exports] if part is not None else []
             if isinstance(table := leaf.source, exp.Table) and (names := self.whole.joined.get(id(table))):
                 self.known[leaf.name] = [has_partner(own_column((leaf.name, name)), table, name) for name in names]
         return self.known[leaf.name]
@@ -239,7 +239,7 @@ class Select(Part):
     def key_facts(self) -> Facts:
         """Return what HAVING asks of columns that groups are made by: it may as well be asked of the rows."""
         keys = self.keys() or frozenset()
-        asked = [self.renamed(each) for each in conjuncts_of(self.query.args.get("having"))]
+        asked = [self.renamed(each) for each in _conjuncts_of(self.query.args.get("having"))]
         return [
             fact
             for fact in asked
@@ -247,7 +247,7 @@ class Select(Part):
             and all(key_of(column) in keys for column in fact.find_all(exp.Column))
         ]
 
-    def keys(self) -> frozenset[Key] | None:
+    def keys(self) -> frozenset[ColumnKey] | None:
         """Return the columns that groups are made by, None where there are no groups."""
         group = self.query.args.get("group")
         if group is None and not is_aggregate(self.query):
@@ -279,7 +279,7 @@ class Select(Part):
             if isinstance(inner := self.renamed(node), exp.Column) and all(key_of(inner) in bound for bound in bounds)
         ]
 
-    def partition(self, window: exp.Window) -> frozenset[Key]:
+    def partition(self, window: exp.Window) -> frozenset[ColumnKey]:
         """Return the columns that rows of one partition have in common."""
         made_by = [self.renamed(each) for each in window.args.get("partition_by") or ()]
         return frozenset(key_of(each) for each in made_by if isinstance(each, exp.Column))
@@ -315,9 +315,11 @@ class Select(Part):
             match each:
                 case exp.In() if (part := self.subquery(each.args.get("query"))) is not None:
                     found += [*self.listed[id(part)], *part.exports]
-                case exp.EQ() if isinstance(part := self.subquery(each.expression), Select):
+                case exp.EQ() if isinstance(part := self.subquery(each.expression), SelectPart):
                     found += [*self.equal([each.this], part), *part.exports]
-                case exp.Exists() if isinstance(part := self.subquery(each.this), Select) and not part.always_yields():
+                case exp.Exists() if (
+                    isinstance(part := self.subquery(each.this), SelectPart) and not part.always_yields()
+                ):
                     found += part.true
         return found
 
@@ -349,15 +351,15 @@ class Select(Part):
         of_right = self.true_of(right, tree.on)
         hidden = frozenset(leaf.name for leaf in right.leaves)
         outer = [fact for fact in context if not touches(fact, hidden)]
-        beside = once(outer, self.true_of(left, once(outer, tree.on)), of_right)  # true of a row and its partner
+        beside = _once(outer, self.true_of(left, _once(outer, tree.on)), of_right)  # true of a row and its partner
         match kind:
             case "inner" | "semi":
-                whole = once(context, beside, tree.on)
+                whole = _once(context, beside, tree.on)
                 self.push(left, whole)
                 self.push(right, whole)
             case "left" | "right" | "anti" | "asof":
                 self.push(left, outer)
-                self.push(right, once(beside, tree.on))
+                self.push(right, _once(beside, tree.on))
             case "full":
                 for side in (left, right):
                     self.push(side, [fact for each in context if (fact := self.of_side(each, tree, side)) is not None])
@@ -380,71 +382,26 @@ class Select(Part):
         return placed if is_own and placed != fact and not placed.find(exp.Query) else None
 
     def reach(self, leaf: Leaf, context: Facts) -> None:
-        facts = self.whole.carried(once(context, self.exported_by(leaf)), leaf.name)
+        facts = self.whole.carried(_once(context, self.exported_by(leaf)), leaf.name)
         if isinstance(leaf.source, exp.Table):
             found = [partner for fact in facts if (partner := partner_of(fact)) and partner[1] != id(leaf.source)]
             self.whole.facts[id(leaf.source)] = [fact for fact in facts if partner_of(fact) is None]
             self.whole.partners[id(leaf.source)] = found
         elif isinstance(leaf.source, Block) and (part := self.whole.part(leaf.source)) is not None:
-            part.uses.append([about(fact, part.name) for fact in facts])
+            part.uses.append([_about(fact, part.name) for fact in facts])
             if is_lateral(part.query):
                 part.around = context
 
 
-def once(*groups: Facts) -> Facts:
+def _once(*groups: Facts) -> Facts:
     """Join facts, each once."""
     return list({id(fact): fact for group in groups for fact in group}.values())
 
 
-def conjuncts_of(clause: exp.Expr | None) -> Facts:
+def _conjuncts_of(clause: exp.Expr | None) -> Facts:
     return conjuncts(clause.this) if clause is not None else []
 
 
-def about(fact: exp.Expr, name: str) -> exp.Expr:
+def _about(fact: exp.Expr, name: str) -> exp.Expr:
     """Return a fact about the columns of one source as one about those of another."""
     return fact.transform(lambda node: own_column((name, node.name)) if isinstance(node, exp.Column) else node)
-
-
-def is_recursive(query: exp.Expr) -> bool:
-    around = query.find_ancestor(exp.With)
-    return around is not None and bool(around.args.get("recursive"))
-
-
-def is_lateral(query: exp.Expr) -> bool:
-    """Return whether a query in FROM sees the tables before it."""
-    node = query.parent
-    return isinstance(node, exp.Subquery) and isinstance(node.parent, exp.Lateral)
-
-
-def is_aggregate(query: exp.Query) -> bool:
-    """Return whether a SELECT makes groups of its rows, by GROUP BY or by an aggregate alone."""
-    having = query.args.get("having")
-    parts = [*query.selects, *([having] if having is not None else [])]
-    return bool(query.args.get("group")) or any(
-        not is_windowed(each) for part in parts for each in part.find_all(exp.AggFunc)
-    )
-
-
-def is_windowed(node: exp.Expr) -> bool:
-    """Return whether an aggregate has a window of its own."""
-    while isinstance(node.parent, exp.Filter | exp.IgnoreNulls | exp.RespectNulls | exp.WithinGroup):
-        node = node.parent
-    return isinstance(node.parent, exp.Window) and node.arg_key == "this"
-
-
-def is_rolled_up(query: exp.Expr) -> bool:
-    group = query.args.get("group")
-    return group is not None and any(group.args.get(part) for part in ("rollup", "cube", "grouping_sets"))
-
-
-def bounded(query: exp.Expr) -> bool:
-    """Return whether a query keeps some rows by their number or their place: others must not be left out before."""
-    node: exp.Expr | None = query
-    while node is not None:
-        distinct = node.args.get("distinct")
-        if any(node.args.get(part) for part in ("limit", "offset", "fetch", "sample")):
-            return True
-        if isinstance(distinct, exp.Distinct) and distinct.args.get("on"):
-            return True
-        node = node.parent if isinstance(node.parent, exp.Subquery) else None
-    return False

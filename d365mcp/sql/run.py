@@ -12,11 +12,18 @@ from d365mcp.events import current_operation
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.sql.answers import Limits, StatementAnswer
 from d365mcp.sql.catalog_tables import CatalogFetch, is_catalog_table
-from d365mcp.sql.companies import Asked, Reading, must_name_default, read_as, refuse_mixture, refuse_unread
+from d365mcp.sql.companies import (
+    CompaniesAsked,
+    TableReading,
+    must_name_default,
+    reading_of,
+    refuse_mixture,
+    refuse_unread,
+)
 from d365mcp.sql.database import Database, Rows
 from d365mcp.sql.fetching import Fetch
 from d365mcp.sql.partners import Partners
-from d365mcp.sql.plan import Plan
+from d365mcp.sql.plan import StatementPlan
 from d365mcp.sql.reading import Share
 
 # The answer itself needs so much of the request's time.
@@ -27,7 +34,7 @@ _TOO_LONG = "The statement took too long: filter more rows out, or aggregate few
 
 
 async def run(
-    plan: Plan, database: Database, client: D365Client, limits: Limits, snapshot: Snapshot | None = None
+    plan: StatementPlan, database: Database, client: D365Client, limits: Limits, snapshot: Snapshot | None = None
 ) -> StatementAnswer:
     """Fetch what the plan's scans need and answer it. The answer is never over partial data unless that is allowed.
 
@@ -35,9 +42,9 @@ async def run(
     """
     answer, operation = StatementAnswer(columns=plan.headings), current_operation()
     asked_ms = operation.d365_ms if operation else 0.0
-    readings = await readings_of(plan, client, limits.asked)
+    readings = await _readings_of(plan, client, limits.asked)
     share, partners = Share(limits.places), Partners(database, plan.scans)
-    enough = partial(has_enough, plan, database) if plan.ends_early else None
+    enough = partial(_has_enough, plan, database) if plan.ends_early else None
     fetches = [
         CatalogFetch(database, snapshot, answer, scan)
         if is_catalog_table(scan.entity.entity_set)
@@ -47,37 +54,37 @@ async def run(
     try:
         async with asyncio.TaskGroup() as tables:
             for fetch in fetches:
-                tables.create_task(fetched(fetch, partners))
+                tables.create_task(_fetched(fetch, partners))
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
-    answer.rows = await within_time(database, plan.sql)
+    answer.rows = await _within_time(database, plan.sql)
     if plan.limit is not None and answer.rows.count < plan.limit and await fetches[0].run_without_top():
-        answer.rows = await within_time(database, plan.sql)
-    readings = await with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
+        answer.rows = await _within_time(database, plan.sql)
+    readings = await _with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
     answer.seconds["d365"] = round((operation.d365_ms - asked_ms) / 1000, 3) if operation else 0.0
     if answer.seconds["d365"] > _COSTLY_SECONDS:
         max(fetches, key=lambda fetch: fetch.table.rows).advise(answer.seconds["d365"])
-    answer.companies, answer.company = companies_read(readings.values()), only_company(readings.values())
-    answer.notes = list(dict.fromkeys([*plan.notes, *company_notes(plan, readings), *answer.notes]))
+    answer.companies, answer.company = _companies_read(readings.values()), _only_company(readings.values())
+    answer.notes = list(dict.fromkeys([*plan.notes, *_company_notes(plan, readings), *answer.notes]))
     return answer
 
 
-async def fetched(fetch: Fetch | CatalogFetch, partners: Partners) -> None:
+async def _fetched(fetch: Fetch | CatalogFetch, partners: Partners) -> None:
     await fetch.run()
     partners.settle(fetch.scan, is_whole=True)
 
 
-async def has_enough(plan: Plan, database: Database) -> bool:
+async def _has_enough(plan: StatementPlan, database: Database) -> bool:
     """Return whether the records that were read yield all rows that the statement wants."""
     found = await database.query(f"SELECT count(*) FROM ({plan.sql})")  # noqa: S608 - the statement itself
     return bool(found.rows) and int(found.rows[0][0]) >= (plan.limit or 0)
 
 
-async def readings_of(plan: Plan, client: D365Client, asked: Asked) -> dict[str, Reading]:
+async def _readings_of(plan: StatementPlan, client: D365Client, asked: CompaniesAsked) -> dict[str, TableReading]:
     """Return how each scan is read, the default company named where that matters. Raises InvalidArgument, NotAllowed."""
 
-    def read() -> dict[str, Reading]:
-        return {scan.name: read_as(scan.entity, scan.filter, scan.company_use, asked) for scan in plan.scans}
+    def read() -> dict[str, TableReading]:
+        return {scan.name: reading_of(scan.entity, scan.filter, scan.company_use, asked) for scan in plan.scans}
 
     readings = read()
     if must_name_default(list(readings.values()), asked.bound):
@@ -88,9 +95,9 @@ async def readings_of(plan: Plan, client: D365Client, asked: Asked) -> dict[str,
     return readings
 
 
-async def with_default(
-    readings: Mapping[str, Reading], companies: Mapping[str, set[str]], client: D365Client
-) -> dict[str, Reading]:
+async def _with_default(
+    readings: Mapping[str, TableReading], companies: Mapping[str, set[str]], client: D365Client
+) -> dict[str, TableReading]:
     """Return the readings with the default company that the records name, or F&O. Raises InvalidAnswer where it changed."""
     found = set[str]().union(*companies.values())
     if len(found) > 1:
@@ -109,7 +116,7 @@ async def with_default(
     }
 
 
-def companies_read(readings: Iterable[Reading]) -> dict[str, str]:
+def _companies_read(readings: Iterable[TableReading]) -> dict[str, str]:
     """Return whose records each entity set is read from."""
     found: dict[str, dict[str, None]] = {}
     for reading in readings:
@@ -118,13 +125,13 @@ def companies_read(readings: Iterable[Reading]) -> dict[str, str]:
     return {entity_set: "; ".join(companies) for entity_set, companies in found.items()}
 
 
-def only_company(readings: Iterable[Reading]) -> str:
+def _only_company(readings: Iterable[TableReading]) -> str:
     """Return the company that all entity sets are read from, where there is just one."""
     every = {reading.scope.company for reading in readings if reading.entity.has_company}
     return (every.pop() or "") if len(every) == 1 else ""
 
 
-def company_notes(plan: Plan, readings: Mapping[str, Reading]) -> list[str]:
+def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading]) -> list[str]:
     """Return what a reader should know of the companies that were read."""
     names = {name: reading.entity.entity_set for name, reading in readings.items()}
     found = [f"{names[name]}: {note}" for name, reading in readings.items() for note in reading.scope.notes]
@@ -142,7 +149,7 @@ def company_notes(plan: Plan, readings: Mapping[str, Reading]) -> list[str]:
     return found
 
 
-async def within_time(database: Database, sql: str) -> Rows:
+async def _within_time(database: Database, sql: str) -> Rows:
     """Answer the statement within what is left of the request's time."""
     operation = current_operation()
     seconds = max(_SPARE_SECONDS, operation.remaining() - _SPARE_SECONDS) if operation else None

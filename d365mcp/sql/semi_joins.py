@@ -58,7 +58,7 @@ def partners_of(
     entity, expression = entities[id(table)], parse_filter(filter) if filter else None
     for column, other, its_column in found.partners.get(id(table), ()):
         own, its = _property_named(entity, column), _property_named(entities[other], its_column)
-        if places[other] == places[id(table)] or own.name == COMPANY or not are_comparable(own, its):
+        if places[other] == places[id(table)] or own.name == COMPANY or not _are_comparable(own, its):
             continue
         if expression is None or restricted_to(expression, own.name) is None:
             wanted[Partner(own.name, places[other], its.name, column_type(own) in _WHOLE_NUMBERS)] = None
@@ -69,7 +69,7 @@ def _property_named(entity: DataEntity, folded: str) -> EntityProperty:
     return entity.properties[entity.names_by_folded[folded.casefold()]]
 
 
-def are_comparable(one: EntityProperty, other: EntityProperty) -> bool:
+def _are_comparable(one: EntityProperty, other: EntityProperty) -> bool:
     """Return whether equal values of two columns are written alike in a filter."""
     kinds = column_type(one), column_type(other)
     return all(kind in _WHOLE_NUMBERS for kind in kinds) or (

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.sql.answers import Limits
-from d365mcp.sql.companies import Asked
+from d365mcp.sql.companies import CompaniesAsked
 from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
 from d365mcp.sql.reading import Places
 from tests.sql.asking import Asking
@@ -25,7 +25,7 @@ SQL = "SELECT Status, count(*) AS n, count(DISTINCT ItemId) AS ids, sum(Amount) 
 
 def measure(address: str, rows: int, at_once: list[int]) -> None:
     process = DatabaseProcess(ProcessLimits())
-    limits = Limits(rows, allow_partial=False, asked=Asked(None, False, CompanyBound()))
+    limits = Limits(rows, allow_partial=False, asked=CompaniesAsked(None, False, CompanyBound()))
     asked = Asking(Standin(0), address, process, limits, seconds=300)
     asked.ask("SELECT ItemId FROM Items LIMIT 1")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

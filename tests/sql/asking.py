@@ -15,7 +15,7 @@ from d365mcp.d365.http import D365Http
 from d365mcp.events import Operation, Trace, working_on
 from d365mcp.settings import read_settings
 from d365mcp.sql.answers import Limits, StatementAnswer
-from d365mcp.sql.companies import Asked
+from d365mcp.sql.companies import CompaniesAsked
 from d365mcp.sql.database import Database
 from d365mcp.sql.plan import plan, prepared
 from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
@@ -84,7 +84,7 @@ class Asking:
 @contextmanager
 def asking(standin: Standin, process: DatabaseProcess, **limits: object) -> Iterator[Asking]:
     """Serve a stand-in, and ask it."""
-    given = Limits(2_000_000, allow_partial=False, asked=Asked(None, False, CompanyBound()), pace=QUICK)
+    given = Limits(2_000_000, allow_partial=False, asked=CompaniesAsked(None, False, CompanyBound()), pace=QUICK)
     with running(standin) as address:
         asked = Asking(standin, address, process, replace(given, **limits))  # type: ignore[arg-type]
         try:

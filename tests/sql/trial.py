@@ -25,7 +25,7 @@ from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import BadRequest, InvalidArgument
 from d365mcp.sql.answers import Limits, StatementAnswer
-from d365mcp.sql.companies import Asked
+from d365mcp.sql.companies import CompaniesAsked
 from d365mcp.sql.database import Database
 from d365mcp.sql.plan import Statement as Prepared
 from d365mcp.sql.plan import plan, prepared
@@ -126,7 +126,7 @@ class Trial:
         tree = parse(sql)
         entities = {name: self.entities[name] for name in table_names(tree)}
         statement = prepared(tree, entities)
-        asked = Asked(company, cross_company, CompanyBound())
+        asked = CompaniesAsked(company, cross_company, CompanyBound())
         limits = Limits(200_000, allow_partial=False, asked=asked)
         return self.loop.run(self.answered(statement, limits))
 

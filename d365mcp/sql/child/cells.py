@@ -25,7 +25,7 @@ def json_rows(result: Any, max_rows: int, max_chars: int) -> tuple[int, bool, by
                 return count, True, _listed(kept)
             count += 1
             if chars <= max_chars:
-                text = json.dumps([json_value(value) for value in row], ensure_ascii=False)
+                text = json.dumps([_json_value(value) for value in row], ensure_ascii=False)
                 chars += len(text)
                 if chars <= max_chars:
                     kept.append(text)
@@ -36,7 +36,7 @@ def _listed(rows: Sequence[str]) -> bytes:
     return f"[{','.join(rows)}]".encode("utf-8", "replace")
 
 
-def json_value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return a DuckDB value as JSON has it: a number where JSON's are exact, else its text; no date is null."""
     match value:
         case None | bool() | str():
@@ -54,9 +54,9 @@ def json_value(value: Any) -> Any:
         case datetime.time():
             return value.isoformat()
         case list() | tuple():
-            return [json_value(each) for each in value]
+            return [_json_value(each) for each in value]
         case dict():
-            return {str(name): json_value(each) for name, each in value.items()}
+            return {str(name): _json_value(each) for name, each in value.items()}
     return str(value)
 
 
