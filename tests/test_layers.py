@@ -86,6 +86,10 @@ def test_an_import_is_found_however_it_is_written(source: str, tmp_path: Path) -
     assert rooms_of(imported(path)) == {"server"}
 
 
+def test_nothing_is_imported_by_a_name_that_is_made() -> None:
+    assert [path for path in MODULES if {"importlib", "importlib.import_module"} & set(imported(path))] == []
+
+
 def test_nobody_imports_the_simulator() -> None:
     importers = {room_of(path) for path in MODULES if "simulator" in rooms_of(imported(path))}
     assert importers <= {"simulator"}

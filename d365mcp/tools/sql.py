@@ -4,9 +4,7 @@ import asyncio
 import gc
 import time
 from functools import cache
-from importlib import import_module
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -51,25 +49,26 @@ async def query_sql(
 ) -> SqlResult:
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
-    # sqlglot comes in with the first statement, in a thread: nothing is imported on the event loop.
-    rooms = imported() if imported.cache_info().currsize else await asyncio.to_thread(imported)
+    await asyncio.to_thread(_import_planner)  # sqlglot comes in with the first statement, off the event loop
+    from d365mcp.sql import answers, catalog_tables, companies, database, plan, run, statement
+
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
-    tree = await rooms.statement.in_planner(rooms.statement.parse, sql)
-    columns = rooms.statement.column_names(tree)
-    entities = {name: await entity_of(context, rooms, name, columns) for name in rooms.statement.table_names(tree)}
-    reads_catalog = any(map(rooms.catalog_tables.is_catalog_table, entities))
+    tree = await statement.in_planner(statement.parse, sql)
+    columns = statement.column_names(tree)
+    entities = {name: await _entity_of(context, name, columns) for name in statement.table_names(tree)}
+    reads_catalog = any(map(catalog_tables.is_catalog_table, entities))
     snapshot = await context.catalog.snapshots.current() if reads_catalog else None
-    statement = await rooms.statement.in_planner(rooms.plan.prepared, tree, entities)
-    asked = rooms.companies.Asked(company, cross_company, CompanyBound(context.settings.companies))
-    limits = rooms.answers.Limits(max_rows_scanned, allow_partial, asked, context.places())
+    prepared = await statement.in_planner(plan.prepared, tree, entities)
+    asked = companies.CompaniesAsked(company, cross_company, CompanyBound(context.settings.companies))
+    limits = answers.Limits(max_rows_scanned, allow_partial, asked, context.places())
     operation, began = current_operation(), time.perf_counter()
     async with context.databases().process() as process:
         waited = time.perf_counter() - began
-        database = rooms.database.Database(process, context.result_chars)
-        values = await database.values(statement.constants)
-        plan = await rooms.statement.in_planner(rooms.plan.plan, statement, values)
-        answer: StatementAnswer = await rooms.run.run(plan, database, context.d365, limits, snapshot)
+        opened = database.Database(process, context.result_chars)
+        values = await opened.values(prepared.constants)
+        planned = await statement.in_planner(plan.plan, prepared, values)
+        answer = await run.run(planned, opened, context.d365, limits, snapshot)
         answer.seconds["database"] = round(process.seconds, 3)
         if operation:
             operation.rows += answer.rows.count
@@ -87,21 +86,22 @@ async def query_sql(
 
 
 @cache
-def imported() -> Any:
+def _import_planner() -> None:
     """Import what plans and runs statements, once.
 
     It stays: left to the garbage collector, a look through all of it would keep the event loop for a tenth of a second.
     """
-    names = ("statement", "plan", "companies", "catalog_tables", "answers", "database", "run")
-    rooms = SimpleNamespace(**{name: import_module(f"d365mcp.sql.{name}") for name in names})
+    from d365mcp.sql import catalog_tables, database, plan, run  # noqa: F401 - loaded here, used by query_sql
+
     gc.freeze()
-    return rooms
 
 
-async def entity_of(context: ToolContext, rooms: Any, name: str, columns: list[str]) -> DataEntity:
+async def _entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
     """Return an entity with the enumerations the statement may compare, or one of the catalog's own tables."""
-    if rooms.catalog_tables.is_catalog_table(name):
-        return cast(DataEntity, rooms.catalog_tables.catalog_entity(name))
+    from d365mcp.sql import catalog_tables
+
+    if catalog_tables.is_catalog_table(name):
+        return catalog_tables.catalog_entity(name)
     entity = await context.catalog.entity(name)
     return await with_enumerations(context, entity, columns)
 
