@@ -183,7 +183,7 @@ def test_a_fault_of_ours_after_a_write_leaves_it_open(
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("d365mcp.tools.changes.differences", broken)
+    monkeypatch.setattr("d365mcp.tools.changes._stored_otherwise", broken)
     error = hosted.call("create_entity_record", {**GROUPS, "data": {**NEW, "Description": "x"}})
     assert (error["code"], error["retryable"]) == ("outcome_unknown", False)
     assert [entry["done"] for entry in hosted.simulator.log("/data") if entry["method"] == "POST"] == [True]

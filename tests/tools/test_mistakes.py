@@ -62,7 +62,10 @@ def test_a_whole_number_may_be_written_with_a_point(reader: Served, tool: str, n
         "query_sql": {"sql": "SELECT CustomerAccount FROM CustomersV3"},
         **dict.fromkeys(["search_entities", "search_enumerations", "search_actions"], {"query": "customer"}),
     }
-    assert reader.call(tool, **needed[tool], **{name: 40.0}) == reader.call(tool, **needed[tool], **{name: 40})
+    answers = [reader.call(tool, **needed[tool], **{name: number}) for number in (40.0, 40)]
+    for answer in answers:
+        answer.pop("seconds", None)  # how long a statement took
+    assert answers[0] == answers[1]
     assert "a valid integer" in reader.refuse(tool, **needed[tool], **{name: 40.5})["message"]
 
 
