@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def record(number: int, width: int) -> dict[str, Any]:
 
 
 def serve(listening: socket.socket) -> None:
-    """Answer as F&O, with pages that were made before."""
+    """Answer as F&O, with records that were written before."""
     import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -68,21 +69,23 @@ def serve(listening: socket.socket) -> None:
     from starlette.routing import Route
 
     sets = {**{f"Wide{width}": (width, LARGE) for width in WIDTHS}, "Small5": (5, SMALL)}
-    pages = {
-        (name, at): json.dumps([record(number, width) for number in range(at, min(at + PAGE, rows))]).encode()
+    written = {
+        name: [json.dumps(record(number, width)).encode() for number in range(rows)]
         for name, (width, rows) in sets.items()
-        for at in range(0, rows, PAGE)
     }
+
+    @cache
+    def page_at(name: str, at: int, rows: int) -> bytes:
+        return b'{"@odata.context":"x","value":[' + b",".join(written[name][at : at + rows]) + b"]"
 
     async def page(request: Request) -> Response:
         name = request.path_params["name"]
         at = int(request.query_params.get("$skiptoken") or request.query_params.get("$skip", 0))
+        rows = min(PAGE, int(request.query_params.get("$top", PAGE)))
         link = f"{request.base_url}data/{name}?$skiptoken={at + PAGE}"
-        more = (
-            f',"@odata.nextLink":"{link}"' if (name, at + PAGE) in pages and "$skip" not in request.query_params else ""
-        )
-        body = b'{"@odata.context":"x","value":' + pages[(name, at)] + f"{more}}}".encode()
-        return Response(body, media_type="application/json")
+        goes_on = rows == PAGE and at + PAGE < len(written[name]) and "$skip" not in request.query_params
+        more = f',"@odata.nextLink":"{link}"' if goes_on else ""
+        return Response(page_at(name, at, rows) + f"{more}}}".encode(), media_type="application/json")
 
     async def count(request: Request) -> Response:
         return Response(str(sets[request.path_params["name"]][1]), media_type="text/plain")
