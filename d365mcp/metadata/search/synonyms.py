@@ -445,4 +445,18 @@ live: lives
 take: taken
 value: worth
 right: rights, permission
+cheap: cheaper, cheapest, lower, lowest
+bounce: bounced
+recur: recurring, repeat, repeated
+reject: refuse, refused, decline, declined
+stop: stopped, pause, paused, halt
+defective: faulty
+broken: damaged, broke
+promote: promotion, promoted
+forget: forgot, forgotten
+miss: missing
+end: ending, ends
+check: cheque
+deduct: deducted, withdrawn
+repair: mend, repaired
 """
