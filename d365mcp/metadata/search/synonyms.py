@@ -452,7 +452,7 @@ reject: refuse, refused, decline, declined
 stop: stopped, pause, paused, halt
 defective: faulty
 broken: damaged, broke
-promote: promotion, promoted
+promote: promoted
 forget: forgot, forgotten
 miss: missing
 end: ending, ends
