@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from d365mcp.d365.models import EntitySummary
+from d365mcp.metadata.search import tasks
 from d365mcp.metadata.search.entities import EntityFinder
 from d365mcp.metadata.search.index import SearchDocument, write_index
 from d365mcp.metadata.search.questions import Search
+from d365mcp.metadata.search.terms import question_words
 
 QUESTIONS = Path(__file__).parent / "questions.json"
+TASKS = Path(tasks.__file__).with_name("tasks.txt")
 
 # Entity set, public name, AOT name, label, fields
 ENTITIES = """
@@ -159,3 +162,10 @@ def test_a_label_in_another_language_counts_as_one_in_the_first() -> None:
         search = Search(connection, "entity")
         assert [found.ref for found in search.find("Clients")][0] == "Customers"
         assert {found.ref for found in search.find("Debitoren")} >= {"Customers", "Alone"}
+
+
+def test_a_task_of_several_words_is_not_one_of_a_single_word() -> None:
+    """Or "maintain machine" would be what every question about a machine means."""
+    lines = [line for line in TASKS.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    said = [task.split() for line in lines for task in line.split(":")[1].split(";")]
+    assert [task for task in said if len(task) > 1 and len(question_words(" ".join(task))) < 2] == []

@@ -372,7 +372,7 @@ make: making, made
 lend: lent
 lose: lost, losing
 correct: fix, fixing, wrong, mistake
-customer: client, debtor, purchaser, wholesaler, consumer
+customer: client, debtor, dealer, reseller, purchaser, wholesaler, consumer
 vendor: supplier, creditor, seller
 worker: employee, employees, staff, personnel, colleague, people, person, workforce
 product: item, article, goods, sku, material, merchandise
@@ -387,7 +387,7 @@ reimburse: reimbursement
 return: returned
 approve: approval, approved, approver
 agree: agreement, agreed
-carrier: forwarder, haulier
+carrier: forwarder, haulier, transporter
 vat: gst
 discount: rebate
 company: subsidiary, firm, entity
@@ -398,7 +398,6 @@ count: counting, stocktake, stocktaking, counted
 depreciate: depreciation
 capitalize: capitalise
 withhold: withheld, withholding
-post: posted, posting
 block: blocked
 store: shop, outlet, branch
 factory: plant, mill
@@ -416,4 +415,48 @@ vacation: holiday, leave
 truck: lorry, trailer
 budget: budgeted
 spend: spent, spending
+throw: thrown
+steal: stolen, theft
+fail: failed, failure, error
+raise: raised, increase, increased
+salary: wage, remuneration
+late: delayed, delay
+arrive: arrived, arrival
+birthday: birth
+post: posted, posting, book, booked, booking
+phone: telephone, mobile
+bin: shelf, rack
+owe: owed, owing
+send: sent
+hire: hired
+win: won
+finish: finished, complete, completed
+cancel: cancelled, canceled
+allow: permitted, entitled, may
+differ: difference, deviation, variance
+weigh: weight, heavy
+manager: boss, supervisor, superior, chief
+sick: ill, illness
+course: train, seminar
+child: children
+come: came
+keep: kept
+live: lives
+take: taken
+value: worth
+right: rights, permission
+cheap: cheaper, cheapest, lower, lowest
+bounce: bounced
+recur: recurring, repeat, repeated
+reject: refuse, refused, decline, declined
+stop: stopped, pause, paused, halt
+defective: faulty
+broken: damaged, broke
+promote: promoted
+forget: forgot, forgotten
+miss: missing
+end: ending, ends
+check: cheque
+deduct: deducted, withdrawn
+repair: mend, repaired
 """
