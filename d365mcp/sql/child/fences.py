@@ -5,22 +5,24 @@ thread looks at the memory really used, 50 times a second, and ends the process.
 RLIMIT_DATA counts address space, of which malloc holds hundreds of MB more than it uses, so that it has to be loose.
 """
 
+import mmap
 import os
 import sys
 import time
 from contextlib import suppress
+from typing import Any
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows has none of these limits
-    resource = None  # type: ignore[assignment]
+    resource = None
 
 MB = 1024 * 1024
 _LOOSE_BYTES = 1280 * MB
 TOO_LARGE = 70  # the exit status of a process that ended itself for its memory
-_CPU_SECONDS = (
-    600  # of one piece of work; the server's deadline comes long before, this is for a process nobody watches
-)
+# Of one piece of work. The server's deadline comes long before: this is for a process that nobody watches.
+_CPU_SECONDS = 600
 _POLL_SECONDS = 0.02
 
 
@@ -66,7 +68,7 @@ def memory() -> int:
     """Return the bytes held now; elsewhere than on Linux the most so far, and on Windows nothing is known."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            return int(statm.read().split()[1]) * mmap.PAGESIZE
     except OSError:
         return peak_memory()
 
@@ -77,7 +79,7 @@ def peak_memory() -> int:
         return found
     if not resource:
         return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
