@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,13 +101,19 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         reader.start()
         yield Started(process, output, folder)
         programs = psutil.Process(process.pid).children(recursive=True)
-        assert len(programs) == 2  # the simulator and the host
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        _, alive = psutil.wait_procs(programs, timeout=5)
-        assert alive == []
+        try:
+            assert process.wait(30) == 0
+            _, alive = psutil.wait_procs(programs, timeout=5)
+            assert alive == []
+        finally:
+            for program in programs:  # one that is left would keep the pipe open
+                with suppress(psutil.NoSuchProcess):
+                    program.kill()
+            watchdog.cancel()
+            process.kill()
         reader.join()
-        watchdog.cancel()
+        assert len(programs) >= 2, programs  # the simulator and the host, which may have a process for statements
         assert said[-1] == "Stopped.\n"
         assert [line for line in said if " WARNING " in line or " ERROR " in line] == []
 
