@@ -83,7 +83,7 @@ _SOURCES: Mapping[str, _Source] = {
         ("aot_name",),
     ),
     "properties": _Source(
-        f"SELECT s.entity_set, p.value AS r FROM ({_SCHEMAS}) s, json_each(s.body, '$.Properties') p",  # noqa: S608
+        f"SELECT s.entity_set, p.value AS r FROM ({_SCHEMAS}) s, json_each(s.body, '$.Properties') p",  # noqa: S608 - nothing but our own words
         {
             "entity_set": (_TEXT, "entity_set"),
             "property": (_TEXT, _of("r", "Name")),
@@ -108,7 +108,7 @@ _SOURCES: Mapping[str, _Source] = {
         ("enumeration", "member"),
     ),
     "actions": _Source(
-        f"SELECT s.entity_set, a.value AS r FROM ({_SCHEMAS}) s, json_each(s.body, '$.Actions') a",  # noqa: S608
+        f"SELECT s.entity_set, a.value AS r FROM ({_SCHEMAS}) s, json_each(s.body, '$.Actions') a",  # noqa: S608 - nothing but our own words
         {
             "entity_set": (_TEXT, "entity_set"),
             "action": (_TEXT, _of("r", "Name")),

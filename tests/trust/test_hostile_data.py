@@ -21,7 +21,7 @@ from tests.trust.hostile import COMMAND, LABELS, REMARKS, TEXTS, VISIBLE, WORD, 
 pytestmark = pytest.mark.once
 
 # Where F&O's own texts may stand in an answer.
-DATA = {"records", "record", "csv", "result", "label", "labels", "d365_messages", "companies"}
+DATA = {"records", "record", "csv", "result", "label", "labels", "d365_messages", "companies", "member_labels"}
 OURS = {"code", "message", "hint", "notes", "why", "outcome"}
 EVERYTHING = {
     "MCP_READ_ONLY": "false",
