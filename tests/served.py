@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mcp import Client
@@ -64,6 +68,14 @@ class Served:
     def requests(self, path: str = "/data") -> list[dict[str, Any]]:
         """Return what F&O was asked since the last reset, the first first."""
         return self.simulator.log(path)
+
+
+def build_catalog(simulator: Simulator, folder: Path | str, **settings: str) -> None:
+    """Build the simulator's catalog in a folder, by the operator's command; a server with this TMPDIR serves it."""
+    given = {"D365FO_BASE_URL": simulator.base_url, "TMPDIR": str(folder), **simulator.identity_environment()}
+    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
+    environ = {**os.environ, **given, **settings}
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
 
 
 @contextmanager

@@ -1,15 +1,11 @@
 """Words in any of the languages whose labels are kept find entities, enumerations and properties."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.dev_host import ROOT
 from tests.metadata.world import WORLD
-from tests.served import Served, serving
+from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
 LANGUAGES = "en-US,de,fr"
@@ -26,10 +22,7 @@ def running() -> Iterator[Simulator]:
 def cataloged(running: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Served from a catalog in three languages."""
     folder = str(tmp_path_factory.mktemp("catalog"))
-    given = {"D365FO_BASE_URL": running.base_url, "TMPDIR": folder, "D365FO_LANGUAGES": LANGUAGES}
-    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
-    environ = {**os.environ, **running.identity_environment(), **given}
-    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+    build_catalog(running, folder, D365FO_LANGUAGES=LANGUAGES)
     with serving(running, MCP_TOOLSETS="all", TMPDIR=folder, D365FO_LANGUAGES=LANGUAGES) as served:
         yield served
 

@@ -1,16 +1,12 @@
 """What searches say beside the right answer: nothing that costs tokens and steers nobody."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.dev_host import ROOT
 from tests.search.world import WORLD
-from tests.served import Served, serving
+from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
 
@@ -24,11 +20,7 @@ def running() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def cataloged(running: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = str(tmp_path_factory.mktemp("catalog"))
-    given = {"D365FO_BASE_URL": running.base_url, "TMPDIR": folder}
-    environ = {**os.environ, **running.identity_environment(), **given}
-    subprocess.run(
-        [sys.executable, "-m", "d365mcp", "catalog", "build"], cwd=ROOT, env=environ, check=True, capture_output=True
-    )
+    build_catalog(running, folder)
     with serving(running, MCP_TOOLSETS="all", TMPDIR=folder) as served:
         yield served
 

@@ -22,7 +22,8 @@ from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
 from d365mcp.sql.run import run
 from d365mcp.sql.scans import ReadingPace
 from d365mcp.sql.statement import parse
-from tests.sql.standin import Standin, running
+from tests.hosts.loopback import running
+from tests.sql.standin import Standin
 
 # A page is as short and quick as a test's: what takes a second in F&O takes two hundredths.
 QUICK = ReadingPace(page_rows=100, count_after=0.01, least_seconds=0.05)
@@ -85,7 +86,7 @@ class Asking:
 def asking(standin: Standin, process: DatabaseProcess, **limits: object) -> Iterator[Asking]:
     """Serve a stand-in, and ask it."""
     given = Limits(2_000_000, allow_partial=False, asked=CompaniesAsked(None, False, CompanyBound()), pace=QUICK)
-    with running(standin) as address:
+    with running(standin.app()) as address:
         asked = Asking(standin, address, process, replace(given, **limits))  # type: ignore[arg-type]
         try:
             yield asked

@@ -11,6 +11,7 @@ from mcp_types import CallToolResult
 
 from tests.served import Served, serving
 from tests.simulated import Simulator
+from tests.sql.things import world
 
 HEADERS = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
 HTTP = httpx.Client(timeout=60, trust_env=False)
@@ -39,3 +40,10 @@ def sql_process(simulator_process: Simulator) -> Iterator[Served]:
 def server(sql_process: Served, simulator: Simulator) -> Served:
     """The server; the simulator is as it was at the start."""
     return sql_process
+
+
+@pytest.fixture(scope="module")
+def things() -> Iterator[Simulator]:
+    running = Simulator.start(world())
+    yield running
+    running.stop()

@@ -9,19 +9,18 @@ import asyncio
 import bisect
 import json
 import os
-import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.hosts.loopback import running
 
 PROPERTY = {"DataType": "String", "TypeName": "Edm.String", "IsKey": False, "IsMandatory": False, "AllowEdit": True}
 ENTITY = {
@@ -157,29 +156,13 @@ class Standin:
         return Starlette(routes=routes)
 
 
-@contextmanager
-def running(standin: Standin) -> Iterator[str]:
-    """Serve it from a thread; yield its address."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(standin.app(), log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(5)
-        listening.close()
-
-
 def main(rows: int, seconds: float, deep: float = 0.0, most: int = 1_000) -> None:
     """Serve in this process, until it is ended or ten minutes are over."""
     threading.Timer(600, os._exit, [0]).start()
     standin = Standin(rows, seconds=seconds, deep=deep, most=most)
     for key in standin.keys:
         standin.text(key)
-    with running(standin) as address:
+    with running(standin.app()) as address:
         print(f"ready on {address}", flush=True)
         threading.Event().wait()
 

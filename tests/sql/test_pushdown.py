@@ -12,19 +12,12 @@ from tests.served import Served, serving
 from tests.simulated import Simulator
 from tests.sql.conftest import asked
 from tests.sql.statements import Author
-from tests.sql.things import KEYS, world
+from tests.sql.things import KEYS
 from tests.sql.trial import Trial, tried
 
 STATEMENTS, FEWER = 2_000, 200
 # Of these many at least something has to be pushed, and only so many may be refused: else little would be tested.
 PUSHED, REFUSED = 0.5, 0.15
-
-
-@pytest.fixture(scope="module")
-def things() -> Iterator[Simulator]:
-    running = Simulator.start(world())
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

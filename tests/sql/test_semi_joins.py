@@ -16,7 +16,7 @@ from d365mcp.sql.statement import parse, table_names
 from tests.served import Served
 from tests.simulated import Simulator
 from tests.sql.statements import Author, Pair
-from tests.sql.things import KEYS, world
+from tests.sql.things import KEYS
 from tests.sql.trial import Trial, as_set, tried
 
 LINES, HEADERS = "SalesOrderLinesV3", "SalesOrderHeadersV2"
@@ -41,13 +41,6 @@ class Joiner(Author):
         return self.dice.choice(
             [self.joined, self.joined, self.subquery, self.using, self.lateral, self.cte, self.mixed]
         )
-
-
-@pytest.fixture(scope="module")
-def things() -> Iterator[Simulator]:
-    running = Simulator.start(world())
-    yield running
-    running.stop()
 
 
 @pytest.fixture(scope="module")

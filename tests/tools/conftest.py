@@ -1,14 +1,10 @@
 """Servers the tools are tried on: one as it comes, one that may write."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.dev_host import ROOT
-from tests.served import Served, serving
+from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
 EVERYTHING = {
@@ -46,10 +42,7 @@ def writer(writing_process: Served, simulator: Simulator) -> Served:
 @pytest.fixture(scope="session")
 def catalog_process(simulator_process: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = str(tmp_path_factory.mktemp("catalog"))
-    given = {"D365FO_BASE_URL": simulator_process.base_url, "TMPDIR": folder}
-    environ = {**os.environ, **simulator_process.identity_environment(), **given}
-    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
-    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+    build_catalog(simulator_process, folder)
     with serving(simulator_process, **EVERYTHING, TMPDIR=folder) as served:
         yield served
 

@@ -1,32 +1,21 @@
 """What an MCP client sees of a catalog that could not be had whole."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.dev_host import ROOT
 from tests.metadata.world import WORLD
-from tests.served import serving
+from tests.served import build_catalog, serving
 from tests.simulated import Simulator
 
 pytestmark = pytest.mark.once
-
-
-def build(simulator: Simulator, folder: Path) -> None:
-    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
-    given = {"D365FO_BASE_URL": simulator.base_url, "TMPDIR": str(folder)}
-    environ = {**os.environ, **simulator.identity_environment(), **given}
-    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
 
 
 def test_a_label_that_fails_costs_neither_the_catalog_nor_its_own_entity(tmp_path: Path) -> None:
     simulator = Simulator.start(WORLD)
     try:
         simulator.fault(r"^/metadata/Labels\(Id='@CAT4',", times=0, status=500)
-        build(simulator, tmp_path)
+        build_catalog(simulator, tmp_path)
         with serving(simulator, MCP_TOOLSETS="all", TMPDIR=str(tmp_path)) as served:
             for question in ("customers", "Account", "CreditMax"):
                 assert served.call("search_entities", query=question)["entities"][0]["entity_set"] == "CustomersV3"
@@ -39,7 +28,7 @@ def test_a_label_that_fails_costs_neither_the_catalog_nor_its_own_entity(tmp_pat
             assert found["labels"] == {"@CAT4": "Credit limit", "@CAT1": "Customers"}  # the one is read live
             assert len(served.requests("/metadata")) == 1
         simulator.reset()
-        build(simulator, tmp_path)
+        build_catalog(simulator, tmp_path)
         assert len(simulator.log("/metadata/labels")) == 1  # and asked for by the next build, as the only one
         with serving(simulator, MCP_TOOLSETS="all", TMPDIR=str(tmp_path)) as served:
             progress = served.call("get_sync_progress")

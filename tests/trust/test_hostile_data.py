@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 
 from tests.dev_host import ROOT
-from tests.served import Result, Served, serving
+from tests.served import Result, Served, build_catalog, serving
 from tests.simulated import Simulator
 from tests.trust.hostile import COMMAND, LABELS, REMARKS, TEXTS, VISIBLE, WORD, WORLD, is_hidden, refusal, texts_of
 
@@ -50,9 +50,7 @@ def cataloged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The same without Contoso, served from a catalog."""
     running = Simulator.start(REMARKS)
     folder = str(tmp_path_factory.mktemp("catalog"))
-    given = {"D365FO_BASE_URL": running.base_url, **running.identity_environment(), "TMPDIR": folder}
-    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, check=True, capture_output=True)
+    build_catalog(running, folder)
     with serving(running, **EVERYTHING, TMPDIR=folder) as served:
         yield served
     running.stop()

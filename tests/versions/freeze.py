@@ -9,9 +9,6 @@ as long as an update may meet them.
 import asyncio
 import gzip
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,7 @@ from typing import Any
 from d365mcp.metadata import snapshot
 from d365mcp.tools import cursors
 from d365mcp.tools.cursors import CursorSeal
-from tests.dev_host import ROOT
-from tests.served import Served, serving
+from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
 HERE = Path(__file__).parent
@@ -67,9 +63,7 @@ def cursors_of(served: Served) -> list[dict[str, Any]]:
 
 def catalog_of(simulator: Simulator, folder: Path) -> Path:
     """Build a catalog, and return the folder that other instances would read it from."""
-    given = {"D365FO_BASE_URL": simulator.base_url, "TMPDIR": str(folder), **simulator.identity_environment()}
-    command = [sys.executable, "-m", "d365mcp", "catalog", "build"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, capture_output=True, check=True)
+    build_catalog(simulator, folder)
     return next(folder.rglob("pointer.json")).parent
 
 
