@@ -17,7 +17,7 @@ from d365mcp.d365.filters.literals import body_text, value_text
 from d365mcp.d365.filters.names import identifier, refuse_unwritable
 from d365mcp.d365.http import ASK_FOR_LESS, MAX_PAGE_BYTES, D365Http, Request
 from d365mcp.d365.kept_answers import KeptAnswers
-from d365mcp.d365.links import own_link
+from d365mcp.d365.links import check_leads_on, own_link
 from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from, text_member
 from d365mcp.d365.metadata_service import name_member as name_of
 from d365mcp.d365.models import NAMESPACE, DataEntity, EntitySummary, Enumeration, Record
@@ -88,14 +88,12 @@ class D365Client:
 
     async def query(self, entity_set: str, options: QueryOptions) -> RecordPage:
         """Read the first page of a query."""
-        path = f"/data/{identifier(entity_set, 'entity set')}"
-        return await self.page(Request("GET", path, options.query_string()))
+        return await self.page(_query_request(entity_set, options))
 
     async def next_page(self, link: str, path: str = "/data/") -> RecordPage:
         """Follow a link from the answer to a request for `path`, on the same environment only."""
         page = await self.page(Request("GET", *own_link(link, self.base_url, path)))
-        if page.next_link == link:
-            raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
+        check_leads_on(link, page.next_link)
         return page
 
     async def page(self, request: Request) -> RecordPage:
@@ -107,8 +105,7 @@ class D365Client:
 
     async def page_as_sent(self, entity_set: str, options: QueryOptions) -> bytes:
         """Read the first page of a query as F&O sent it: for who reads it elsewhere than in this process's objects."""
-        path = f"/data/{identifier(entity_set, 'entity set')}"
-        return (await self.http.send(Request("GET", path, options.query_string()))).body
+        return (await self.http.send(_query_request(entity_set, options))).body
 
     async def next_page_as_sent(self, link: str, path: str) -> bytes:
         """Follow a link from the answer to a request for `path`."""
@@ -334,6 +331,10 @@ class D365Client:
 
     async def aclose(self) -> None:
         await self.http.aclose()
+
+
+def _query_request(entity_set: str, options: QueryOptions) -> Request:
+    return Request("GET", f"/data/{identifier(entity_set, 'entity set')}", options.query_string())
 
 
 def record_page(answer: HttpAnswer, path: str) -> RecordPage:

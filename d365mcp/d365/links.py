@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from d365mcp.errors import InvalidCursor
+from d365mcp.errors import InvalidAnswer, InvalidCursor
 
 _ROOTS = ("/data/", "/metadata/")
 _DOTS = frozenset({".", ".."})
@@ -26,6 +26,12 @@ def own_link(link: str, base_url: str, path: str = _ROOTS[0]) -> tuple[str, str]
     if not is_ours or root is None or _is_devious(link):
         raise InvalidCursor("F&O's link to the next page leads to another place than the environment: not followed.")
     return root + found.path[len(prefix) + len(root) :], found.query
+
+
+def check_leads_on(link: str, following: str | None) -> None:
+    """Raise InvalidAnswer where a page that a link led to has the same link again: it would be read for ever."""
+    if following == link:
+        raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
 
 
 def _is_devious(link: str) -> bool:

@@ -31,17 +31,20 @@ __all__ = [
     "HostLimits",
     "Settings",
     "declared",
+    "interpreter_environment",
     "margin",
     "read_settings",
 ]
 
 # The host reads these whatever their case: https://learn.microsoft.com/dotnet/core/extensions/configuration
 OF_THE_HOST = "AzureWebJobsStorage"
+# Where libpython may be, and Windows' source of chance.
+NEEDED_BY_PYTHON = ("LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | None = None) -> Settings:
     """Read all settings. Nothing raises: what is wrong is in `problems`, one sentence each."""
-    variables = os.environ if environ is None else environ  # noqa: TID251 - the one place that reads it
+    variables = os.environ if environ is None else environ  # noqa: TID251 - this module alone reads it
     folded = {name.lower(): value for name, value in variables.items()}
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
@@ -64,3 +67,8 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
     problems += contradictions(draft)
     notices = (*unknown, *without_effect(draft))
     return Settings(**values, host=host, problems=tuple(problems), missing=tuple(missing), notices=notices)
+
+
+def interpreter_environment() -> dict[str, str]:
+    """Return the variables that a Python of this server's own needs to start, and none of the server's secrets."""
+    return {name: os.environ[name] for name in NEEDED_BY_PYTHON if name in os.environ}  # noqa: TID251 - this module alone reads it

@@ -11,7 +11,7 @@ from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import InvalidAnswer, InvalidArgument
 from d365mcp.sql.allowed import OTHER_DIALECTS
 from d365mcp.sql.child.cells import untyped
-from d365mcp.sql.child.loading import Column
+from d365mcp.sql.child.loading import Column, quoted_name
 from d365mcp.sql.processes import DatabaseProcess, out_of_memory
 from d365mcp.wire import read_json
 
@@ -126,7 +126,7 @@ class Database:
 
     async def values_of(self, table: str, column: str, most: int) -> list[str] | None:
         """Return as texts the values that a column has, each once; None where they are more than `most`, or one is NULL."""
-        sql = f'SELECT DISTINCT "{column}" FROM "{table}"'  # noqa: S608 - our own names
+        sql = f"SELECT DISTINCT {quoted_name(column)} FROM {quoted_name(table)}"  # noqa: S608 - names in quotes
         found, body = await _asked(self._process, "query", sql=sql, max_rows=most, max_chars=MAX_RESULT_CHARS)
         values = [value for (value,) in read_json(body)]
         is_whole = not found["more"] and len(values) == found["count"] and None not in values

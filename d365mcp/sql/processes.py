@@ -1,7 +1,6 @@
 """DuckDB's processes: started late, used again, ended hard, no more at work at once than the operator allows."""
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import d365mcp
 from d365mcp.errors import Busy, InvalidArgument, NotReady
 from d365mcp.events import current_operation
-from d365mcp.settings import Settings
+from d365mcp.settings import Settings, interpreter_environment
 from d365mcp.sql.child.fences import MB, TOO_LARGE
 from d365mcp.sql.child.frames import Frame, receive_frame, send_frame
 
@@ -30,7 +29,6 @@ _ENDING_SECONDS = 5.0
 _KEPT_SHARE = 0.45
 # Of a process's memory, what DuckDB may count as its own. The rest is for code, and for what DuckDB does not count.
 _DUCKDB_SHARE = 4 / 7
-_NEEDED_VARIABLES = ("LD_LIBRARY_PATH", "SYSTEMROOT")  # where libpython may be, and Windows' source of chance
 _NO_PROCESS = "SQL needs a process of its own, which could not be started here"
 _ENDED = "The database process ended before it answered."
 
@@ -124,7 +122,7 @@ class DatabaseProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it may quote records
                 cwd=Path(sys.executable).anchor,
-                env=_environment(),
+                env=interpreter_environment(),
             )
         except OSError as problem:
             raise NotReady(f"{_NO_PROCESS}: {problem.strerror}.") from problem
@@ -154,12 +152,6 @@ class DatabaseProcess:
                     pipe.close()  # type: ignore[union-attr]
 
 
-def _environment() -> dict[str, str]:
-    """Return what an interpreter needs to start, and none of this server's secrets."""
-    named = {name: os.path.expandvars(f"${name}") for name in _NEEDED_VARIABLES}
-    return {name: value for name, value in named.items() if value != f"${name}"}
-
-
 def out_of_memory(memory_mb: int) -> InvalidArgument:
     advice = "Select fewer columns, filter more, or aggregate in a subquery first."
     return InvalidArgument(f"This statement needs more than the {memory_mb} MB it may use. {advice}")
@@ -180,7 +172,7 @@ class DatabaseProcesses:
         await self._take_place()
         try:
             process = await self._idle_one() or DatabaseProcess(self.limits)
-        except BaseException:
+        except BaseException:  # a cancellation too has to give the place back
             self._places.release()
             raise
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from d365mcp.d365.filters.literals import value_text
 from d365mcp.d365.filters.translate import translate_filter
 from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.errors import InvalidArgument
@@ -336,7 +337,7 @@ def _of_text(prop: EntityProperty, operator: str, value: Any) -> Pushed:
         raise NotPushable
     if operator == "ne" and value and not prop.enumeration:
         raise NotPushable
-    return Pushed(f"{prop.name} {operator} {_quoted(value)}", exact=True)
+    return Pushed(f"{prop.name} {operator} {value_text(value)}", exact=True)
 
 
 BY_KIND: dict[str, Callable[[EntityProperty, str, Any], Pushed]] = {
@@ -353,8 +354,4 @@ def _searched(function: str, subject: Subject, value: Any, *, exact: bool) -> Pu
         raise NotPushable
     if not isinstance(value, str) or not value or any(sign in value for sign in "*\\"):
         raise NotPushable
-    return Pushed(f"{function}({prop.name},{_quoted(value)})", exact)
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return Pushed(f"{function}({prop.name},{value_text(value)})", exact)

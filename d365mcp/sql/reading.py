@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from d365mcp.errors import BadRequest, InvalidAnswer
+from d365mcp.d365.links import check_leads_on
+from d365mcp.errors import BadRequest
 from d365mcp.events import current_operation
 from d365mcp.sql.child.pages import next_link
 from d365mcp.sql.scans import Edges, Range, ReadingPace, edges, ranges, records_in
@@ -287,8 +288,8 @@ class PageReader:
     def _heed_link(self, body: bytes) -> None:
         """Ask for the page that a page leads to, while that one is loaded."""
         before, self._link = self._link, next_link(body) or ""
-        if self._link and self._link == before:
-            raise InvalidAnswer("F&O's link to the next page leads to the same page.", hint="Narrow the filter.")
+        if before:
+            check_leads_on(before, self._link)
         if self._link and (self._by_links or self.pages) and not self._thrifty:
             self._linked = self._begin(partial(self._source.following, self._link))
 

@@ -81,7 +81,8 @@ class Part:
         self.uses: list[Facts] = []  # what each place that reads this block wants of its rows
         self.around: Facts = []  # true of the row outside, where a subquery is evaluated
 
-    def carry(self) -> None: ...
+    def carry(self) -> None:
+        raise NotImplementedError
 
     def wanted(self) -> Facts:
         """Return what a row is like that matters to some use."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from d365mcp.d365.filters.literals import value_text
 from d365mcp.d365.filters.parse import parse_filter
 from d365mcp.d365.filters.tree import And, Comparison, Expression, Literal, Membership, Or, Property, restricted_to
 from d365mcp.d365.filters.write import percent_encoded
@@ -171,7 +172,7 @@ def _listed(partner: Partner, values: Sequence[str]) -> str:
 
 
 def _literal(partner: Partner, value: str) -> str:
-    return value if partner.is_number else "'" + value.replace("'", "''") + "'"
+    return value if partner.is_number else value_text(value)
 
 
 def _cost(partner: Partner, value: str) -> int:

@@ -54,7 +54,12 @@ def has_well_known(entity: DataEntity) -> bool:
 
 
 def _family(entity: DataEntity) -> str:
-    return _VERSION.sub("", entity.entity_set)
+    return without_version(entity.entity_set)
+
+
+def without_version(name: str) -> str:
+    """Return a public name or an entity set's without its version: Customers for CustomersV3."""
+    return _VERSION.sub("", name)
 
 
 def is_narrow(entity: DataEntity) -> bool:

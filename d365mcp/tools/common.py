@@ -50,6 +50,13 @@ async def related_entities(context: ToolContext, entity: DataEntity, names: Iter
     return found
 
 
+async def entity_or_none(context: ToolContext, name: str) -> DataEntity | None:
+    """Return an entity by any of its names, None where there is none or F&O does not say."""
+    with suppress(D365McpError):
+        return await context.catalog.entity(name)
+    return None
+
+
 def expanded_names(expand: Sequence[str]) -> tuple[str, ...]:
     """Return the navigation properties of expanded items such as `Lines($select=ItemNumber)`."""
     return tuple(item.split("(")[0] for item in expand)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, EntitySummary
 from d365mcp.errors import D365McpError
-from d365mcp.tools.columns import spaced_words
+from d365mcp.metadata.search.terms import version_of
+from d365mcp.tools.columns import spaced_words, without_version
+from d365mcp.tools.common import entity_or_none
 from d365mcp.tools.tool import ToolContext
 
-_VERSION = re.compile(r"V(\d+)$")
 # Of a name, what says that it is only a part of the thing.
 _PART = re.compile(r"(Header|Line)s?$")
 # The last words of a field that names a record of another entity.
@@ -75,7 +76,7 @@ class Families:
             if row.data_service_enabled and row.entity_set and row.public_name:
                 members.setdefault(_family(row.public_name), []).append(row)
         for each in members.values():
-            each.sort(key=lambda row: -_version(row.public_name))
+            each.sort(key=lambda row: -version_of(row.public_name))
         return cls(members)
 
     def newest(self, family: str) -> EntitySummary | None:
@@ -88,12 +89,7 @@ class Families:
 
 
 def _family(public_name: str) -> str:
-    return _VERSION.sub("", public_name).casefold()
-
-
-def _version(public_name: str) -> int:
-    found = _VERSION.search(public_name)
-    return int(found[1]) if found else 1
+    return without_version(public_name).casefold()
 
 
 async def families(context: ToolContext) -> Families:
@@ -106,7 +102,7 @@ async def families(context: ToolContext) -> Families:
 def newer_version(entity: DataEntity, known: Families) -> str | None:
     """Return the entity set of the newest version, where it is newer than this one."""
     newest = known.newest(_family(entity.public_name))
-    is_newer = newest is not None and _version(newest.public_name) > _version(entity.public_name)
+    is_newer = newest is not None and version_of(newest.public_name) > version_of(entity.public_name)
     return newest.entity_set if newest and is_newer else None
 
 
@@ -163,7 +159,9 @@ async def belonging(context: ToolContext, entity: DataEntity, known: Families) -
     own = {prop.name for prop in entity.key} - _PLAIN_KEYS
     linked = {link.related_entity for link in entity.navigation_properties}
     rows = await _candidates(context, entity, known, own)
-    others = await asyncio.gather(*(_entity(context, row.entity_set) for row in rows if row.public_name not in linked))
+    others = await asyncio.gather(
+        *(entity_or_none(context, row.entity_set) for row in rows if row.public_name not in linked)
+    )
     found = {}
     for other in others:
         if other is not None and (shared := _shared(entity, other, own)):
@@ -187,7 +185,7 @@ async def _candidates(
 ) -> list[EntitySummary]:
     """Return the newest entities that begin with the same name, and those that a search for the key finds."""
     family = _family(entity.public_name)
-    stem = _family(_PART.sub("", _VERSION.sub("", entity.public_name)))
+    stem = _family(_PART.sub("", without_version(entity.public_name)))
     most = _CANDIDATES_LIVE if context.catalog.note() else _CANDIDATES
     alike = sorted((name for name in known.members if name.startswith(stem)), key=len)
     with_key = []
@@ -198,9 +196,3 @@ async def _candidates(
     names = dict.fromkeys([*alike[: most // 2], *with_key, *alike])
     rows = [row for name in names if name != family and (row := known.newest(name))]
     return rows[:most]
-
-
-async def _entity(context: ToolContext, name: str) -> DataEntity | None:
-    with suppress(D365McpError):
-        return await context.catalog.entity(name)
-    return None

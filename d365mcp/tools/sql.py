@@ -13,7 +13,7 @@ from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
 from d365mcp.errors import InvalidArgument
 from d365mcp.events import current_operation
-from d365mcp.tools.common import unknown_companies, with_enumerations
+from d365mcp.tools.common import unknown_companies, with_enumerations, with_notes
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.results import row_chars, to_csv
 from d365mcp.tools.tool import ToolContext
@@ -49,7 +49,8 @@ async def query_sql(
 ) -> SqlResult:
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
-    await asyncio.to_thread(_import_planner)  # sqlglot comes in with the first statement, off the event loop
+    if not _import_planner.cache_info().currsize:  # sqlglot comes in with the first statement, off the event loop
+        await asyncio.to_thread(_import_planner)
     from d365mcp.sql import answers, catalog_tables, companies, database, plan, run, statement
 
     if company and cross_company:
@@ -123,7 +124,7 @@ def shaped(answer: "StatementAnswer", format: Format, budget: int) -> SqlResult:
             break
         kept.append(record)
     result |= SqlResult(csv=to_csv(kept, names)) if format == "csv" else SqlResult(records=kept)
-    notes = list(dict.fromkeys(answer.notes))
+    notes = [*answer.notes]
     if left_out := answer.rows.count - len(kept):
         result["left_out"] = left_out
         notes.append("rows left out to keep the answer short: aggregate further, or add a LIMIT")
@@ -131,9 +132,7 @@ def shaped(answer: "StatementAnswer", format: Format, budget: int) -> SqlResult:
         notes.append(f"only the first {answer.rows.count:,} rows are counted: aggregate further, or add a LIMIT")
     if answer.partial:
         result["partial"] = True
-    if notes:
-        result["notes"] = notes
-    return result
+    return with_notes(result, notes)
 
 
 def unique(names: tuple[str, ...]) -> list[str]:

@@ -6,6 +6,7 @@ from d365mcp.d365.filters.names import MOST_SUGGESTIONS, find_property, unknown_
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.tools.columns import spaced_words
+from d365mcp.tools.common import entity_or_none, related_entities
 from d365mcp.tools.tool import ToolContext
 
 _NAMED = 3
@@ -141,10 +142,10 @@ async def _labels(context: ToolContext, entity: DataEntity, telling: list[str]) 
 async def _elsewhere(context: ToolContext, entity: DataEntity, name: str) -> list[str]:
     """Return the entities that have the column and are linked to this one: by navigation, or by a key of one name."""
     found: dict[str, str] = {}
-    for link in entity.navigation_properties[:_ENTITIES]:
-        other = await _entity(context, link.related_entity, public=True)
-        if other and name.casefold() in other.names_by_folded:
-            found.setdefault(other.entity_set, f"{other.entity_set} (expand {link.name})")
+    links = [link.name for link in entity.navigation_properties[:_ENTITIES]]
+    for link, other in (await related_entities(context, entity, links)).items():
+        if name.casefold() in other.names_by_folded:
+            found.setdefault(other.entity_set, f"{other.entity_set} (expand {link})")
     if not found:
         for other in await _named_alike(context, entity, name):
             shared = [prop.name for prop in other.key if prop.name != COMPANY]
@@ -159,16 +160,9 @@ async def _named_alike(context: ToolContext, entity: DataEntity, name: str) -> I
         hits = (await context.catalog.search_entities(spaced_words(name), limit=_ENTITIES)).hits
     except D365McpError:  # not every user may read the list of entities
         return ()
-    others = [await _entity(context, hit.summary.entity_set) for hit in hits]
+    others = [await entity_or_none(context, hit.summary.entity_set) for hit in hits]
     return [
         other
         for other in others
         if other and other.entity_set != entity.entity_set and name.casefold() in other.names_by_folded
     ]
-
-
-async def _entity(context: ToolContext, name: str, *, public: bool = False) -> DataEntity | None:
-    try:
-        return await (context.catalog.public_entity(name) if public else context.catalog.entity(name))
-    except D365McpError:
-        return None
