@@ -28,13 +28,13 @@ D365McpError
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-# The tools that the caller is not offered: no hint names one.
-hidden_tools: ContextVar[Set[str]] = ContextVar("hidden_tools", default=frozenset())
+# Returns the tools that the caller is not offered: no hint names one.
+hidden_tools: ContextVar[Callable[[], Set[str]]] = ContextVar("hidden_tools", default=frozenset)
 SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 TOOL_NAME = re.compile(r"d365fo_\w+")
 
@@ -73,7 +73,7 @@ class D365McpError(Exception):
 
 def possible(hint: str | None) -> str | None:
     """Return a hint without the sentences that name a tool which is not on offer."""
-    hidden = hidden_tools.get()
+    hidden = hidden_tools.get()()
     sentences = SENTENCE_END.split(hint or "")
     return " ".join(each for each in sentences if hidden.isdisjoint(TOOL_NAME.findall(each))) or None
 

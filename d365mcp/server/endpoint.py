@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("d365mcp.request")
 
 UNKNOWN = "unknown"  # a method that is none of ours
-ACCEPTED = ("application/json", "application/*", "*/*")
+TAKES_JSON = re.compile(r"application/(?:json|\*)|\*/\*", re.IGNORECASE)
 # These methods reach F&O, so they take a permit.
 REACHING_D365 = frozenset({"tools/call", "resources/read", "completion/complete"})
 # A call with less time left than this, after waiting, is not begun.
@@ -194,7 +194,8 @@ class Endpoint:
     async def take_permit(self, seconds: float) -> bool:
         """Take one of the permits, in order of asking; False where none becomes free in time. Who has one releases it."""
         try:
-            async with asyncio.timeout(seconds):
+            # A free one is taken at once: setting a clock for it would be a twentieth of a call.
+            async with asyncio.timeout(seconds if self.permits.locked() else None):
                 await self.permits.acquire()
         except TimeoutError:
             return False
@@ -239,7 +240,7 @@ class Endpoint:
             raise Refused(error(413, INVALID_REQUEST, message))
         if media_type(headers.get("content-type", "")) != "application/json":
             raise Refused(error(415, INVALID_REQUEST, "Content-Type must be application/json."))
-        if not _takes_json(headers.get("accept", "*/*")):
+        if not TAKES_JSON.search(headers.get("accept", "*/*")):
             raise Refused(error(406, INVALID_REQUEST, "Accept must include application/json (and text/event-stream)."))
 
 
@@ -373,10 +374,6 @@ class Job:
             bytes=len(reply.body),
             measured=operation.measured,
         )
-
-
-def _takes_json(accept: str) -> bool:
-    return any(kind in accept.lower() for kind in ACCEPTED)
 
 
 def _hostname(host: str) -> str:

@@ -68,7 +68,7 @@ class ToolExecutor:
     ) -> CallOutcome:
         """Call a tool; a mistake of the caller's comes back as a result that explains it."""
         tool = self.tools[name]
-        hidden_tools.set(self.hidden(access))
+        hidden_tools.set(lambda: self.hidden(access))
         try:
             result = await self.run(tool, arguments, access, capabilities)
         except NotAllowed as problem:
