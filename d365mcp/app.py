@@ -175,16 +175,17 @@ class Application:
         """Return what one tool call may use."""
         from d365mcp.tools.tool import ToolContext
 
+        environment = self.environment
         return ToolContext(
             settings=self.settings,
-            d365=self.environment.client,
-            catalog=self.environment.catalog,
-            cursors=self.environment.cursors,
+            d365=environment.client,
+            catalog=environment.catalog,
+            cursors=environment.cursors,
             caller=access.caller,
             read_only=not access.may_write,
             capabilities=capabilities,
             emit=self.emit,
-            statistics=self.statistics,
+            statistics=lambda: self.statistics,
             instance=self.instance,
             databases=lambda: self.databases,
             places=lambda: self.places,

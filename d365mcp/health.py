@@ -184,18 +184,16 @@ class DeepHealth:
 
     async def _performance(self) -> dict[str, dict[str, Any]]:
         """Compare the last hour of all instances with the thresholds, where a workspace knows of it."""
-        from d365mcp.telemetry.statistics import verdict
-
         if not self.settings.workspace_id:
             return {}
         try:
             async with asyncio.timeout(self.seconds):
-                total = (await self.statistics().read("1h")).total
+                report = await self.statistics().read("1h")
         except TimeoutError:
             found = check_result("warn", output="Log Analytics did not answer in time: try again later.")
         except D365McpError as problem:
             found = failed_check(problem, "warn")
         else:
-            p95, rate = (total.p95_ms, total.error_rate) if total else (0.0, 0.0)
-            found = _performance_check(verdict(total, self.settings), p95, rate, self.settings)
+            p95, rate = (total.p95_ms, total.error_rate) if (total := report.total) else (0.0, 0.0)
+            found = _performance_check(report.verdict(self.settings), p95, rate, self.settings)
         return {"tools:last_hour": found}

@@ -70,6 +70,14 @@ class StatisticsReport:
     tools: Mapping[str, Numbers]
     series: Sequence[tuple[datetime, Numbers]]
 
+    def verdict(self, settings: Settings) -> Verdict:
+        """Compare with the operator's thresholds: failing weighs more than slow."""
+        if self.total is None:
+            return "idle"
+        if self.total.error_rate > settings.error_rate_threshold:
+            return "failing"
+        return "slow" if self.total.p95_ms > settings.p95_threshold_ms else "healthy"
+
 
 class Statistics:
     """Asks the workspace, counting from the marker of the last reset, which is a shared blob.
@@ -112,15 +120,6 @@ class Statistics:
             raise TelemetryError(
                 f"The marker of the last reset ({MARKER}) is damaged.", hint="Reset the statistics once more."
             ) from exc
-
-
-def verdict(total: Numbers | None, settings: Settings) -> Verdict:
-    """Compare with the operator's thresholds: failing weighs more than slow."""
-    if total is None:
-        return "idle"
-    if total.error_rate > settings.error_rate_threshold:
-        return "failing"
-    return "slow" if total.p95_ms > settings.p95_threshold_ms else "healthy"
 
 
 def parse_window(window: str) -> timedelta:

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.errors import D365McpError, InvalidArgument
 from d365mcp.events import Trace, current_operation
-from d365mcp.telemetry.statistics import Numbers, StatisticsReport, verdict
 from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from d365mcp.telemetry.statistics import Numbers, StatisticsReport
 
 _MOST_SLOW_TOOLS = 3
 
@@ -47,13 +49,13 @@ async def get_server_performance(
     """Calls, errors and response times of this MCP server, all instances; `series` adds points for a chart."""
     this_instance = _rounded(context.instance().describe())
     try:
-        report = await context.statistics.read(window, tool, series=series)
+        report = await context.statistics().read(window, tool, series=series)
     except InvalidArgument:
         raise
     except D365McpError as problem:
         failure = problem.describe()
         return PerformanceResult(verdict="unknown", statistics_failure=failure, this_instance=this_instance)
-    result = PerformanceResult(verdict=verdict(report.total, context.settings), window=window)
+    result = PerformanceResult(verdict=report.verdict(context.settings), window=window)
     result.update(fleet(report))
     if report.total:
         result["response_time_percentiles_ms"] = _percentiles(report.total)
@@ -74,11 +76,11 @@ async def reset_performance_stats(context: ToolContext) -> ResetResult:
     operation = current_operation()
     trace = operation.trace if operation else Trace.continued(None)
     async with audited(context, "d365fo_reset_performance_stats", None):
-        instant = await context.statistics.reset(context.caller.name, trace)
+        instant = await context.statistics().reset(context.caller.name, trace)
     return ResetResult(performance_stats_reset=True, reset_timestamp=_stamp(instant))
 
 
-def fleet(report: StatisticsReport) -> PerformanceResult:
+def fleet(report: "StatisticsReport") -> PerformanceResult:
     """Return what is true of all instances together, with the key names of d365fo-client where it has them."""
     total = report.total
     stats: dict[str, Any] = {"total_requests": 0, "total_errors": 0}
@@ -106,17 +108,17 @@ def fleet(report: StatisticsReport) -> PerformanceResult:
     return found
 
 
-def _percentiles(each: Numbers) -> dict[str, float]:
+def _percentiles(each: "Numbers") -> dict[str, float]:
     return _rounded({"p50": each.p50_ms, "p90": each.p90_ms, "p95": each.p95_ms, "p99": each.p99_ms})
 
 
-def _figures(each: Numbers) -> dict[str, Any]:
+def _figures(each: "Numbers") -> dict[str, Any]:
     """Return one row of a table: zeros that say nothing are left out."""
     counted = {name: value for name, value in asdict(each).items() if value and name not in ("total_ms", "d365_ms")}
     return {**_rounded({**counted, "avg_ms": each.avg_ms}), "d365_share": round(each.d365_share, 3)}
 
 
-def _slowest(tools: Mapping[str, Numbers]) -> list[str]:
+def _slowest(tools: "Mapping[str, Numbers]") -> list[str]:
     ordered: Sequence[str] = sorted(tools, key=lambda name: -tools[name].p95_ms)
     return list(ordered[:_MOST_SLOW_TOOLS])
 

@@ -39,7 +39,7 @@ class ToolContext(NamedTuple):
     read_only: bool
     capabilities: Mapping[str, Any]  # what the client says that it can do, as MCP names it
     emit: Listener
-    statistics: "Statistics"
+    statistics: "Callable[[], Statistics]"
     instance: "Callable[[], InstanceFacts]"
     databases: "Callable[[], DatabaseProcesses]"
     places: "Callable[[], Places]"  # of statements' requests at F&O

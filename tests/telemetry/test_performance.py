@@ -17,7 +17,7 @@ import pytest
 from d365mcp.settings import Settings
 from d365mcp.simulator.insights import KEY
 from d365mcp.simulator.log_analytics import WORKSPACE
-from d365mcp.telemetry.statistics import Numbers, StatisticsReport, verdict
+from d365mcp.telemetry.statistics import Numbers, StatisticsReport
 from d365mcp.tools.performance import fleet
 from tests.served import Result, Served, serving
 from tests.simulated import Simulator
@@ -295,6 +295,10 @@ def test_each_request_is_one_line_of_json_without_arguments_or_secrets(served: S
     assert not re.search(r" (httpx|azure\S*): ", log)
 
 
+def report_of(total: Numbers | None) -> StatisticsReport:
+    return StatisticsReport(datetime.now(UTC), None, None, 1, 0, total, tools={}, series=[])
+
+
 FAST = Numbers(100, 0, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
 
 
@@ -311,11 +315,9 @@ FAST = Numbers(100, 0, 0, 1, 1, 1, 1, 1, 100, 50, 100, 0, 0)
     ],
 )
 def test_the_verdict_follows_the_thresholds(total: Numbers | None, expected: str) -> None:
-    assert verdict(total, Settings()) == expected
+    assert report_of(total).verdict(Settings()) == expected
 
 
 def test_without_calls_there_is_nothing_to_divide_by() -> None:
-    now = datetime.now(UTC)
-    idle = StatisticsReport(now, None, None, instances=0, cold_starts=0, total=None, tools={}, series=[])
-    stats = fleet(idle)["request_stats"]
-    assert stats == {"total_requests": 0, "total_errors": 0, "instances": 0, "cold_starts": 0}
+    stats = fleet(report_of(None))["request_stats"]
+    assert stats == {"total_requests": 0, "total_errors": 0, "instances": 1, "cold_starts": 0}
