@@ -87,8 +87,11 @@ class Application:
         return executor
 
     def load_engine(self) -> "Engine":
-        """Import the SDK, after the tools, and what signs in and connects."""
+        """Import the SDK, after the tools, and all that a call would wait for else."""
+        from d365mcp.d365 import batch  # noqa: F401 - loaded here, as the next two, used by single tools
+        from d365mcp.metadata.search import documents, entities  # noqa: F401
         from d365mcp.server.sdk import build_engine
+        from d365mcp.telemetry import statistics  # noqa: F401
 
         engine = build_engine(
             self.executor.value or self.load_executor(),

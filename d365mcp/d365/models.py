@@ -4,6 +4,7 @@ Field names are ours (STYLE: one word per idea); each class says what the metada
 Shapes: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities."
 COMPANY = "dataAreaId"
+VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 
 Record = dict[str, Any]
 
@@ -143,3 +145,9 @@ class Enumeration:
     @cached_property
     def names_by_folded(self) -> Mapping[str, str]:
         return {member.name.casefold(): member.name for member in self.members}
+
+
+def version_of(name: str) -> int:
+    """Return a name's version suffix: 3 for CustomersV3 and CustCustomerV3Entity, 1 where there is none."""
+    found = VERSION.search(name)
+    return int(found.group(1) or found.group(2)) if found else 1

@@ -10,19 +10,20 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from d365mcp.d365.client import D365Client
 from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
-from d365mcp.metadata.search.documents import entity_documents
-from d365mcp.metadata.search.entities import EntityFinder, EntityResult, Hit
-from d365mcp.metadata.search.index import SearchDocument, write_index
-from d365mcp.metadata.search.questions import Found, Search, fields_with
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.snapshot_cache import SnapshotCache
 from d365mcp.metadata.store import Progress
+
+if TYPE_CHECKING:
+    from d365mcp.metadata.search.entities import EntityFinder, EntityResult, Hit
+    from d365mcp.metadata.search.index import SearchDocument
+    from d365mcp.metadata.search.questions import Found, Search
 
 T = TypeVar("T")
 
@@ -60,9 +61,9 @@ class CatalogSource:
 class EntitiesFound:
     """The entities that fit best, how many more fit, and one that OData does not serve but that fits better."""
 
-    hits: tuple[Hit, ...]
+    hits: "tuple[Hit, ...]"
     more: int
-    not_served: Hit | None
+    not_served: "Hit | None"
     searched: int
 
 
@@ -196,12 +197,9 @@ class MetadataCatalog:
             tuple(found.hits[:limit]), max(0, len(found.hits) - limit), found.not_served, found.searched
         )
 
-    async def finder_by_names(self) -> EntityFinder:
+    async def finder_by_names(self) -> "EntityFinder":
         """Return a search over the names of all entities, all that can be had at once without a snapshot."""
-        rows = await self.summaries()
-        return await asyncio.to_thread(
-            lambda: closing_with(EntityFinder(connection := indexed(entity_documents(rows)), rows), connection)
-        )
+        return await asyncio.to_thread(_finder_of, await self.summaries())
 
     async def search_others(self, words: str, kind: str, limit: int) -> OthersFound:
         """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
@@ -213,12 +211,8 @@ class MetadataCatalog:
         search = await self.enumeration_search.get("", self.search_enumeration_names)
         return _others_found(search, words, limit)
 
-    async def search_enumeration_names(self) -> Search:
-        names = [name for name, _ in await self.client.enumeration_names()]
-        documents = [SearchDocument("enumeration", (name,), ref=name) for name in names]
-        return await asyncio.to_thread(
-            lambda: closing_with(Search(connection := indexed(documents), "enumeration"), connection)
-        )
+    async def search_enumeration_names(self) -> "Search":
+        return await asyncio.to_thread(_search_of, [name for name, _ in await self.client.enumeration_names()])
 
     async def labels(self, ids: Iterable[str], language: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return texts and failures by label id; calls run a few at a time."""
@@ -285,7 +279,26 @@ def label_failure(answer: D365McpError | str | None, language: str) -> str:
     return answer.message if isinstance(answer, D365McpError) else f"has no text in {language}"
 
 
-def indexed(documents: Iterable[SearchDocument]) -> sqlite3.Connection:
+# The functions below import what searches, in a thread: the first query need not wait for it.
+def _finder_of(rows: list[EntitySummary]) -> "EntityFinder":
+    from d365mcp.metadata.search.documents import entity_documents
+    from d365mcp.metadata.search.entities import EntityFinder
+
+    connection = indexed(entity_documents(rows))
+    return closing_with(EntityFinder(connection, rows), connection)
+
+
+def _search_of(enumerations: list[str]) -> "Search":
+    from d365mcp.metadata.search.index import SearchDocument
+    from d365mcp.metadata.search.questions import Search
+
+    connection = indexed(SearchDocument("enumeration", (name,), ref=name) for name in enumerations)
+    return closing_with(Search(connection, "enumeration"), connection)
+
+
+def indexed(documents: "Iterable[SearchDocument]") -> sqlite3.Connection:
+    from d365mcp.metadata.search.index import write_index
+
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     write_index(connection, documents)
     return connection
@@ -297,15 +310,17 @@ def closing_with(owner: T, connection: sqlite3.Connection) -> T:
     return owner
 
 
-def _entities_found(result: EntityResult, snapshot: Snapshot, limit: int) -> EntitiesFound:
+def _entities_found(result: "EntityResult", snapshot: Snapshot, limit: int) -> EntitiesFound:
     """Return what a snapshot knows of the best hits. Unpacks their entities: never on the event loop."""
     hits = tuple(_with_details(snapshot, hit) for hit in result.hits[:limit])
     not_served = _with_details(snapshot, result.not_served) if result.not_served else None
     return EntitiesFound(hits, max(0, len(result.hits) - limit), not_served, result.searched)
 
 
-def _with_details(snapshot: Snapshot, hit: Hit) -> Hit:
+def _with_details(snapshot: Snapshot, hit: "Hit") -> "Hit":
     """Return a hit with its label, in the first language that has one, its key, and the columns that were asked for."""
+    from d365mcp.metadata.search.questions import fields_with
+
     entity = snapshot.entity(hit.summary.entity_set or hit.summary.aot_name)
     label_id = hit.summary.label_id
     labels = (snapshot.labels([label_id], language).get(label_id) for language in snapshot.languages)
@@ -316,13 +331,15 @@ def _with_details(snapshot: Snapshot, hit: Hit) -> Hit:
     return replace(hit, label=label, key=key, columns=fields_with(entity.properties, hit.unnamed))
 
 
-def _others_found(search: Search, words: str, limit: int, snapshot: Snapshot | None = None) -> OthersFound:
+def _others_found(search: "Search", words: str, limit: int, snapshot: Snapshot | None = None) -> OthersFound:
     found = search.find(words)
     best = tuple((each.ref, _members(snapshot, each)) for each in found[:limit])
     return OthersFound(best, max(0, len(found) - limit), search.size)
 
 
-def _members(snapshot: Snapshot | None, found: Found) -> tuple[str, ...]:
+def _members(snapshot: Snapshot | None, found: "Found") -> tuple[str, ...]:
+    from d365mcp.metadata.search.questions import fields_with
+
     enumeration = snapshot.enumeration(found.ref) if snapshot is not None else None
     return fields_with((each.name for each in enumeration.members), found.unnamed) if enumeration else ()
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
-from d365mcp.metadata.search.entities import EntityFinder
-from d365mcp.metadata.search.questions import Search
 from d365mcp.wire import read_json, write_json
+
+if TYPE_CHECKING:
+    from d365mcp.metadata.search.entities import EntityFinder
+    from d365mcp.metadata.search.questions import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
 SNAPSHOT_FORMAT = 7
@@ -139,14 +141,18 @@ class Snapshot:
         return (self.fact("languages") or "").split(",")
 
     @property
-    def finder(self) -> EntityFinder:
+    def finder(self) -> "EntityFinder":
         """Return the search over entities. The first takes a third of a second: never on an event loop."""
+        from d365mcp.metadata.search.entities import EntityFinder
+
         with self.loading:
             self.finding = self.finding or EntityFinder(self.connection, self.summaries())
         return self.finding
 
-    def search(self, kind: str) -> Search:
+    def search(self, kind: str) -> "Search":
         """Return the search over enumerations or actions. The first takes a while, as an entity finder does."""
+        from d365mcp.metadata.search.questions import Search
+
         with self.loading:
             if kind not in self.searches:
                 self.searches[kind] = Search(self.connection, kind)

@@ -4,12 +4,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, Literal, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.d365.batch import BatchAnswer, BatchOperation, PartResult
 from d365mcp.errors import InvalidArgument, OutcomeUnknown
 from d365mcp.tools.changes import Data, DryRun
 from d365mcp.tools.common import key_company, with_notes
@@ -18,6 +17,9 @@ from d365mcp.tools.parameters import RecordKey
 from d365mcp.tools.policy import DONE, audited, check_writes_allowed
 from d365mcp.tools.tool import ToolContext
 from d365mcp.tools.writing import Change, checked_create, checked_delete, checked_update, explain_failure, record_key
+
+if TYPE_CHECKING:
+    from d365mcp.d365.batch import BatchAnswer, PartResult
 
 _MAX_OPERATIONS = 200
 # How many records a dry run reads at once.
@@ -94,8 +96,10 @@ def _ranges(places: Sequence[int]) -> str:
     return ", ".join(texts)
 
 
-async def _sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> BatchAnswer:
+async def _sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool) -> "BatchAnswer":
     """Send a batch, and audit each part by its own outcome."""
+    from d365mcp.d365.batch import BatchOperation
+
     operations = [
         BatchOperation(change.method, change.path, change.write, change.body, if_match=change.if_match)
         for change in changes
@@ -118,13 +122,13 @@ async def _sent(context: ToolContext, changes: Sequence[Change], *, atomic: bool
     return answer
 
 
-def _audit_outcome(part: PartResult) -> str:
+def _audit_outcome(part: "PartResult") -> str:
     if part.outcome == "done":
         return DONE
     return part.error.code if part.error else part.outcome.replace(" ", "_")
 
 
-def _outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
+def _outcome_of(parts: "Sequence[PartResult]", *, atomic: bool) -> str:
     """Return what became of a batch as a whole, the parts counted by their outcome."""
     counts = Counter(part.outcome for part in parts)
     if counts["done"] == len(parts):
@@ -135,7 +139,7 @@ def _outcome_of(parts: Sequence[PartResult], *, atomic: bool) -> str:
     return ", ".join([f"{counts['done']} of {len(parts)} done", *others])
 
 
-def _result_of(change: Change, part: PartResult) -> dict[str, Any]:
+def _result_of(change: Change, part: "PartResult") -> dict[str, Any]:
     result: dict[str, Any] = {
         "operation": change.kind,
         "entity_set": change.entity.entity_set,
@@ -147,7 +151,7 @@ def _result_of(change: Change, part: PartResult) -> dict[str, Any]:
     return {name: value for name, value in result.items() if value}
 
 
-def _key_of(change: Change, part: PartResult) -> dict[str, Any]:
+def _key_of(change: Change, part: "PartResult") -> dict[str, Any]:
     return record_key(change.entity, part.record) or dict(change.key or {})
 
 

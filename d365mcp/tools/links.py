@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, EntitySummary
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, EntitySummary, version_of
 from d365mcp.errors import D365McpError
-from d365mcp.metadata.search.terms import version_of
 from d365mcp.tools.columns import spaced_words, without_version
 from d365mcp.tools.common import entity_or_none
 from d365mcp.tools.tool import ToolContext

@@ -1,12 +1,15 @@
 """Asks for a new catalog snapshot, and says how its building goes. The work itself is a timer's."""
 
 import datetime
+from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from d365mcp.metadata.store import Progress
 from d365mcp.tools.policy import audited
 from d365mcp.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from d365mcp.metadata.store import Progress
 
 
 class SyncResult(TypedDict, total=False):
@@ -44,7 +47,7 @@ async def get_sync_progress(context: ToolContext) -> SyncResult:
     return result
 
 
-def _result_of(progress: Progress) -> SyncResult:
+def _result_of(progress: "Progress") -> SyncResult:
     result = SyncResult(state=progress.state)
     if progress.stage:
         result["stage"], result["done"] = progress.stage, progress.done

@@ -5,9 +5,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from d365mcp.d365.models import EntitySummary
+from d365mcp.d365.models import VERSION, EntitySummary, version_of
 from d365mcp.metadata.search.questions import Search, Term, Wanted, least_score
-from d365mcp.metadata.search.terms import NAME_LIKE, VERSION, version_of
+from d365mcp.metadata.search.terms import NAME_LIKE
 
 Keep = Callable[[EntitySummary], bool]
 

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from d365mcp.d365.models import VERSION
 from d365mcp.metadata.search.synonyms import DATABASE_TABLES, SAME, SHORT, STOP_WORDS
 
 Phrase = tuple[str, ...]  # words in their order
@@ -10,15 +11,8 @@ Phrase = tuple[str, ...]  # words in their order
 # Capitals begin a word in Latin script; other scripts have none, or know no camel case.
 _WORD = re.compile(r"[A-ZÀ-ÖØ-Þ]+(?![a-zß-öø-ÿ])|[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]+|\d+|[^\W\d_a-zA-ZÀ-ÿ]+")
 NAME_LIKE = re.compile(r"\w+")
-VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 # Endings under which a word keeps its sense. Neither -er nor -ion is among them: a product is not its production.
 _ENDINGS = (("ation", 5), ("ment", 6), ("ate", 4), ("ing", 4), ("ed", 4), ("e", 4))
-
-
-def version_of(name: str) -> int:
-    """Return a name's version suffix: 3 for CustomersV3 and CustCustomerV3Entity, 1 where there is none."""
-    found = VERSION.search(name)
-    return int(found.group(1) or found.group(2)) if found else 1
 
 
 def name_words(text: str) -> list[str]:
