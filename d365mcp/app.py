@@ -23,7 +23,7 @@ from d365mcp.server.auth.callers import OPERATOR, Callers
 from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.messages import UNAVAILABLE, Refused, Reply, error
 from d365mcp.server.ordinary import SERVER_NAME, SERVER_TITLE, Prepared
-from d365mcp.settings import Settings, read_settings
+from d365mcp.settings import Settings, leave_out_plugins, read_settings
 from d365mcp.singleflight import shared_property
 from d365mcp.telemetry import exporter
 from d365mcp.wire import write_json
@@ -81,9 +81,10 @@ class Application:
         from d365mcp.server.execution import ToolExecutor, by_name
         from d365mcp.tools import ALL_TOOLS
 
+        leave_out_plugins()
         executor = ToolExecutor(self.settings, by_name(ALL_TOOLS), self.make_context, self.emit)
         if not self.settings.problems:
-            self.environment.client  # noqa: B018 - built here, once, in this thread
+            self.environment.catalog  # noqa: B018 - built here with its client, once, in this thread
         return executor
 
     def load_engine(self) -> "Engine":

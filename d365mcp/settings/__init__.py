@@ -32,6 +32,7 @@ __all__ = [
     "Settings",
     "declared",
     "interpreter_environment",
+    "leave_out_plugins",
     "margin",
     "read_settings",
 ]
@@ -72,3 +73,8 @@ def read_settings(environ: Mapping[str, str] | None = None, host_json: Path | No
 def interpreter_environment() -> dict[str, str]:
     """Return the variables that a Python of this server's own needs to start, and none of the server's secrets."""
     return {name: os.environ[name] for name in NEEDED_BY_PYTHON if name in os.environ}  # noqa: TID251 - this module alone reads it
+
+
+def leave_out_plugins() -> None:
+    """Let pydantic look for no plugins, unless the operator does: it would read a file of each installed package."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # noqa: TID251 - this module alone reads it

@@ -220,3 +220,38 @@ def test_events_tell_prepared_answers_too() -> None:
     (event,) = events
     assert (event.name, event.outcome, event.cold_start) == ("tools/list", "ok", True)
     assert event.bytes > 1000
+
+
+FIRST_CALL = """
+import sys, asyncio, json, importlib.metadata
+import function_app
+from d365mcp.app import application
+importlib.metadata.distributions = None  # pydantic would look there for plugins
+headers = {"host": "localhost", "content-type": "application/json", "mcp-protocol-version": "2025-11-25"}
+call = {"name": "d365fo_get_server_config", "arguments": {}}
+body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}).encode()
+async def ask():
+    application.endpoint.arm = lambda: None
+    return await application.endpoint.handle("POST", headers, body)
+assert b'"isError":false' in asyncio.run(ask()).body
+print(json.dumps(sorted(sys.modules)))
+"""
+# What single tools alone need, and what reaches F&O.
+NOT_FOR_ALL = """
+aiohttp azure.identity email.policy httpx mcp sqlglot
+d365mcp.d365.batch d365mcp.metadata.search d365mcp.sql.plan d365mcp.telemetry.statistics
+"""
+
+
+def test_a_first_call_loads_nothing_that_other_tools_alone_need() -> None:
+    environ = {**os.environ, "D365FO_BASE_URL": "https://contoso.operations.dynamics.com", "MCP_AUTH": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALL],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert set(NOT_FOR_ALL.split()).isdisjoint(json.loads(done.stdout))
