@@ -30,7 +30,6 @@ D365McpError
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextvars import ContextVar
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 # Returns the tools that the caller is not offered: no hint names one.
@@ -225,6 +224,8 @@ class Unavailable(D365Error):
 
 def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """Return the candidates most like `name`, whatever their case, best first."""
+    from difflib import get_close_matches  # seldom needed
+
     by_folded: Mapping[str, str] = {candidate.casefold(): candidate for candidate in candidates}
     return [by_folded[found] for found in get_close_matches(name.casefold()[:80], by_folded, limit, cutoff=0.6)]
 

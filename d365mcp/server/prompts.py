@@ -1,14 +1,13 @@
 """The four jobs users start with, as prompts. Knows no SDK."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.server.auth.access import Access
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A prompt: its text with its arguments in braces. None is required: of the first, the text asks the person."""
 
     name: str

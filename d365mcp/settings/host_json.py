@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class HostLimits:
+class HostLimits(NamedTuple):
     """What host.json lets the Functions host do: the one place where concurrency and timeouts are set."""
 
     function_timeout: float | None = 300.0  # seconds; None where the plan allows an unbounded one

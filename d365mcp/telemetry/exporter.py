@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from d365mcp.events import Event, Refusal
 from d365mcp.settings import Settings
@@ -26,8 +26,7 @@ _LOAD_AFTER_SECONDS = 2.0
 RecordedEvent = tuple[Event, float]  # an event, and when it was recorded, in seconds since 1970
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(NamedTuple):
     """How often and how patiently telemetry is sent, in seconds, and how much of it may wait."""
 
     interval: float = 2.0
@@ -36,6 +35,9 @@ class Pace:
     longest_pause: float = 60.0
     batch: int = 500
     most_waiting: int = 20_000
+
+
+_USUAL_PACE = Pace()
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ class Telemetry:
             self.ingestion.close(timeout)
 
 
-def start(settings: Settings, pace: Pace = Pace(), audit_key: Callable[[], bytes] = secrets.token_bytes) -> Telemetry:
+def start(
+    settings: Settings, pace: Pace = _USUAL_PACE, audit_key: Callable[[], bytes] = secrets.token_bytes
+) -> Telemetry:
     """Return the listener; it is off without a connection string or with MCP_PERFORMANCE_MONITORING=false.
 
     `audit_key` returns the key that hashes of records' keys are made with; it may block, and raise what we raise.

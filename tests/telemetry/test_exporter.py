@@ -169,7 +169,7 @@ def test_nothing_is_lost_in_an_outage(
 def test_an_endpoint_that_hangs_delays_no_request_and_loses_nothing(
     simulator: Simulator, settings: Settings, workspace: Workspace
 ) -> None:
-    telemetry = start(settings, replace(QUICK, timeout=0.5))
+    telemetry = start(settings, QUICK._replace(timeout=0.5))
     telemetry.load()
     simulator.fault("/v2.1/track", kind="slow", seconds=1.0, times=1)
     started = time.perf_counter()
@@ -191,7 +191,7 @@ def test_an_endpoint_that_hangs_delays_no_request_and_loses_nothing(
 def test_an_endpoint_that_is_down_is_asked_once_in_a_while(
     simulator: Simulator, settings: Settings, started: Start
 ) -> None:
-    telemetry = start(settings, replace(QUICK, first_pause=60.0, longest_pause=60.0))
+    telemetry = start(settings, QUICK._replace(first_pause=60.0, longest_pause=60.0))
     simulator.fault("/v2.1/track", status=503, times=0)
     for _ in range(5):
         telemetry(call())
@@ -312,7 +312,7 @@ def test_a_wrong_connection_string_is_named_and_harms_nothing(wrong: str, settin
 
 
 def test_more_events_than_may_wait_are_counted_not_kept(settings: Settings) -> None:
-    telemetry = start(settings, replace(QUICK, most_waiting=10))
+    telemetry = start(settings, QUICK._replace(most_waiting=10))
     for _ in range(15):
         telemetry(call())
     backlog = telemetry.backlog()
