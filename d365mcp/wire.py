@@ -125,7 +125,7 @@ def peeled(brackets: bytes) -> bytes:
 def _check_structure(document: bytes, max_values: int) -> bool:
     """Return whether JSON is nested beyond MAX_DEPTH, before it is read. Raises TooManyValues."""
     brackets = brackets_of(document)
-    if not _is_crowded(document, brackets, max_values) and not peeled(brackets):
+    if not _is_crowded(document, brackets, max_values) and (len(brackets) <= MAX_DEPTH or not peeled(brackets)):
         return False
     # Brackets and commas inside texts do not count. Taking texts out takes longer, and few documents need it.
     bare = _TEXT.sub(b"", document.replace(rb"\\", b"").replace(rb"\"", b""))

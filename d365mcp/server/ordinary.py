@@ -207,7 +207,8 @@ class Prepared:
 
     def tools_list(self, version: str, access: Access) -> bytes:
         """Return the list of the tools this request may use, kept as bytes."""
-        key = (version, access.caller.roles, *access._replace(result_chars=0, seconds=0.0)[1:])
+        limits = (access.caller.roles, access.toolsets, access.read_only, access.asked_to_read)
+        key = (version, limits, access.private, access.structured)
         found = self.lists.get(key)
         if found is None:
             if len(self.lists) >= MOST_LISTS:
