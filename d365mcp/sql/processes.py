@@ -85,6 +85,10 @@ class DatabaseProcess:
     def is_alive(self) -> bool:
         return not self.ended and (self._process is None or self._process.poll() is None)
 
+    def begin(self) -> None:
+        """Start the process, without waiting for it. Where that fails, the first call says so."""
+        self._thread.submit(self._start)
+
     def _exchange(self, head: dict[str, Any], body: bytes) -> Frame | None:
         """Send a frame and return the answer, None where the process is gone. Blocks."""
         began = time.perf_counter()
@@ -100,9 +104,7 @@ class DatabaseProcess:
     def _once(self, head: dict[str, Any], body: bytes) -> Frame | None:
         if self.ended:
             return None
-        self._process = process = self._process or self._started()
-        if self.ended:  # meanwhile
-            process.kill()
+        process = self._start()
         assert process.stdin and process.stdout  # noqa: S101 - both are pipes
         frame = None
         with suppress(OSError, ValueError):
@@ -111,6 +113,12 @@ class DatabaseProcess:
         if frame is None:
             self._reap()
         return frame
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = process = self._process or self._started()
+        if self.ended:  # meanwhile
+            process.kill()
+        return process
 
     def _started(self) -> subprocess.Popen[bytes]:
         found = find_spec("_duckdb")
@@ -185,6 +193,13 @@ class DatabaseProcesses:
             returning = asyncio.create_task(self._put_back(process))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)
+
+    def begin(self) -> None:
+        """Start a process for a statement that is about to be planned, where none waits for it."""
+        if not (self._idle or self._returning or self._places.locked()):
+            process = DatabaseProcess(self.limits)
+            process.begin()
+            self._idle.append(process)
 
     async def _idle_one(self) -> DatabaseProcess | None:
         if not self._idle and self._returning:

@@ -15,7 +15,7 @@ import pytest
 
 import d365mcp.sql
 from d365mcp.settings import read_settings
-from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
+from d365mcp.sql.processes import DatabaseProcess, DatabaseProcesses, ProcessLimits
 from tests.simulated import Simulator
 from tests.sql.in_process import InProcess, busy_child, children, in_process
 
@@ -142,6 +142,25 @@ def test_duckdb_is_in_the_database_process_alone() -> None:
         if in_child:
             others = {name for name in found if name and name.split(".")[0] not in sys.stdlib_module_names}
             assert all(name.startswith("d365mcp.sql.child") or name == "_duckdb" for name in others), path
+
+
+def test_a_process_starts_while_its_statement_is_planned() -> None:
+    async def begun() -> list[int]:
+        processes = DatabaseProcesses(ProcessLimits(concurrency=1))
+        started = [len(children())]
+        processes.begin()
+        processes.begin()
+        async with processes.process() as process:
+            await process.call("reset")
+            processes.begin()  # the only place is taken
+            started.append(len(children()))
+            process.end()
+        await asyncio.sleep(0)
+        processes.close()
+        return started
+
+    before, after = asyncio.run(begun())
+    assert after == before + 1
 
 
 def test_memory_is_shared_among_workers_and_statements() -> None:
