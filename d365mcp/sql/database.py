@@ -47,10 +47,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Looked:
-    """What a table holds: values of some columns, the columns whose numbers are not exact, records that are there twice."""
+    """What a table holds: values of some columns, and how many records are there twice."""
 
     records: list[dict[str, Any]]
-    inexact: list[str]
     repeated: int
 
 
@@ -58,7 +57,7 @@ class Table:
     """Where the pages of one scan go, as F&O sent them, one after the other.
 
     `rows` are there. `more` says that a page had others, for which there was no room. `unread` says that some values were
-    missing or of another type, and are NULL.
+    missing or of another type, and are NULL; `inexact` are the columns whose numbers had too many digits.
     """
 
     def __init__(self, process: DatabaseProcess, name: str, columns: Sequence[Column], room: int) -> None:
@@ -68,11 +67,12 @@ class Table:
         self.room = room
         self.rows = 0
         self.more = self.unread = False
+        self.inexact: list[str] = []
         self._is_made = False
 
     async def clear(self) -> None:
         """Let the table be empty: what it has is read anew."""
-        self.rows, self.more, self.unread, self._is_made = 0, False, False, False
+        self.rows, self.more, self.unread, self._is_made, self.inexact = 0, False, False, False, []
 
     async def _asked(self, work: str, body: bytes = b"", **head: Any) -> dict[str, Any]:
         """Let the process do a piece of work on the table; the first makes it."""
@@ -91,13 +91,16 @@ class Table:
         self.rows += found["rows"]
         self.more |= found["more"]
         self.unread |= found["unread"]
+        self.inexact = found["inexact"]
         return int(found["rows"])
 
     async def look(self, columns: Sequence[str] = (), key: Sequence[str] = ()) -> Looked:
         """Look at what there is, in these columns, and with this key more than once."""
+        if self._is_made and not (columns or key):
+            return Looked([], 0)
         found = await self._asked("look", distinct=list(columns), key=list(key))
         records = [dict(zip(columns, row, strict=True)) for row in found["distinct"]]
-        return Looked(records, found["inexact"], found["repeated"])
+        return Looked(records, found["repeated"])
 
 
 class Database:

@@ -123,7 +123,7 @@ class Fetch:
         bound.check_records(entity, found.records)
         if self.reading.is_open:
             self.companies = {str(record[COMPANY]).lower() for record in found.records if record[COMPANY]}
-        for column in found.inexact:
+        for column in self.table.inexact:
             self.note(f"{column} has numbers with too many digits to be exact; they are rounded to 15")
 
     # What is asked
