@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,15 +57,19 @@ class ProcessLimits:
 
 
 class DatabaseProcess:
-    """One process, which one thread talks to. A call that is cancelled ends it: nobody knows what it is doing."""
+    """One process, which one thread talks to, while another sends what comes ahead. A call that is cancelled ends it: nobody
+    knows what it is doing."""
 
     def __init__(self, limits: ProcessLimits) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="duckdb-pages")
+        self._sending = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_idle = False
         self.memory_mb = limits.memory_mb
         self.seconds = 0.0  # at work for the statement at hand
         self.page_bytes = 0
+        self.ahead: dict[int | None, int] = {}  # bytes it has of pages that are still to be loaded
         self.ended = False
 
     async def call(self, work: str, body: bytes = b"", /, **head: Any) -> Frame:
@@ -80,6 +85,24 @@ class DatabaseProcess:
         if frame is None:
             raise self._gone()
         return frame
+
+    async def send(self, work: str, body: bytes = b"", /, **head: Any) -> None:
+        """Send what has no answer, also while a call waits for its own. Raises what `call` raises."""
+        if self.ended:
+            raise self._gone()
+        self._is_idle = False
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._sender, self._sent, {"work": work, **head}, body)
+        except OSError:
+            await loop.run_in_executor(self._thread, self._reap)
+            raise self._gone() from None
+        self.page_bytes += len(body)
+
+    def send_later(self, work: str, **head: Any) -> None:
+        """Send what has no answer, without waiting for it."""
+        if not self.ended:
+            self._sender.submit(self._sent, {"work": work, **head}, b"")
 
     @property
     def is_alive(self) -> bool:
@@ -102,20 +125,25 @@ class DatabaseProcess:
         return frame
 
     def _once(self, head: dict[str, Any], body: bytes) -> Frame | None:
-        if self.ended:
-            return None
-        process = self._start()
-        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
         frame = None
         with suppress(OSError, ValueError):
-            send_frame(process.stdin, head, body)  # type: ignore[arg-type]
-            frame = receive_frame(process.stdout)  # type: ignore[arg-type]
+            frame = receive_frame(self._sent(head, body).stdout)  # type: ignore[arg-type]
         if frame is None:
             self._reap()
         return frame
 
+    def _sent(self, head: dict[str, Any], body: bytes) -> subprocess.Popen[bytes]:
+        """Send a frame, and return the process that has it. Blocks."""
+        with self._sending:
+            process = self._start()
+            send_frame(process.stdin, head, body)  # type: ignore[arg-type]
+        return process
+
     def _start(self) -> subprocess.Popen[bytes]:
-        self._process = process = self._process or self._started()
+        with self._sending:
+            if self.ended:
+                raise BrokenPipeError
+            self._process = process = self._process or self._started()
         if self.ended:  # meanwhile
             process.kill()
         return process
@@ -151,6 +179,7 @@ class DatabaseProcess:
                 self._process.kill()
             self._thread.submit(self._reap)
             self._thread.shutdown(wait=False)
+            self._sender.shutdown(wait=False)
 
     def _reap(self) -> None:
         if self._process:
@@ -238,6 +267,7 @@ class DatabaseProcesses:
             async with asyncio.timeout(_RESET_SECONDS):
                 head, _ = await process.call("reset")
                 process.seconds, process.page_bytes = 0.0, 0
+                process.ahead.clear()
         except (TimeoutError, NotReady, InvalidArgument):
             return False
         return bool(head.get("memory", sys.maxsize) < self.limits.memory_mb * _KEPT_SHARE * MB)

@@ -177,11 +177,12 @@ def test_memory_is_shared_among_workers_and_statements() -> None:
 
 def test_pages_without_a_place_for_all_their_rows_are_cut() -> None:
     async def loaded() -> list[Any]:
+        from d365mcp.sql.arrivals import ArrivedPage
         from d365mcp.sql.database import Database
 
         process = DatabaseProcess(ProcessLimits())
         table = Database(process).table("t1", [("A", "BIGINT")], 5)
-        page = b'{"value":[{"A":1},{"A":2},{"A":3}]}'
+        page = ArrivedPage(b'{"value":[{"A":1},{"A":2},{"A":3}]}')
         try:
             await table.clear()
             found: list[Any] = [await table.load(page), await table.load(page, skip_first=True), table.more]

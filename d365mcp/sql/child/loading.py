@@ -32,6 +32,10 @@ _HALVES = re.compile(
 class NoRecords(Exception):
     """A page that is none: F&O, or something in between, answered with something else."""
 
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.page = page
+
 
 @dataclass(frozen=True)
 class ScanTable:
@@ -79,7 +83,7 @@ def load(connection: Any, table: ScanTable, page: bytes, room: int, skip_first: 
     """Add up to `room` records of a page to a table, without its first one where asked. Raises NoRecords, and what DuckDB
     raises where memory runs out."""
     if not begins_as_page(page):
-        raise NoRecords
+        raise NoRecords(page)
     text = page.decode("utf-8-sig", errors="replace")
     if any(places.search(text) for places in _MANY_PLACES):
         _widen(connection, table, text)
@@ -92,7 +96,7 @@ def load(connection: Any, table: ScanTable, page: bytes, room: int, skip_first: 
         if rows is None:
             rows, unread = _attempt(connection, _insert, table, text, part, strict=False), True
     if rows is None:
-        raise NoRecords
+        raise NoRecords(page)
     more = rows == room and _records_in(connection, text) > room + skip_first
     return Loaded(rows, more, unread)
 
