@@ -10,7 +10,7 @@ from d365mcp.sql.scans import ETAG_NAME, records_in
 
 _HEAD_BYTES = 64 * 1024  # hold what F&O says before the records
 _REST_BYTES = 64 * 1024  # hold the last record, and what F&O says behind it
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 512 * 1024
 _AHEAD_SHARE = 1 / 7  # of the process's memory
 
 _numbers = count(1)

@@ -32,7 +32,7 @@ _KEPT_SHARE = 0.45
 _DUCKDB_SHARE = 4 / 7
 # Memory for a page stays for the next one: to get it from the kernel anew takes a sixth of the time. Others pass it over.
 # https://man7.org/linux/man-pages/man3/mallopt.3.html
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 * MB), "MALLOC_TRIM_THRESHOLD_": str(16 * MB)}
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 * MB), "MALLOC_TRIM_THRESHOLD_": str(32 * MB)}
 _NO_PROCESS = "SQL needs a process of its own, which could not be started here"
 _ENDED = "The database process ended before it answered."
 
