@@ -94,8 +94,9 @@ class DatabaseProcess:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._sender, self._sent, {"work": work, **head}, body)
-        except OSError:
-            await loop.run_in_executor(self._thread, self._reap)
+        except (OSError, ValueError):  # the pipe broke, or is closed
+            if not self.ended:
+                await loop.run_in_executor(self._thread, self._reap)
             raise self._gone() from None
         self.page_bytes += len(body)
 
