@@ -14,7 +14,7 @@ from urllib.parse import quote
 from d365mcp.d365.auth import TokenSource
 from d365mcp.d365.filters.literals import body_text, value_text
 from d365mcp.d365.filters.names import identifier, refuse_unwritable
-from d365mcp.d365.http import ASK_FOR_LESS, MAX_PAGE_BYTES, D365Http, Request
+from d365mcp.d365.http import ASK_FOR_LESS, MAX_PAGE_BYTES, D365Http, Receive, Request
 from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.links import check_leads_on, own_link
 from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from, text_member
@@ -105,13 +105,16 @@ class D365Client:
             return await asyncio.to_thread(record_page, answer, request.path)
         return record_page(answer, request.path)
 
-    async def page_as_sent(self, entity_set: str, options: QueryOptions) -> bytes:
-        """Read the first page of a query as F&O sent it: for who reads it elsewhere than in this process's objects."""
-        return (await self.http.send(_query_request(entity_set, options))).body
+    async def page_as_sent(self, entity_set: str, options: QueryOptions, receive: Receive | None = None) -> bytes:
+        """Read the first page of a query as F&O sent it: for who reads it elsewhere than in this process's objects.
 
-    async def next_page_as_sent(self, link: str, path: str) -> bytes:
+        `receive` takes it piece by piece, and returns what remains.
+        """
+        return (await self.http.send(replace(_query_request(entity_set, options), receive=receive))).body
+
+    async def next_page_as_sent(self, link: str, path: str, receive: Receive | None = None) -> bytes:
         """Follow a link from the answer to a request for `path`."""
-        return (await self.http.send(Request("GET", *own_link(link, self.base_url, path)))).body
+        return (await self.http.send(Request("GET", *own_link(link, self.base_url, path), receive=receive))).body
 
     async def count(self, entity_set: str, options: QueryOptions) -> int:
         """Count the records a query would read."""

@@ -11,7 +11,7 @@ import re
 import string
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -69,6 +69,9 @@ _UNSENDABLE = "What is asked for does not fit into a URL, so nothing was sent: g
 _KEY_PREDICATE = re.compile(r"\([^)]*\)")
 
 
+Receive = Callable[[AsyncIterator[bytes]], Awaitable[bytes]]
+
+
 class NotSent(Exception):
     """No connection was made: nothing has reached F&O."""
 
@@ -100,6 +103,8 @@ class Request:
     write: Write | None = None
     max_bytes: int = MAX_PAGE_BYTES
     hint: str = ASK_FOR_LESS  # what to do about an answer that is larger
+    # Takes an answer piece by piece, and returns what of it is the body. Each attempt begins anew.
+    receive: Receive | None = None
     seconds: float | None = None  # for what runs outside of an MCP request and takes its time
 
     @property
@@ -314,7 +319,10 @@ class Meter:
 
 async def _read_answer(incoming: "Incoming", meter: Meter) -> HttpAnswer:
     """Read an answer to its end, if it has one in reason."""
-    body = await read_bounded(_metered(incoming, meter), meter.request.max_bytes)
+    pieces, receive = _metered(incoming, meter), meter.request.receive
+    if receive and incoming.status < 300:
+        return HttpAnswer(incoming.status, incoming.headers, await receive(pieces))
+    body = await read_bounded(pieces, meter.request.max_bytes)
     return HttpAnswer(incoming.status, incoming.headers, body)
 
 

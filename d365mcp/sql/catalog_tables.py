@@ -15,6 +15,7 @@ from d365mcp.d365.models import DataEntity, EntityProperty
 from d365mcp.errors import NotReady, UnknownName, close_names
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.sql.answers import StatementAnswer
+from d365mcp.sql.arrivals import ArrivedPage
 from d365mcp.sql.database import Database, Table
 from d365mcp.sql.plan import Scan
 from d365mcp.sql.statement import CATALOG_SCHEMA
@@ -163,7 +164,7 @@ class CatalogFetch:
         await table.clear()
         pages = self._pages(self.snapshot)
         while page := await asyncio.to_thread(next, pages, b""):
-            await table.load(page)
+            await table.load(ArrivedPage(page))
         self.answer.count(self.scan.entity.entity_set, table.rows)
 
     async def run_without_top(self) -> bool:

@@ -10,6 +10,7 @@ from d365mcp.d365.client import record_page
 from d365mcp.d365.responses import HttpAnswer
 from d365mcp.errors import InvalidAnswer, InvalidArgument
 from d365mcp.sql.allowed import OTHER_DIALECTS
+from d365mcp.sql.arrivals import Arrival, ArrivedPage
 from d365mcp.sql.child.cells import untyped
 from d365mcp.sql.child.loading import Column, quoted_name
 from d365mcp.sql.processes import DatabaseProcess, out_of_memory
@@ -47,10 +48,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Looked:
-    """What a table holds: values of some columns, the columns whose numbers are not exact, records that are there twice."""
+    """What a table holds: values of some columns, and how many records are there twice."""
 
     records: list[dict[str, Any]]
-    inexact: list[str]
     repeated: int
 
 
@@ -58,7 +58,7 @@ class Table:
     """Where the pages of one scan go, as F&O sent them, one after the other.
 
     `rows` are there. `more` says that a page had others, for which there was no room. `unread` says that some values were
-    missing or of another type, and are NULL.
+    missing or of another type, and are NULL; `inexact` are the columns whose numbers had too many digits.
     """
 
     def __init__(self, process: DatabaseProcess, name: str, columns: Sequence[Column], room: int) -> None:
@@ -68,11 +68,18 @@ class Table:
         self.room = room
         self.rows = 0
         self.more = self.unread = False
+        self.inexact: list[str] = []
         self._is_made = False
+        self._arrivals: list[Arrival] = []
+
+    def drop_arrived(self) -> None:
+        """Forget the pages that arrived and were not loaded. None may be on its way."""
+        while self._arrivals:
+            self._arrivals.pop().drop()
 
     async def clear(self) -> None:
         """Let the table be empty: what it has is read anew."""
-        self.rows, self.more, self.unread, self._is_made = 0, False, False, False
+        self.rows, self.more, self.unread, self._is_made, self.inexact = 0, False, False, False, []
 
     async def _asked(self, work: str, body: bytes = b"", **head: Any) -> dict[str, Any]:
         """Let the process do a piece of work on the table; the first makes it."""
@@ -80,24 +87,33 @@ class Table:
         found, _ = await _asked(self._process, work, body, table=self.name, columns=columns, **head)
         return found
 
-    async def load(self, body: bytes, *, skip_first: bool = False) -> int:
+    def arrival(self) -> Arrival:
+        """Return what takes a page for this table as it arrives."""
+        self._arrivals.append(Arrival(self._process))
+        return self._arrivals[-1]
+
+    async def load(self, page: ArrivedPage, *, skip_first: bool = False) -> int:
         """Add a page, and return how many rows it added. Raises InvalidAnswer for one that has no records."""
         room = self.room - self.rows
+        self._process.ahead.pop(page.number, None)
         try:
-            found = await self._asked("load", body, room=room, skip=skip_first)
-        except _NoRecordsError:
-            await asyncio.to_thread(record_page, HttpAnswer(200, body=body), "")  # says what came instead
+            found = await self._asked("load", page.rest, page=page.number, room=room, skip=skip_first)
+        except _NoRecordsError as problem:
+            await asyncio.to_thread(record_page, HttpAnswer(200, body=problem.page), "")  # says what came instead
             raise InvalidAnswer("F&O answered a query with records that cannot be read.") from None
         self.rows += found["rows"]
         self.more |= found["more"]
         self.unread |= found["unread"]
+        self.inexact = found["inexact"]
         return int(found["rows"])
 
     async def look(self, columns: Sequence[str] = (), key: Sequence[str] = ()) -> Looked:
         """Look at what there is, in these columns, and with this key more than once."""
+        if self._is_made and not (columns or key):
+            return Looked([], 0)
         found = await self._asked("look", distinct=list(columns), key=list(key))
         records = [dict(zip(columns, row, strict=True)) for row in found["distinct"]]
-        return Looked(records, found["inexact"], found["repeated"])
+        return Looked(records, found["repeated"])
 
 
 class Database:
@@ -136,6 +152,10 @@ class Database:
 class _NoRecordsError(Exception):
     """A page without records."""
 
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.page = page
+
 
 async def _asked(process: DatabaseProcess, work: str, body: bytes = b"", **head: Any) -> tuple[dict[str, Any], bytes]:
     """Let the process do a piece of work, and raise what it refuses, in our words."""
@@ -144,7 +164,7 @@ async def _asked(process: DatabaseProcess, work: str, body: bytes = b"", **head:
         case None:
             return found, answer
         case "page":
-            raise _NoRecordsError
+            raise _NoRecordsError(answer)
         case "memory":
             process.end()  # nobody knows what it still holds
             raise out_of_memory(process.memory_mb)

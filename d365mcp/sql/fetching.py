@@ -16,6 +16,7 @@ from d365mcp.d365.page_set import difference_from, glance, in_key_order, may_be_
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, Unreachable, or_list
 from d365mcp.events import current_operation
 from d365mcp.sql.answers import Limits, StatementAnswer
+from d365mcp.sql.arrivals import ArrivedPage
 from d365mcp.sql.child.loading import Column
 from d365mcp.sql.companies import TableReading
 from d365mcp.sql.database import Database, Table
@@ -73,6 +74,7 @@ class Fetch:
 
     async def is_read(self) -> bool:
         """Read the scan. Returns False where it has to be read again, in another way."""
+        self.table.drop_arrived()
         await self.table.clear()
         try:
             async with AsyncExitStack() as stack:
@@ -123,7 +125,7 @@ class Fetch:
         bound.check_records(entity, found.records)
         if self.reading.is_open:
             self.companies = {str(record[COMPANY]).lower() for record in found.records if record[COMPANY]}
-        for column in found.inexact:
+        for column in self.table.inexact:
             self.note(f"{column} has numbers with too many digits to be exact; they are rounded to 15")
 
     # What is asked
@@ -172,7 +174,7 @@ class Fetch:
                 return self.cut("F&O did not answer in time", DeadlineExceeded)
             if page is None:
                 break
-            await self.table.load(page.body, skip_first=page.overlaps)
+            await self.table.load(page.page, skip_first=page.overlaps)
             if self.table.more:
                 return self.cut(f"more than {self.limits.max_rows_scanned:,} rows", InvalidArgument)
             if self.enough and await self.enough():
@@ -226,7 +228,7 @@ class Fetch:
             note = difference_from(count, entity.entity_set, rows, repeated)
             self.answer.notes += [note] if note else []
 
-    async def first_page(self, options: QueryOptions) -> bytes:
+    async def first_page(self, options: QueryOptions) -> ArrivedPage:
         """Ask for the first page. A set that refuses an order is asked without one."""
         entity = self.scan.entity
         if not self.unordered:
@@ -243,10 +245,14 @@ class Fetch:
             options = replace(options, order_by=(), top=top)
         return await self.recorded_page(with_keys(options, entity))
 
-    async def recorded_page(self, options: QueryOptions) -> bytes:
+    async def recorded_page(self, options: QueryOptions) -> ArrivedPage:
         entity_set = self.scan.entity.entity_set
         self.answer.requests.append(f"GET /data/{entity_set}?{unquote(options.query_string())}")
-        return await self.client.page_as_sent(entity_set, options)
+        return await self.page(options)
+
+    async def page(self, options: QueryOptions) -> ArrivedPage:
+        arrival = self.table.arrival()
+        return arrival.page(await self.client.page_as_sent(self.scan.entity.entity_set, options, arrival.receive))
 
     def note(self, text: str) -> None:
         self.answer.notes.append(f"{self.scan.entity.entity_set}: {text}")
@@ -304,16 +310,16 @@ class ScanRequest:
     def in_key_order(self) -> bool:
         return not self.fetch.unordered and bool(self.fetch.scan.entity.key)
 
-    async def first(self) -> bytes:
+    async def first(self) -> ArrivedPage:
         return await self.fetch.first_page(self.options)
 
-    async def following(self, link: str) -> bytes:
-        return await self.fetch.client.next_page_as_sent(link, f"/data/{self.fetch.scan.entity.entity_set}")
+    async def following(self, link: str) -> ArrivedPage:
+        arrival, path = self.fetch.table.arrival(), f"/data/{self.fetch.scan.entity.entity_set}"
+        return arrival.page(await self.fetch.client.next_page_as_sent(link, path, arrival.receive))
 
-    async def part(self, skip: int, top: int | None) -> bytes:
-        entity = self.fetch.scan.entity
-        options = replace(in_key_order(self.options, entity), skip=skip, top=top)
-        return await self.fetch.client.page_as_sent(entity.entity_set, options)
+    async def part(self, skip: int, top: int | None) -> ArrivedPage:
+        options = in_key_order(self.options, self.fetch.scan.entity)
+        return await self.fetch.page(replace(options, skip=skip, top=top))
 
     async def count(self) -> int | None:
         options = QueryOptions(filter=self.options.filter, cross_company=self.options.cross_company)

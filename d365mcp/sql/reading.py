@@ -15,8 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from d365mcp.d365.links import check_leads_on
 from d365mcp.errors import BadRequest
 from d365mcp.events import current_operation
+from d365mcp.sql.arrivals import ArrivedPage
 from d365mcp.sql.child.pages import next_link
-from d365mcp.sql.scans import Edges, Range, ReadingPace, edges, ranges, records_in
+from d365mcp.sql.scans import Edges, Range, ReadingPace, edges, ranges
 
 _T = TypeVar("_T")
 # Pages that are on their way or wait for the database, beyond those that are asked for at once.
@@ -75,11 +76,11 @@ class PageSource(Protocol):
     def in_key_order(self) -> bool:
         """Whether the records come in an order that only the whole key can make: then `$skip` finds the same ones again."""
 
-    async def first(self) -> bytes: ...
+    async def first(self) -> ArrivedPage: ...
 
-    async def following(self, link: str) -> bytes: ...
+    async def following(self, link: str) -> ArrivedPage: ...
 
-    async def part(self, skip: int, top: int | None) -> bytes: ...
+    async def part(self, skip: int, top: int | None) -> ArrivedPage: ...
 
     async def count(self) -> int | None:
         """Return how many records there are, None where F&O does not say."""
@@ -89,7 +90,7 @@ class PageSource(Protocol):
 class ScanPage:
     """A page as it came; where it `overlaps`, its first record is the last one of the page before."""
 
-    body: bytes
+    page: ArrivedPage
     overlaps: bool = False
 
 
@@ -134,12 +135,12 @@ class PageReader:
         self._pace = pace
         self._by_links = by_links or share.most == 1 or wanted <= pace.page_rows
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._asking: asyncio.Task[Timed[bytes]] | None = None
+        self._asking: asyncio.Task[Timed[ArrivedPage]] | None = None
         self._counting: asyncio.Task[Timed[int | None]] | None = None
         self._planned: Iterator[Range] = iter(())
-        self._ahead: deque[asyncio.Task[Timed[bytes]]] = deque()
+        self._ahead: deque[asyncio.Task[Timed[ArrivedPage]]] = deque()
         self._link = ""  # of the page before
-        self._linked: asyncio.Task[Timed[bytes]] | None = None  # the page that it leads to
+        self._linked: asyncio.Task[Timed[ArrivedPage]] | None = None  # the page that it leads to
         self._edges: Edges | None = None  # of the page before
         self._fastest = float("inf")
 
@@ -151,7 +152,7 @@ class PageReader:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def start(self) -> "asyncio.Task[Timed[bytes]]":
+    def start(self) -> "asyncio.Task[Timed[ArrivedPage]]":
         """Ask for the first page."""
         self._asking = self._asking or self._begin(self._source.first)
         return self._asking
@@ -167,7 +168,7 @@ class PageReader:
         self.pages += page is not None
         return page
 
-    async def _first(self) -> bytes:
+    async def _first(self) -> ArrivedPage:
         """Ask for the first page. One that takes its time may be one of several: then they are counted meanwhile.
 
         A statement over few records is answered before that, and costs no further request.
@@ -182,13 +183,13 @@ class PageReader:
                     self._plan(counting.result().value)
         answered, self._asking = await asking, None
         self._measure(answered)
-        self._edges = edges(answered.value)
+        self._edges = edges(answered.value.outline)
         self._by_links |= not self._source.in_key_order or self._edges is None
         self._heed_link(answered.value)
         if not self._link or self._by_links:
             self._drop_parts()
         else:
-            self._learn_page_rows(records_in(answered.value))
+            self._learn_page_rows(answered.value.records)
         if self._link and self._wanted > self._pace.page_rows and not self._thrifty:
             self._count()
         return answered.value
@@ -263,7 +264,7 @@ class PageReader:
             answered = await self._ahead.popleft()
         except BadRequest:  # `$skip` is refused
             raise PartsDiffer(changed=False) from None
-        before, self._edges = self._edges, edges(answered.value)
+        before, self._edges = self._edges, edges(answered.value.outline)
         if before is None or self._edges is None or self._edges.first != before.last:
             raise PartsDiffer(changed=True)
         if self._measure(answered) or self._share.most == 1:
@@ -277,23 +278,23 @@ class PageReader:
             top = None if (self.total or 0) <= self._wanted else self._wanted - part.skip
             self._planned = iter([Range(part.skip, top)])
 
-    async def _by_link(self) -> bytes:
+    async def _by_link(self) -> ArrivedPage:
         """Return the page that the one before leads to."""
         answered = await (self._linked or self._begin(partial(self._source.following, self._link)))
         self._linked = None
-        self._edges = edges(answered.value) or self._edges
+        self._edges = edges(answered.value.outline) or self._edges
         self._heed_link(answered.value)
         return answered.value
 
-    def _heed_link(self, body: bytes) -> None:
+    def _heed_link(self, page: ArrivedPage) -> None:
         """Ask for the page that a page leads to, while that one is loaded."""
-        before, self._link = self._link, next_link(body) or ""
+        before, self._link = self._link, next_link(page.outline) or ""
         if before:
             check_leads_on(before, self._link)
         if self._link and (self._by_links or self.pages) and not self._thrifty:
             self._linked = self._begin(partial(self._source.following, self._link))
 
-    def _measure(self, answered: Timed[bytes]) -> bool:
+    def _measure(self, answered: Timed[ArrivedPage]) -> bool:
         """Return whether a page took so long that the next ones are better read by links."""
         if answered.seconds is None:
             return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 # F&O answers with no more: https://learn.microsoft.com/dynamics365/fin-ops-core/dev-itpro/data-entities/odata
 _PAGE_ROWS = 10_000
+ETAG_NAME = b'"@odata.etag"'
 _ETAG = re.compile(rb'"@odata\.etag"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -61,10 +62,10 @@ def edges(body: bytes) -> Edges | None:
 
     Within a text the quotes about the name would be escaped.
     """
-    first, last = _ETAG.search(body), _ETAG.match(body, max(body.rfind(b'"@odata.etag"'), 0))
+    first, last = _ETAG.search(body), _ETAG.match(body, max(body.rfind(ETAG_NAME), 0))
     return Edges(first[1], last[1]) if first and last else None
 
 
 def records_in(body: bytes) -> int:
     """Return how many records a page has, if each has an etag."""
-    return body.count(b'"@odata.etag"')
+    return body.count(ETAG_NAME)

@@ -49,6 +49,7 @@ async def query_sql(
 ) -> SqlResult:
     """Total, count, rank and join records, such as revenue by customer or open invoices by vendor: one SELECT (DuckDB SQL)
     with entity sets as tables. Filter to keep it fast."""
+    context.databases().begin()
     if not _import_planner.cache_info().currsize:  # sqlglot comes in with the first statement, off the event loop
         await asyncio.to_thread(_import_planner)
     from d365mcp.sql import answers, catalog_tables, companies, database, plan, run, statement

@@ -125,13 +125,15 @@ def forget_peak() -> None:
 
 
 def cpu_seconds() -> float:
-    """Return the processor time that this process and its child have taken: others on the machine do not change it."""
-    process = child()
-    ticks = 0.0
+    """Return the processor time that this process and its child have taken: others on the machine change it little."""
+    return time.process_time() + cpu_of(child())
+
+
+def cpu_of(process: int | None) -> float:
     with suppress(OSError):
         parts = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks = (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
-    return time.process_time() + ticks
+        return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def child() -> int | None:
@@ -142,7 +144,7 @@ def child() -> int | None:
     return None
 
 
-async def measure(address: str, attacks: bool) -> dict[str, float]:
+async def measure(address: str, standin: int, attacks: bool) -> dict[str, float]:
     """Measure the checkout this process runs in."""
     os.environ |= {"IDENTITY_ENDPOINT": f"{address}/msi/token", "IDENTITY_HEADER": "x"}
     from d365mcp.app import Application
@@ -180,9 +182,10 @@ async def measure(address: str, attacks: bool) -> dict[str, float]:
     forget_peak()
     before = held("self")
     for width in WIDTHS:
-        used = cpu_seconds()
+        used, used_there = cpu_seconds(), cpu_of(standin)
         took = min([await timed(over(f"Wide{width}", width)) for _ in range(3)])
         found[f"cpu s, {width} columns"] = (cpu_seconds() - used) / 3
+        found[f"stand-in cpu s, {width} columns"] = (cpu_of(standin) - used_there) / 3
         found[f"rows/s, {width} columns"] = LARGE / took
         if width == WIDTHS[0]:
             found["child MB, 100,000 x 5"] = held(child() or 0)
@@ -213,9 +216,9 @@ async def attacked(ask: Any) -> dict[str, float]:
     return {"ordinary p95 ms": p95(alone), "beside ten endless, p95 ms": p95(beside)}
 
 
-def measured(root: Path, address: str, *options: str) -> dict[str, float]:
+def measured(root: Path, address: str, standin: int, *options: str) -> dict[str, float]:
     """Measure a checkout in a process of its own."""
-    command = [sys.executable, __file__, "--measure", address, *options]
+    command = [sys.executable, __file__, "--measure", address, str(standin), *options]
     environ = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=environ, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout))
@@ -242,11 +245,11 @@ def main(beside: Path | None, attacks: bool, rounds: int) -> None:
         # By turns, and the best of each: others use the machine, too.
         ours, other = {}, {}
         for _ in range(rounds):
-            ours = better(ours, measured(ROOT, address, *["--attacks"] * attacks))
-            other = better(other, measured(beside, address)) if beside else {}
+            ours = better(ours, measured(ROOT, address, server, *["--attacks"] * attacks))
+            other = better(other, measured(beside, address, server)) if beside else {}
         for name, value in ours.items():
-            ratio = f"{other[name]:12,.1f}  {value / other[name]:.2f}" if other.get(name) else ""
-            print(f"{name:28} {value:12,.1f} {ratio}")
+            ratio = f"{other[name]:12,.2f}  {value / other[name]:.2f}" if other.get(name) else ""
+            print(f"{name:28} {value:12,.2f} {ratio}")
     finally:
         os.kill(server, 9)
 
@@ -256,9 +259,9 @@ if __name__ == "__main__":
     parser.add_argument("--beside", type=Path, help="another checkout to compare with")
     parser.add_argument("--attacks", action="store_true", help="ordinary queries beside endless statements, too")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        print(json.dumps(asyncio.run(measure(given.measure, given.attacks))))
+        print(json.dumps(asyncio.run(measure(given.measure[0], int(given.measure[1]), given.attacks))))
     else:
         main(given.beside, given.attacks, given.rounds)

@@ -15,7 +15,7 @@ import pytest
 
 import d365mcp.sql
 from d365mcp.settings import read_settings
-from d365mcp.sql.processes import DatabaseProcess, ProcessLimits
+from d365mcp.sql.processes import DatabaseProcess, DatabaseProcesses, ProcessLimits
 from tests.simulated import Simulator
 from tests.sql.in_process import InProcess, busy_child, children, in_process
 
@@ -83,7 +83,7 @@ def test_a_process_sees_no_secret_and_no_code_but_its_own(server: InProcess) -> 
     server.run_sql(COUNT)
     [process] = children()
     names = {each.split(b"=")[0] for each in Path(f"/proc/{process}/environ").read_bytes().split(b"\0")}
-    assert names <= {b"", b"LD_LIBRARY_PATH"}
+    assert names <= {b"", b"LD_LIBRARY_PATH", b"MALLOC_MMAP_THRESHOLD_", b"MALLOC_TRIM_THRESHOLD_"}
     assert Path(f"/proc/{process}/cwd").readlink() == Path("/")
     opened = {each.readlink() for each in Path(f"/proc/{process}/fd").iterdir()}
     assert all(str(path).startswith(("pipe:", "/dev/null", "/proc/")) for path in opened), opened
@@ -144,6 +144,25 @@ def test_duckdb_is_in_the_database_process_alone() -> None:
             assert all(name.startswith("d365mcp.sql.child") or name == "_duckdb" for name in others), path
 
 
+def test_a_process_starts_while_its_statement_is_planned() -> None:
+    async def begun() -> list[int]:
+        processes = DatabaseProcesses(ProcessLimits(concurrency=1))
+        started = [len(children())]
+        processes.begin()
+        processes.begin()
+        async with processes.process() as process:
+            await process.call("reset")
+            processes.begin()  # the only place is taken
+            started.append(len(children()))
+            process.end()
+        await asyncio.sleep(0)
+        processes.close()
+        return started
+
+    before, after = asyncio.run(begun())
+    assert after == before + 1
+
+
 def test_memory_is_shared_among_workers_and_statements() -> None:
     def limits(**settings: str) -> ProcessLimits:
         return ProcessLimits.of(
@@ -158,11 +177,12 @@ def test_memory_is_shared_among_workers_and_statements() -> None:
 
 def test_pages_without_a_place_for_all_their_rows_are_cut() -> None:
     async def loaded() -> list[Any]:
+        from d365mcp.sql.arrivals import ArrivedPage
         from d365mcp.sql.database import Database
 
         process = DatabaseProcess(ProcessLimits())
         table = Database(process).table("t1", [("A", "BIGINT")], 5)
-        page = b'{"value":[{"A":1},{"A":2},{"A":3}]}'
+        page = ArrivedPage(b'{"value":[{"A":1},{"A":2},{"A":3}]}')
         try:
             await table.clear()
             found: list[Any] = [await table.load(page), await table.load(page, skip_first=True), table.more]

@@ -20,6 +20,7 @@ import httpx
 
 from d365mcp.d365.client import Session
 from d365mcp.d365.companies import CompanyBound
+from d365mcp.d365.http import Receive
 from d365mcp.d365.metadata_service import entity_from, enumeration_from
 from d365mcp.d365.models import DataEntity
 from d365mcp.d365.odata import QueryOptions
@@ -61,10 +62,10 @@ class Remembering:
             raise BadRequest(self.answers[url].text)
         return self.answers[url].raise_for_status().content
 
-    async def page_as_sent(self, entity_set: str, options: QueryOptions) -> bytes:
+    async def page_as_sent(self, entity_set: str, options: QueryOptions, receive: Receive) -> bytes:
         return self.get(f"/data/{entity_set}?{options.query_string()}")
 
-    async def next_page_as_sent(self, link: str, path: str) -> bytes:
+    async def next_page_as_sent(self, link: str, path: str, receive: Receive) -> bytes:
         return self.get(link)
 
     async def session(self, *, fresh: bool = False) -> Session:

@@ -39,4 +39,5 @@ def _answer_frames(work: DatabaseWork, inbox: "queue.SimpleQueue[Frame]", frames
     while True:
         frame = inbox.get()
         fences.bound_cpu()
-        send_frame(frames_out, *work.answer(*frame))
+        if answer := work.answer(*frame):
+            send_frame(frames_out, *answer)

@@ -42,14 +42,15 @@ class DatabaseWork:
         for setting in _SETTINGS:
             self.connection.execute(setting)
         self.connection.execute(_WARM_UP).fetchall()
-        self.tables: dict[str, list[loading.Column]] = {}
+        self.tables: dict[str, loading.ScanTable] = {}
+        self.pieces: dict[int, list[bytes]] = {}  # of pages that are still to be loaded
 
-    def answer(self, head: dict[str, Any], body: bytes) -> Frame:
-        """Do one piece of work. What goes wrong is said by its kind; a value's text is never repeated by the server."""
+    def answer(self, head: dict[str, Any], body: bytes) -> Frame | None:
+        """Do one piece of work; None where nobody waits for an answer. What goes wrong is said by its kind; a value's text is never repeated by the server."""
         try:
             return getattr(self, head["work"])(head, body)  # type: ignore[no-any-return]
-        except loading.NoRecords:
-            return {"refused": "page"}, b""
+        except loading.NoRecords as problem:
+            return {"refused": "page"}, problem.page
         except Exception as problem:
             return {"refused": _refusal_of(problem), "text": str(problem)[:2000]}, b""
 
@@ -69,28 +70,36 @@ class DatabaseWork:
                 found[sql] = value
         return {"values": found}, b""
 
-    def table(self, head: dict[str, Any]) -> str:
+    def table(self, head: dict[str, Any]) -> loading.ScanTable:
         """Return the table that is meant, empty where its columns come along."""
         name = str(head["table"])
         if head.get("columns"):
-            self.tables[name] = columns = [(column, kind) for column, kind in head["columns"]]
-            loading.create_table(self.connection, name, columns)
-        return name
+            columns = [(column, kind) for column, kind in head["columns"]]
+            self.tables[name] = loading.create_table(self.connection, name, columns)
+        return self.tables[name]
+
+    def keep(self, head: dict[str, Any], body: bytes) -> None:
+        """Keep a piece of a page until the rest of it comes."""
+        self.pieces.setdefault(head["page"], []).append(body)
+
+    def drop(self, head: dict[str, Any], body: bytes) -> None:
+        """Forget the pieces of a page that will not be loaded."""
+        self.pieces.pop(head["page"], None)
 
     def load(self, head: dict[str, Any], body: bytes) -> Frame:
-        """Add records of a page, as F&O sent it, to a table: no more than there is room for."""
-        name = self.table(head)
-        loaded = loading.load(self.connection, name, self.tables[name], body, head["room"], head["skip"])
-        return {"rows": loaded.rows, "more": loaded.more, "unread": loaded.unread}, b""
+        """Add records of a page, as F&O sent it, to a table: no more than there is room for. Its last piece comes along."""
+        table = self.table(head)
+        body = b"".join([*self.pieces.pop(head["page"], ()), body])
+        loaded = loading.load(self.connection, table, body, head["room"], head["skip"])
+        return {"rows": loaded.rows, "more": loaded.more, "unread": loaded.unread, "inexact": table.inexact}, b""
 
     def look(self, head: dict[str, Any], body: bytes) -> Frame:
-        """Return what is in some columns of a table, each combination once, which of its columns are inexact, and how
-        many records have the same values in its key as another one."""
-        name = self.table(head)
-        inexact = loading.inexact(self.connection, name, self.tables[name])
-        distinct = loading.distinct(self.connection, name, head["distinct"]) if head["distinct"] else []
-        repeated = loading.repeated(self.connection, name, head["key"]) if head["key"] else 0
-        return {"inexact": inexact, "distinct": distinct, "repeated": repeated}, b""
+        """Return what is in some columns of a table, each combination once, and how many records have the same values in
+        its key as another one."""
+        table = self.table(head)
+        distinct = loading.distinct(self.connection, table.name, head["distinct"]) if head["distinct"] else []
+        repeated = loading.repeated(self.connection, table.name, head["key"]) if head["key"] else 0
+        return {"distinct": distinct, "repeated": repeated}, b""
 
     def query(self, head: dict[str, Any], body: bytes) -> Frame:
         """Answer the statement: its rows as JSON, no more rows and characters than are wanted."""
@@ -103,6 +112,7 @@ class DatabaseWork:
         for table in self.tables:
             self.connection.execute(f"DROP TABLE IF EXISTS {loading.quoted_name(table)}")
         self.tables.clear()
+        self.pieces.clear()
         fences.forget_peak()
         return {"memory": fences.memory()}, b""
 
