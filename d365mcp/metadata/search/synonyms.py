@@ -42,7 +42,7 @@ dynamics odata stored maintain maintained define defined own im der die das und 
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 # Words that ask: hints know them, names have none.
-ASKING = frozenset("who whom whose where when how many much".split())
+ASKING = frozenset(["who", "whom", "whose", "where", "when", "how", "many", "much"])
 # Words that tell a state or a kind more often than the thing: they count, but little.
 _WEAK_WORDS = """
 active actual available configuration current detail different existing new old open overview posted setup single

@@ -10,7 +10,7 @@ from heapq import nlargest
 from math import log
 from pathlib import Path
 
-from d365mcp.metadata.search.synonyms import ASKING, SHORT, STOP_WORDS, TASK_WORDS
+from d365mcp.metadata.search.synonyms import SHORT, STOP_WORDS, TASK_WORDS
 from d365mcp.metadata.search.terms import Phrase, name_words, root, stem
 
 Meanings = tuple[Phrase, ...]
@@ -21,7 +21,9 @@ _SURE = 12.0
 _LATER = 0.04
 # What a few words hint at is doubtful.
 _DOUBT = 4.0
-_MOST_HINTED, _LEAST_HINTED = 8, 0.4
+_MOST_HINTED = 8
+# A word hints at something alone where the question has few others.
+_LEAST_ALONE = 0.4
 _UNHEARD = 9.0
 
 
@@ -77,9 +79,8 @@ def hinted(words: Sequence[str]) -> list[tuple[Meanings, float]]:
     usual, hints = dict.fromkeys(_usual(words)), _hints()
     whole = _DOUBT + sum(hints.weights.get(word, 0.0) for word in usual)
     best = nlargest(_MOST_HINTED, hints.found(usual))
-    return [
-        (hints.meanings[number], (weight / whole) ** 2) for weight, number, _ in best if weight >= _LEAST_HINTED * whole
-    ]
+    likely = [(hints.meanings[number], weight / whole, len(said)) for weight, number, said in best]
+    return [(meanings, share**2) for meanings, share, said in likely if said > 1 or share >= _LEAST_ALONE]
 
 
 def task_weight(word: str) -> float:
