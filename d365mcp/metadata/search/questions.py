@@ -23,7 +23,7 @@ _BY_MEANING = 0.9
 _BY_HINT, _NAMED_SHARE, _LATER = 4.0, 0.55, 0.06
 # A question about customers is not one about vendors.
 _OPPOSITES = (frozenset(("customer", "sale")), frozenset(("vendor", "purchase")))
-_OPPOSITE = 0.7
+_OPPOSITE = 0.4
 # What says a state or a time more often than the thing counts so much.
 _WEAKLY = 0.35
 # What fits much worse than the best is left out.

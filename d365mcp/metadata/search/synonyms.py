@@ -371,6 +371,7 @@ SAME = {
 }
 # Words that are one in tasks: after the colon, what else is said.
 TASK_WORDS = """
+month: january, february, march, april, june, july, august, september, october, november, december
 make: making, made
 lend: lent
 lose: lost, losing
