@@ -3,10 +3,13 @@
     python -m tests.benchmarks.search ENTITIES.json.gz [--misses]
 
 ENTITIES is a list of {name, label, module, fields: [[name, type, label, mandatory]]}, as derived from Microsoft's Common
-Data Model. Misses of `tuned`, `tasks` and `trade` may shape the ranking. Misses of `held`, `tasks_held` and `trade_held`
-nobody looks at, so they show how the ranking fares with questions it never saw. `tasks` are business tasks, written
-before the ranking that answers them; every other one is held out. `trade` are more of them, in the words of those who do
-them in all modules, written before anybody saw how they are answered; a half drawn at random is held out.
+Data Model. Misses of `tuned`, `tasks`, `trade` and `rounds` may shape the ranking. Misses of `held`, `tasks_held` and
+`trade_held` nobody looks at, so they show how the ranking fares with questions it never saw.
+
+- `tasks` are business tasks, written before the ranking that answers them. Every other one is held out.
+- `trade` are more of them in everyday words, from all modules, written before anybody saw how they are answered. A half
+  drawn at random is held out. Who wrote them wrote hints.txt as well, so that half flatters the ranking a little.
+- `rounds` are six times about a hundred tasks. Each was written before its answers were seen, then shaped hints.txt.
 
 Tokens are characters of compact JSON divided by four.
 """
@@ -29,7 +32,7 @@ from d365mcp.tools.entities import described_hit
 from d365mcp.tools.results import compact
 
 QUESTIONS = Path(__file__).parent.parent / "search" / "questions.json"
-SHAPING = ("tuned", "tasks", "trade")
+SHAPING = ("tuned", "tasks", "trade", "rounds")
 SHOWN = 10  # hits of an answer, where the caller says nothing else
 
 
