@@ -9,7 +9,7 @@ Data Model. Misses of `tuned`, `tasks`, `trade` and `rounds` may shape the ranki
 - `tasks` are business tasks, written before the ranking that answers them. Every other one is held out.
 - `trade` are more of them in everyday words, from all modules, written before anybody saw how they are answered. A half
   drawn at random is held out. Who wrote them wrote hints.txt as well, so that half flatters the ranking a little.
-- `rounds` are six times about a hundred tasks. Each was written before its answers were seen, then shaped hints.txt.
+- `rounds` are seven times about a hundred tasks. Each was written before its answers were seen, then shaped hints.txt.
 
 Tokens are characters of compact JSON divided by four.
 """

@@ -415,7 +415,7 @@ consume: consumed, consumption
 produce: produced, manufacture, manufacturing
 machine: equipment, workstation
 trip: travel, journey
-vacation: holiday, leave
+vacation: holiday
 truck: lorry, trailer
 budget: budgeted
 spend: spent, spending
