@@ -182,3 +182,11 @@ def test_a_hint_is_a_word_of_its_own_that_questions_may_have() -> None:
             assert all(question_words(word) == [stem(word)] for word in words), line
             assert len(set(words)) == len(words), line
             assert not {*map(stem, words)} & {*map(stem, names)}, line
+
+
+def test_what_speaks_of_customers_and_vendors_alike_fits_questions_about_either() -> None:
+    names = ("CustVendorBlocked", "VendorBlocked", "CustomerBlocked")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        write_index(connection, [SearchDocument("enumeration", (name,), ref=name) for name in names])
+        found = [each.ref for each in Search(connection, "enumeration").find("customer blocked")]
+    assert found == ["CustomerBlocked", "CustVendorBlocked"]

@@ -22,7 +22,7 @@ _BY_MEANING = 0.9
 # Hints count the more the less the question's words are found. Of a hint's meanings each counts less than the one before.
 _BY_HINT, _NAMED_SHARE, _LATER = 4.0, 0.55, 0.06
 # A question about customers is not one about vendors.
-_OPPOSITES = (frozenset(("customer", "sale")), frozenset(("vendor", "purchase")))
+_OPPOSITES: tuple[Phrase, ...] = (("customer", "sale"), ("vendor", "purchase"))
 _OPPOSITE = 0.4
 # What says a state or a time more often than the thing counts so much.
 _WEAKLY = 0.35
@@ -107,7 +107,9 @@ class Search:
 
     def add_hints(self, shares: dict[int, float], hints: Sequence[tuple[Meanings, float]]) -> None:
         """Add to the documents' shares what the question's words hint at."""
-        worth = _BY_HINT * max(0.0, 1 - max(shares.values(), default=0.0) / _NAMED_SHARE)
+        worth = _BY_HINT * (1 - max(shares.values(), default=0.0) / _NAMED_SHARE)
+        if worth <= 0:
+            return
         gains: dict[int, float] = {}
         for meanings, likely in hints:
             for place, run in enumerate(meanings):
@@ -175,15 +177,14 @@ class _Wording:
         self.said = {word for term in terms for run, _ in term.ways for word in run}
         if all(term.word != "line" for term in terms):
             self.said.add("header")  # which is the thing itself; its lines are another
-        single = {run[0] for term in terms for run, _ in term.ways if len(run) == 1}
-        sides = [side for side in _OPPOSITES if not side & single]
-        self.opposite = [f" {word} " for word in sides[0]] if len(sides) == 1 else []
+        sides = _sides(_padded(run) for term in terms for run, _ in term.ways if len(run) == 1)
+        self.opposite = {*_OPPOSITES} - sides if len(sides) == 1 else None
         self.pairs = [f" {one.word} {other.word} " for one, other in zip(terms, terms[1:], strict=False)]
 
     def compared(self, document: tuple[str, str, str], score: float) -> Found:
         """Return a document with its score, changed by what its name and label say beside the question."""
         ref, names, labels = document
-        if any(word in names for word in self.opposite):
+        if self.opposite is not None and _sides([names]) == self.opposite:
             score *= _OPPOSITE
         spare = (_unsaid(names, self.said) + _unsaid(labels, self.said)) / 2
         pairs = sum(pair in names or pair in labels for pair in self.pairs)
@@ -202,6 +203,11 @@ class _Wording:
 def _padded(run: Phrase) -> str:
     """Return words as the texts of a document have them."""
     return f" {' '.join(run)} "
+
+
+def _sides(texts: Iterable[str]) -> set[Phrase]:
+    """Return the sides of business that texts speak of."""
+    return {side for text in texts for side in _OPPOSITES if any(_padded((word,)) in text for word in side)}
 
 
 def least_score(best: float) -> float:
