@@ -34,13 +34,15 @@ SHORT = {
 # Words of a question that say nothing of what is looked for.
 _STOP_WORDS = """
 a an the of for in on at to by with from and or as is are was were be been do does did can could should would will
-which what where who whom whose when how why that this these those there it its i we you they me my our your their us
+which what that this these those there it its i we you they me my our your their us
 entity entities table tables data dataset record records field fields column columns information info list lists show
 find get give fetch read look lookup see need want use used holds contain contains keep keeps kept
-have has having all any every each per about between into through please tell many much some called named d365 fo f o
+have has having all any every each per about between into through please tell some called named d365 fo f o
 dynamics odata stored maintain maintained define defined own im der die das und von mit alle
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+# Words that ask: hints know them, names have none.
+ASKING = frozenset(["who", "whom", "whose", "where", "when", "how", "many", "much"])
 # Words that tell a state or a kind more often than the thing: they count, but little.
 _WEAK_WORDS = """
 active actual available configuration current detail different existing new old open overview posted setup single
@@ -83,6 +85,7 @@ DATABASE_TABLES = {
 }
 # What people say → what F&O calls it; several meanings stand beside each other.
 SAME = {
+    "why": ("reason",),
     # Customers and sales
     "client": ("customer",),
     "debtor": ("customer",),
@@ -368,6 +371,7 @@ SAME = {
 }
 # Words that are one in tasks: after the colon, what else is said.
 TASK_WORDS = """
+month: january, february, march, april, june, july, august, september, october, november, december
 make: making, made
 lend: lent
 lose: lost, losing
@@ -411,7 +415,7 @@ consume: consumed, consumption
 produce: produced, manufacture, manufacturing
 machine: equipment, workstation
 trip: travel, journey
-vacation: holiday, leave
+vacation: holiday
 truck: lorry, trailer
 budget: budgeted
 spend: spent, spending
