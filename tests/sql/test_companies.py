@@ -77,6 +77,7 @@ def test_what_is_said_of_one_table_reaches_the_other(server: Served, form: str) 
             assert "dataAreaId eq 'usrt'" in unquote(request["query"]).lower().replace("dataareaid", "dataAreaId")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("form", CARRIED)
 def test_the_rows_are_those_of_the_company(trial: Trial, form: str) -> None:
     """In every company, against a database that holds all of them."""
@@ -85,6 +86,7 @@ def test_the_rows_are_those_of_the_company(trial: Trial, form: str) -> None:
         assert as_set(trial.answer(sql).rows.rows) == trial.expected(sql, None), company
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "form", [form for form in CARRIED if form not in ("one of a list", "in capitals", "rows of values")]
 )

@@ -220,6 +220,7 @@ def differing(texts: list[str]) -> list[tuple[str, str]]:
     return [(text, again) for text, again in map(json.loads, done.stdout.splitlines())]
 
 
+@pytest.mark.once
 def test_javascript_writes_any_answer_as_it_reads_it() -> None:
     written: list[str] = []
 

@@ -30,8 +30,8 @@ class Compiler:
     def __init__(self, found: str, **environ: str) -> None:
         pipe = subprocess.PIPE
         command = [found, "jsonrpc", "--stdio"]
-        # .NET's second compilation of its own code would cost as much as sixty answers.
-        env = {**os.environ, "DOTNET_TieredCompilation": "0", **environ}
+        # What .NET measures to compile its own code a second time costs more than it gives in so few answers.
+        env = {**os.environ, "DOTNET_TieredPGO": "0", **environ}
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=env)
         self._asked = 0
 
