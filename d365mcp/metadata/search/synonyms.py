@@ -368,6 +368,33 @@ SAME = {
     "preis": ("price",),
     "zahlung": ("payment",),
     "adresse": ("address",),
+    "kontoauszug": ("bank statement",),
+    "mehrwertsteuer": ("sales tax code",),
+    "umsatzsteuer": ("sales tax code",),
+    "postleitzahl": ("postal code",),
+    "abschreibung": ("depreciation",),
+    "afa": ("depreciation",),
+    "buchung": ("journal",),
+    "mahnung": ("collection letter",),
+    "gutschrift": ("credit note",),
+    "wareneingang": ("product receipt",),
+    "arbeitsplan": ("route",),
+    "lohn": ("pay",),
+    "gehalt": ("pay",),
+    "urlaub": ("accrual", "absence"),
+    "reisekosten": ("expense",),
+    "spesen": ("expense",),
+    "skonto": ("cash discount",),
+    "währung": ("currency",),
+    "einheit": ("unit of measure",),
+    "seriennummer": ("serial number",),
+    "anfrage": ("request for quotation",),
+    "bedarf": ("demand",),
+    "projekt": ("project",),
+    "kasse": ("cash",),
+    "filiale": ("store",),
+    "benutzer": ("system user",),
+    "nummernkreis": ("number sequence",),
 }
 # Words that are one in tasks: after the colon, what else is said.
 TASK_WORDS = """
@@ -376,9 +403,9 @@ make: making, made
 lend: lent
 lose: lost, losing
 correct: fix, fixing, wrong, mistake
-customer: client, debtor, dealer, reseller, purchaser, wholesaler, consumer
+customer: client, debtor, dealer, reseller, purchaser, wholesaler, consumer, shopkeeper, punter, patron
 vendor: supplier, creditor, seller
-worker: employee, employees, staff, personnel, colleague, people, person, workforce
+worker: employee, employees, staff, personnel, colleague, people, person, workforce, folk, bloke, guy, chap, lad, coworker, workmate, trainee, apprentice
 product: item, article, goods, sku, material, merchandise
 inventory: stock
 invoice: bill
@@ -391,7 +418,7 @@ reimburse: reimbursement
 return: returned
 approve: approval, approved, approver
 agree: agreement, agreed
-carrier: forwarder, haulier, transporter
+carrier: forwarder, haulier, transporter, trucker
 vat: gst
 discount: rebate
 company: subsidiary, firm, entity
@@ -403,7 +430,7 @@ depreciate: depreciation
 capitalize: capitalise
 withhold: withheld, withholding
 block: blocked
-store: shop, outlet, branch
+store: shop, outlet, branch, boutique
 factory: plant, mill
 spread: distribute, spreading
 split: divide, apportion
@@ -420,15 +447,15 @@ truck: lorry, trailer
 budget: budgeted
 spend: spent, spending
 throw: thrown
-steal: stolen, theft
-fail: failed, failure, error
+steal: stolen, theft, nicked, pinched, robbed, burgled, swiped
+fail: failed, failure, error, crash, crashed, abort, aborted
 raise: raised, increase, increased
 salary: wage, remuneration
 late: delayed, delay
 arrive: arrived, arrival
 birthday: birth
 post: posted, posting, book, booked, booking
-phone: telephone, mobile
+phone: telephone, mobile, ring, dial
 bin: shelf, rack
 owe: owed, owing
 send: sent
@@ -440,9 +467,9 @@ allow: permitted, entitled, may
 differ: difference, deviation, variance
 weigh: weight, heavy
 manager: boss, supervisor, superior, chief
-sick: ill, illness
+sick: ill, illness, flu, unwell
 course: train, seminar
-child: children
+child: children, kid, son, daughter
 come: came
 keep: kept
 live: lives
@@ -455,8 +482,18 @@ recur: recurring, repeat, repeated
 reject: refuse, refused, decline, declined
 stop: stopped, pause, paused, halt
 defective: faulty
-broken: damaged, broke
+broken: damaged, broke, smashed, crushed, dented
 promote: promoted
+expensive: dear, dearer, pricey, pricier, costly
+complain: moan, moaning, grumble, grumbling, complaining, complained
+computer: laptop, notebook, pc, tablet
+quit: resign, resigned, resigning
+launch: launched, launching
+early: earlier, sooner
+ask: asked, asking
+help: helped, helping, assist
+hurt: injured, injury
+car: van, vehicle, forklift
 forget: forgot, forgotten
 miss: missing
 end: ending, ends
