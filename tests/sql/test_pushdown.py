@@ -15,7 +15,7 @@ from tests.sql.statements import Author
 from tests.sql.things import KEYS
 from tests.sql.trial import Trial, tried
 
-STATEMENTS, FEWER = 1_000, 100
+STATEMENTS, FEWER = 600, 100
 # Of these many at least something has to be pushed, and only so many may be refused: else little would be tested.
 PUSHED, REFUSED = 0.5, 0.15
 
