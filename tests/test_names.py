@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alike
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "d365mcp"
 CODE = sorted([ROOT / "function_app.py", *PACKAGE.rglob("*.py"), *(ROOT / "infra").rglob("*.py")])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alike
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "infra").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
 PAGES += [ROOT / "d365mcp" / "server" / name for name in ("guide.md", "instructions.md")]

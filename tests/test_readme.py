@@ -8,6 +8,8 @@ import pytest
 from tests.rendered import PAGES, ROOT, stale
 from tests.test_layers import ALLOWED
 
+pytestmark = pytest.mark.alike
+
 README = (ROOT / "README.md").read_text()
 LINKED = [*PAGES, *sorted((ROOT / ".github").glob("*.md"))]
 

@@ -10,6 +10,8 @@ from d365mcp.settings import declared, read_settings
 from tests.served import serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 GOOD = {"D365FO_BASE_URL": "https://contoso.operations.dynamics.com"}
 KNOWN = [each.metadata["name"] for each in declared()]
 OURS = [name for name in KNOWN if name.startswith(("MCP_", "D365FO_"))]

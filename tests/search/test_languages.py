@@ -8,6 +8,8 @@ from tests.metadata.world import WORLD
 from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 LANGUAGES = "en-US,de,fr"
 
 

@@ -9,6 +9,8 @@ from tests.search.world import WORLD
 from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Simulator]:

@@ -15,6 +15,8 @@ from d365mcp.metadata.search.index import SearchDocument, write_index
 from d365mcp.metadata.search.questions import Search
 from d365mcp.metadata.search.terms import question_words, stem
 
+pytestmark = pytest.mark.alike
+
 QUESTIONS = Path(__file__).parent / "questions.json"
 TASKS, HINTS = (Path(tasks.__file__).with_name(name) for name in ("tasks.txt", "hints.txt"))
 

@@ -5,6 +5,8 @@ import pytest
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 
 @pytest.fixture(scope="module")
 def served(simulator_process: Simulator) -> object:

@@ -12,6 +12,8 @@ from d365mcp.tools import ALL_TOOLS
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 NARROWED: list[dict[str, str]] = [
     {},
     {"x-mcp-readonly": "true"},

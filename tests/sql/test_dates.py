@@ -12,6 +12,8 @@ from tests.simulated import Simulator
 from tests.sql.conftest import asked
 from tests.sql.things import world
 
+pytestmark = pytest.mark.alike
+
 DAY = "2021-07-01"
 
 

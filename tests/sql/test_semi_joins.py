@@ -19,6 +19,8 @@ from tests.sql.statements import Author, Pair
 from tests.sql.things import KEYS
 from tests.sql.trial import Trial, as_set, tried
 
+pytestmark = pytest.mark.alike
+
 LINES, HEADERS = "SalesOrderLinesV3", "SalesOrderHeadersV2"
 PAGE_ROWS = 5  # so that every set has several pages
 

@@ -8,6 +8,8 @@ from d365mcp import __version__
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 CUSTOMERS = {"entity_name": "CustomersV3", "select": ["CustomerAccount", "OrganizationName"]}
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.d365.test_infolog import INFOLOGS
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 GROUP = {"dataAreaId": "usmf", "CustomerGroupId": "91", "Description": "MCP test"}
 KEY = {"dataAreaId": "usmf", "CustomerGroupId": "91"}
 GROUPS = {"entity_name": "CustomerGroups"}
