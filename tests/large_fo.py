@@ -246,6 +246,7 @@ def main() -> None:
     app = LargeFo(Options(**vars(parser.parse_args()))).app()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
+        listening.listen()  # so that who reads the address may connect, however busy the machine
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listening])

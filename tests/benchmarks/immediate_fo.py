@@ -69,6 +69,7 @@ if __name__ == "__main__":
     # With the protocol named, asyncio turns Nagle's algorithm off; without, each answer would wait 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    listening.listen()
     print(f"ready on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     config = uvicorn.Config(app(float(sys.argv[1]) / 1000), log_level="error", lifespan="off", timeout_keep_alive=60)
     uvicorn.Server(config).run(sockets=[listening])
