@@ -1,4 +1,4 @@
-"""What is pushed down never changes an answer: thousands of statements, asked with it and of a database that has everything."""
+"""What is pushed down never changes an answer: hundreds of statements, asked with it and of a database that has everything."""
 
 from __future__ import annotations
 
