@@ -51,7 +51,7 @@ class Arrival:
                 rest += piece
                 if len(rest) >= _PIECE_BYTES + _REST_BYTES and self._may_send(rest):
                     await self._send_ahead(rest)
-        except BaseException:
+        except BaseException:  # a cancellation too leaves pieces behind that nobody will load
             self.drop()
             raise
         return bytes(rest)
