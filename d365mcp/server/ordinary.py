@@ -6,7 +6,7 @@ which requests are. The SDK answers all others. Lists are joined from fragments 
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from d365mcp.server.messages import (
     head,
     result,
 )
-from d365mcp.server.prompts import PROMPTS
+from d365mcp.server.prompts import PROMPTS, offered
 from d365mcp.wire import read_json, write_json
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ MODERN_META = _members(
     {f"{META}clientInfo": CLIENT, f"{META}logLevel": LEVEL, "progressToken": TOKEN},
 )
 INITIALIZE = {"protocolVersion": TEXT, "capabilities": CAPABILITIES, "clientInfo": CLIENT}
-LISTS = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+RESOURCE_LISTS = ("resources/list", "resources/templates/list")
+LISTS = ("tools/list", "prompts/list", *RESOURCE_LISTS)
 # The parameters of each method that is answered here.
 HANDSHAKE = {
     "initialize": _members(INITIALIZE, {"_meta": HANDSHAKE_META}, closed=True),
@@ -197,12 +198,16 @@ class Prepared:
     def answer(self, message: Message, headers: Mapping[str, str], access: Access) -> Reply | None:
         """Return the reply, or None where the SDK has to look."""
         method = message["method"]
-        if method == "tools/call" or (method in NARROWED and not NARROWED[method](access)):
+        if method == "tools/call" or (method in RESOURCE_LISTS and not may_read_templates(access)):
             return None
         version = _ordinary_version(message, headers)
         if version is None:
             return None
-        found = self.tools_list(version, access) if method == "tools/list" else self.answers.get((version, method))
+        if method == "tools/list":
+            return result(message["id"], self.tools_list(version, access))
+        if method == "prompts/list" and len(prompts := offered(access)) < len(PROMPTS):
+            return result(message["id"], self.prompts_list(version, access, {prompt.name for prompt in prompts}))
+        found = self.answers.get((version, method))
         return result(message["id"], found) if found is not None else None
 
     def tools_list(self, version: str, access: Access) -> bytes:
@@ -222,26 +227,23 @@ class Prepared:
         tools = [row["tool"] for row in rows if access.allows(row["toolset"], read_only=row["read_only"])]
         if not access.structured:
             tools = [{name: each for name, each in tool.items() if name != "outputSchema"} for tool in tools]
-        scope = {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
-        return {**frame, **scope, "tools": tools}
+        return {**frame, **_cache_scope(frame, access), "tools": tools}
+
+    def prompts_list(self, version: str, access: Access, names: Set[str]) -> bytes:
+        """Return the list of these prompts, which are fewer than there are."""
+        frame: dict[str, Any] = self.fragments["answers"][version]["prompts/list"]
+        prompts = [prompt for prompt in frame["prompts"] if prompt["name"] in names]
+        return write_json({**frame, **_cache_scope(frame, access), "prompts": prompts})
+
+
+def _cache_scope(frame: Mapping[str, Any], access: Access) -> dict[str, str]:
+    """Return how a list that is narrowed to its caller may be cached."""
+    return {"cacheScope": "private"} if access.private and "cacheScope" in frame else {}
 
 
 def may_read_templates(access: Access) -> bool:
     """Return whether a request may read resources: the tools behind their templates are of the toolset metadata."""
     return access.allows("metadata", read_only=True)
-
-
-def _may_use_prompts(access: Access) -> bool:
-    """Return whether a request is offered all prompts."""
-    return all(prompt.is_offered(access) for prompt in PROMPTS)
-
-
-# Lists that are prepared for callers who see all entries.
-NARROWED = {
-    "prompts/list": _may_use_prompts,
-    "resources/list": may_read_templates,
-    "resources/templates/list": may_read_templates,
-}
 
 
 # --- Calls ---------------------------------------------------------------------------------------------------------------

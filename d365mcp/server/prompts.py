@@ -17,10 +17,12 @@ class Prompt(NamedTuple):
     question: str
     text: str
     toolsets: tuple[str, ...]  # of the tools it names
+    changes_data: bool = False
 
     def is_offered(self, access: Access) -> bool:
-        """Return whether a request may use all tools that the prompt names."""
-        return all(access.allows(toolset, read_only=True) for toolset in self.toolsets)
+        """Return whether a request may use all tools that the prompt names, and write if the prompt leads to that."""
+        allowed = all(access.allows(toolset, read_only=True) for toolset in self.toolsets)
+        return allowed and (access.may_write or not self.changes_data)
 
     def filled(self, given: Mapping[str, str]) -> str:
         """Return the text; without its first argument, which hosts leave out of a bare command, it asks for it first.
@@ -75,6 +77,7 @@ PROMPTS = (
         "4. Wait for an explicit yes. Then write, with if_match for changes, and read back what was stored.\n"
         "If an outcome is unknown, look for the change before trying again.",
         ("metadata", "data"),
+        changes_data=True,
     ),
     Prompt(
         "check_slow_integration",

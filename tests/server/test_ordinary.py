@@ -19,7 +19,7 @@ from d365mcp.server.endpoint import Endpoint
 from d365mcp.server.messages import Reply
 from d365mcp.server.ordinary import MOST_LISTS, Prepared
 from d365mcp.settings import TOOLSETS, read_settings
-from tests.clients.dialects import DIALECTS
+from tests.clients.dialects import DIALECTS, Dialect
 from tests.dev_host import ROOT
 from tests.server.mutations import Case, cases
 
@@ -65,6 +65,20 @@ def test_mutated_requests_get_the_same_answer_both_ways() -> None:
         return prepared.given / COUNT
 
     assert 0.1 < asyncio.run(compare()) < 0.6
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"x-mcp-readonly": "true"}, {"x-mcp-toolsets": "data"}], ids=str)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_a_narrowed_list_of_prompts_is_what_the_sdk_lists(dialect: Dialect, narrowed: dict[str, str]) -> None:
+    async def compare() -> int:
+        prepared = Counting()
+        message, headers = dialect.case("prompts/list", dialect.listing)
+        case = (json.dumps(message).encode(), {**headers, **narrowed})
+        one, other = await answered(endpoint(prepared), case), await answered(endpoint(None), case)
+        assert meaning(one) == meaning(other)
+        return prepared.given
+
+    assert asyncio.run(compare()) == 1
 
 
 def test_ordinary_requests_are_answered_without_the_sdk() -> None:

@@ -85,6 +85,11 @@ def test_all_prompts_are_on_offer_where_all_they_name_is(served: Served) -> None
     assert offered(served, {}, "prompts/list", "prompts") == {prompt.name for prompt in PROMPTS}
 
 
+def test_a_server_that_only_reads_offers_no_prompt_that_leads_to_a_change(reading: Served) -> None:
+    assert offered(reading, {}, "prompts/list", "prompts") == {each.name for each in PROMPTS if not each.changes_data}
+    assert "result" not in ask(reading, {}, "prompts/get", name="prepare_data_change")
+
+
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
 def test_a_prompt_says_of_which_toolsets_its_tools_are(prompt: Any) -> None:
     by_name = {tool.name: tool for tool in ALL_TOOLS}

@@ -21,7 +21,7 @@ from tests.simulated import Simulator
 
 @pytest.fixture(scope="module")
 def served(simulator_process: Simulator) -> Iterator[Served]:
-    with serving(simulator_process) as there:
+    with serving(simulator_process, MCP_READ_ONLY="false") as there:
         yield there
 
 
