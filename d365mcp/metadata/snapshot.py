@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from d365mcp.metadata.search.questions import Search
 
 # Raised with every change of the tables: an older or newer file is not read, but made anew.
-SNAPSHOT_FORMAT = 7
+SNAPSHOT_FORMAT = 8
 APPLICATION_ID = 0xD365
 MAX_READ = 500
 

@@ -30,6 +30,7 @@ from typing import Any
 from d365mcp.d365.models import EntitySummary
 from d365mcp.metadata.search.entities import EntityFinder, Hit
 from d365mcp.metadata.search.index import SearchDocument, write_index
+from d365mcp.metadata.search.phrases import Phrasebook
 from d365mcp.tools.entities import described_hit
 from d365mcp.tools.results import compact
 
@@ -47,6 +48,7 @@ def questions() -> dict[str, dict[str, list[str]]]:
 def finder(entities: list[dict[str, Any]], copies: int = 1) -> EntityFinder:
     """Index the entities; `copies` makes the catalog larger, for timing."""
     connection = sqlite3.connect(":memory:")
+    phrasebook = Phrasebook()
     rows: list[EntitySummary] = []
     documents: list[SearchDocument] = []
     for copy in range(copies):
@@ -55,7 +57,8 @@ def finder(entities: list[dict[str, Any]], copies: int = 1) -> EntityFinder:
             public = re.sub(r"Entity$", "", name)
             rows.append(EntitySummary(name, public, public))
             fields = [text for field in each["fields"] for text in (field[0], field[2]) if text]
-            documents.append(SearchDocument("entity", (name,), each["label"] or "", tuple(fields), name))
+            label, phrases = each["label"] or "", phrasebook.of([each["name"]])
+            documents.append(SearchDocument("entity", (name,), label, tuple(fields), name, phrases=phrases))
     write_index(connection, documents)
     return EntityFinder(connection, rows)
 

@@ -8,6 +8,7 @@ from typing import Any
 from d365mcp.d365.metadata_service import enumeration_from, rows_with_name, summary_from, text_member
 from d365mcp.d365.models import EntitySummary
 from d365mcp.metadata.search.index import SearchDocument
+from d365mcp.metadata.search.phrases import Phrasebook
 from d365mcp.metadata.snapshot import schema_row, stored_rows
 
 Row = Mapping[str, Any]
@@ -40,13 +41,14 @@ def _read_labels(connection: sqlite3.Connection, languages: Sequence[str]) -> _L
 
 def catalog_documents(connection: sqlite3.Connection, languages: Sequence[str]) -> Iterator[SearchDocument]:
     """Yield what can be found, with its labels in these languages."""
-    labels = _read_labels(connection, languages)
+    labels, phrasebook = _read_labels(connection, languages), Phrasebook()
     for light in stored_rows(connection, "entities"):
         row = summary_from(light)
         schema = schema_row(connection, row.entity_set) or {}
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
         fields = labels.fields(rows_with_name(schema, "Properties"))
-        yield _document("entity", names, labels.of(light), fields, row.aot_name)
+        phrases = phrasebook.of((row.aot_name, row.public_name))
+        yield _document("entity", names, labels.of(light), fields, row.aot_name, phrases)
         for action in rows_with_name(schema, "Actions"):
             yield SearchDocument("action", (action["Name"], row.entity_set), ref=f"{row.entity_set}.{action['Name']}")
     for stored in stored_rows(connection, "enumerations"):
@@ -57,14 +59,20 @@ def catalog_documents(connection: sqlite3.Connection, languages: Sequence[str]) 
 
 
 def _document(
-    kind: str, names: tuple[str, ...], labels: Sequence[str], fields: tuple[str, ...], ref: str
+    kind: str,
+    names: tuple[str, ...],
+    labels: Sequence[str],
+    fields: tuple[str, ...],
+    ref: str,
+    phrases: Sequence[str] = (),
 ) -> SearchDocument:
     first, *others = [*labels, ""]
-    return SearchDocument(kind, names, first, fields, ref, tuple(filter(None, others)))
+    return SearchDocument(kind, names, first, fields, ref, tuple(filter(None, others)), phrases)
 
 
 def entity_documents(rows: Iterable[EntitySummary]) -> Iterator[SearchDocument]:
-    """Yield the document of each entity by its names alone."""
+    """Yield the document of each entity by its names, and the phrases they are known by."""
+    phrasebook = Phrasebook()
     for row in rows:
         names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
-        yield SearchDocument("entity", names, ref=row.aot_name)
+        yield SearchDocument("entity", names, ref=row.aot_name, phrases=phrasebook.of((row.aot_name, row.public_name)))

@@ -5,20 +5,34 @@ The same tables serve in a snapshot and, made of names alone, in memory.
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 
-from d365mcp.metadata.search.scoring import FIELDS, FULL_WORTH, LABELS, NAMES, counted, frequencies, saturated, summed
-from d365mcp.metadata.search.terms import Phrase, name_words
+from d365mcp.metadata.search.scoring import (
+    FIELDS,
+    FULL_WORTH,
+    HEARD_SATURATION,
+    LABELS,
+    NAMES,
+    counted,
+    frequencies,
+    saturated,
+    summed,
+)
+from d365mcp.metadata.search.terms import Phrase, name_words, said_words, usual
 
 # A posting is a document's number and, in its last eight bits, what the word is worth there.
 _TABLES = """
 DROP TABLE IF EXISTS search_documents;
 DROP TABLE IF EXISTS search_words;
+DROP TABLE IF EXISTS search_phrases;
 CREATE TABLE search_documents (kind INTEGER, number INTEGER, ref TEXT, names TEXT, labels TEXT, PRIMARY KEY (kind, number))
     WITHOUT ROWID;
 CREATE TABLE search_words (kind INTEGER, word TEXT, documents INTEGER, named BLOB, fields BLOB, PRIMARY KEY (kind, word));
+CREATE TABLE search_phrases (kind INTEGER, word TEXT, heard BLOB, PRIMARY KEY (kind, word));
 """
 _KINDS = ("entity", "enumeration", "action")
 # What more of all documents have among their fields distinguishes none.
@@ -31,7 +45,7 @@ Postings = dict[int, int]  # what a word is worth, by a document's number
 class SearchDocument:
     """Something to find: an entity, enumeration or action. `ref` comes back with a hit.
 
-    `label` is in the first language, `translations` are in the others.
+    `label` is in the first language, `translations` are in the others. By its `phrases` people ask for it.
     """
 
     kind: str
@@ -40,6 +54,7 @@ class SearchDocument:
     fields: tuple[str, ...] = ()
     ref: str = ""
     translations: tuple[str, ...] = ()
+    phrases: Sequence[str] = ()
 
 
 class _Writer:
@@ -49,6 +64,7 @@ class _Writer:
         self.documents: list[tuple[str, str, str]] = []
         self.named: dict[str, array[int]] = {}
         self.fields: dict[str, array[int]] = {}
+        self.heard: dict[str, array[int]] = {}  # by words as phrases have them
 
     def add(self, document: SearchDocument, words_of: Callable[[str], Phrase]) -> None:
         number = len(self.documents)
@@ -59,6 +75,8 @@ class _Writer:
         for word, frequency in summed(named, counted(FIELDS, map(words_of, document.fields))).items():
             place = self.named if word in named else self.fields
             place.setdefault(word, array("I")).append(number << 8 | saturated(frequency))
+        for word, count in _heard(names, labels, document.phrases).items():
+            self.heard.setdefault(word, array("I")).append(number << 8 | saturated(count, HEARD_SATURATION))
 
     def words(self) -> Iterator[tuple[str, int, bytes, bytes]]:
         nothing: array[int] = array("I")
@@ -79,7 +97,16 @@ def write_index(connection: sqlite3.Connection, documents: Iterable[SearchDocume
         connection.executemany("INSERT INTO search_documents VALUES (?, ?, ?, ?, ?)", rows)
         words = ((kind, *row) for row in writer.words())
         connection.executemany("INSERT INTO search_words VALUES (?, ?, ?, ?, ?)", words)
+        heard = ((kind, word, found.tobytes()) for word, found in writer.heard.items())
+        connection.executemany("INSERT INTO search_phrases VALUES (?, ?, ?)", heard)
     connection.commit()
+
+
+def _heard(names: Iterable[Phrase], labels: Iterable[Phrase], phrases: Iterable[str]) -> Counter[str]:
+    """Return how many phrases have each word. The names together are one, and so are the labels."""
+    said: list[Iterator[str]] = [map(usual, chain(*names)), map(usual, chain(*labels))]
+    said += [chain.from_iterable(map(said_words, phrase.split())) for phrase in phrases]
+    return Counter(word for words in said for word in dict.fromkeys(words))
 
 
 def _parted(texts: Iterable[Phrase]) -> str:
@@ -95,17 +122,13 @@ class Index:
         self.kind = _KINDS.index(kind)
         query = "SELECT ref, names, labels FROM search_documents WHERE kind = ? ORDER BY number"
         self.documents: list[tuple[str, str, str]] = connection.execute(query, (self.kind,)).fetchall()
-        self.counts = lru_cache(maxsize=4096)(self.read_counts)
+        self.has = lru_cache(maxsize=4096)(self.is_there)
         self.postings = lru_cache(maxsize=512)(self.read_postings)
+        self.heard = lru_cache(maxsize=512)(self.read_heard)
 
-    def read_counts(self, word: str) -> tuple[int, int]:
-        """Return how many documents have a word, and how many in a name or label."""
-        query = "SELECT documents, length(named) FROM search_words WHERE kind = ? AND word = ?"
-        found = self.connection.execute(query, (self.kind, word)).fetchone()
-        return (found[0], found[1] // array("I").itemsize) if found else (0, 0)
-
-    def has(self, word: str) -> bool:
-        return self.counts(word)[0] > 0
+    def is_there(self, word: str) -> bool:
+        query = "SELECT 1 FROM search_words WHERE kind = ? AND word = ?"
+        return self.connection.execute(query, (self.kind, word)).fetchone() is not None
 
     def read_postings(self, word: str) -> Postings:
         """Return the documents that have a word; for a common one, those that have it in a name or label."""
@@ -116,6 +139,12 @@ class Index:
         documents, named, fields = found
         is_common = named and documents > _COMMON * len(self.documents)
         return {posting >> 8: posting & FULL_WORTH for posting in array("I", named if is_common else named + fields)}
+
+    def read_heard(self, word: str) -> Postings:
+        """Return the documents that have a word in phrases, names or labels."""
+        query = "SELECT heard FROM search_phrases WHERE kind = ? AND word = ?"
+        found = self.connection.execute(query, (self.kind, word)).fetchone()
+        return {posting >> 8: posting & FULL_WORTH for posting in array("I", found[0])} if found else {}
 
     def having(self, run: Phrase) -> Postings:
         """Return the documents that have a word, or have several next to each other in a name or label."""

@@ -1,7 +1,7 @@
 """What a question asks, and which documents of a kind fit it. Performs no I/O but SQLite's."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -9,18 +9,21 @@ from operator import itemgetter
 
 from d365mcp.metadata.search.index import Index, Postings
 from d365mcp.metadata.search.scoring import FULL_WORTH, rarity
-from d365mcp.metadata.search.synonyms import ASKING, WEAK
-from d365mcp.metadata.search.tasks import Meanings, hint_weight, hinted, task_meanings, task_weight
-from d365mcp.metadata.search.terms import LONGEST, MEANINGS, Phrase, name_words, question_words
+from d365mcp.metadata.search.synonyms import WEAK
+from d365mcp.metadata.search.terms import LONGEST, MEANINGS, Phrase, name_words, question_words, usual
 from d365mcp.metadata.search.vocabulary import Vocabulary
 
 _MOST_TERMS = 12
 _MOST_COMPARED = 40
 _MOST_FIELDS = 2
+# What more of all documents have in phrases distinguishes few.
+_COMMON = 0.1
 # What another way of saying a word is worth.
 _BY_MEANING = 0.9
-# Hints count the more the less the question's words are found. Of a hint's meanings each counts less than the one before.
-_BY_HINT, _NAMED_SHARE, _LATER = 4.0, 0.55, 0.06
+# Phrases count the more the less the names say: nothing from that share on.
+_BY_PHRASE, _NAMED_SHARE = 4.0, 0.7
+# What has so much of a question by its phrases is meant, whatever its name says.
+_MEANT_SHARE = 0.2
 # A question about customers is not one about vendors.
 _OPPOSITES: tuple[Phrase, ...] = (("customer", "sale"), ("vendor", "purchase"))
 _OPPOSITE = 0.4
@@ -40,13 +43,9 @@ class Term:
     weight: float
     ways: tuple[tuple[Phrase, float], ...]
     padded: tuple[str, ...]  # the ways as names and labels have them
-    own: tuple[str, ...]  # of these the word's own, whatever task it stands in
 
     def is_in(self, texts: str) -> bool:
         return any(text in texts for text in self.padded)
-
-    def is_itself_in(self, texts: str) -> bool:
-        return any(text in texts for text in self.own)
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Found:
 
     ref: str
     score: float
-    is_named: bool  # its name or label has one of the question's terms
+    is_named: bool  # its name or label has one of the question's terms, or its phrases have enough of them
     unnamed: tuple[Term, ...]  # those that neither has
 
 
@@ -65,7 +64,7 @@ class Wanted:
 
     terms: Sequence[Term]
     scores: Sequence[tuple[int, float]]
-    hinted: Sequence[str] = ()  # what the words hint at, as names and labels have it
+    heard: Mapping[int, float]  # how much of the question their phrases have
 
 
 class Search:
@@ -76,8 +75,6 @@ class Search:
         self.vocabulary = Vocabulary(self.index)
         self.term = lru_cache(maxsize=1024)(self.term_of)
         self.met = lru_cache(maxsize=512)(self.met_by)
-        self.has_hints = kind == "entity"
-        self.named = lru_cache(maxsize=512)(self.named_so)
 
     def find(self, question: str) -> list[Found]:
         """Return what fits a question about as well as the best."""
@@ -91,71 +88,59 @@ class Search:
     def wanted(self, question: str) -> Wanted:
         """Return what a question asks, and what each document that has any of it is worth."""
         words = [known for word in question_words(question)[:_MOST_TERMS] for known in self.vocabulary.understood(word)]
-        terms = self.terms([word for word in words if word not in ASKING] or words)
+        terms = self.terms(words)
+        named, heard = self.named(terms), self.heard(words)
+        worth = max(0.0, _BY_PHRASE * (1 - max(named.values(), default=0.0) / _NAMED_SHARE))
+        found = named.keys() | heard.keys() if worth else named.keys()
+        scores = [(number, named.get(number, 0.0) + worth * heard.get(number, 0.0)) for number in found]
+        return Wanted(terms, sorted(scores, key=itemgetter(1), reverse=True), heard)
+
+    def named(self, terms: Sequence[Term]) -> dict[int, float]:
+        """Return how much of a question the documents have in names, labels and fields."""
         scores: dict[int, float] = {}
         for term in terms:
             weight = term.weight
             for number, worth in self.met(term).items():
                 scores[number] = scores.get(number, 0.0) + weight * worth
-        unnamed = {*words} - {term.word for term in terms} if self.has_hints else ()
-        whole = sum(term.weight for term in terms) + sum(map(hint_weight, unnamed))
-        shares = {number: score / whole / FULL_WORTH for number, score in scores.items()}
-        hints = hinted(words) if self.has_hints else []
-        self.add_hints(shares, hints)
-        texts = [_padded(run) for meanings, _ in hints for run in meanings]
-        return Wanted(terms, sorted(shares.items(), key=itemgetter(1), reverse=True), texts)
+        whole = sum(term.weight for term in terms) * FULL_WORTH
+        return {number: score / whole for number, score in scores.items()}
 
-    def add_hints(self, shares: dict[int, float], hints: Sequence[tuple[Meanings, float]]) -> None:
-        """Add to the documents' shares what the question's words hint at."""
-        worth = _BY_HINT * (1 - max(shares.values(), default=0.0) / _NAMED_SHARE)
-        if worth <= 0:
-            return
-        gains: dict[int, float] = {}
-        for meanings, likely in hints:
-            for place, run in enumerate(meanings):
-                for number, share in self.named(run).items():
-                    gains[number] = max(gains.get(number, 0.0), worth * likely * share * (1 - _LATER * place))
-        for number, gain in gains.items():
-            shares[number] = shares.get(number, 0.0) + gain
-
-    def named_so(self, run: Phrase) -> dict[int, float]:
-        """Return the documents with a run in a name or label, and how much of that it is."""
-        if not all(map(self.index.has, run)):
-            return {}
-        words, found = _padded(run), {}
-        for number in self.index.having(run):
-            _, names, labels = self.index.documents[number]
-            lengths = [len(text.split()) for text in f"{names}|{labels}".split("|") if words in text]
-            if lengths:
-                found[number] = (len(run) + 1) / (min(lengths) + 1)
-        return found
+    def heard(self, words: Sequence[str]) -> dict[int, float]:
+        """Return how much of a question the documents have in phrases, names and labels."""
+        said = dict.fromkeys(map(usual, words))
+        found = sorted(map(self.index.heard, said), key=len)
+        weights = [rarity(self.size, len(postings)) for postings in found]
+        whole = sum(weights) * FULL_WORTH
+        shares: dict[int, float] = {}
+        for postings, weight in zip(found, weights, strict=True):
+            # What many have does not make others worth a look.
+            common = shares and len(postings) > _COMMON * self.size
+            for number in shares.keys() & postings.keys() if common else postings:
+                shares[number] = shares.get(number, 0.0) + weight * postings[number] / whole
+        return shares
 
     def best(self, wanted: Wanted, keep: Callable[[str], bool] = lambda ref: True, least: float = 0.0) -> list[Found]:
         """Return the documents to keep that fit, best first. `least` is what their words have to be worth."""
-        documents, wording = self.index.documents, _Wording(wanted)
+        documents = self.index.documents
+        wording = _Wording(wanted, documents)
         enough = takewhile(lambda each: each[1] >= least, wanted.scores)
-        kept = ((documents[number], score) for number, score in enough if keep(documents[number][0]))
-        found = [wording.compared(document, score) for document, score in islice(kept, _MOST_COMPARED)]
+        kept = ((number, score) for number, score in enough if keep(documents[number][0]))
+        found = [wording.compared(number, score) for number, score in islice(kept, _MOST_COMPARED)]
         return sorted(found, key=lambda each: -each.score)
 
     def terms(self, words: Sequence[str]) -> list[Term]:
-        """Return what a question's words mean here: tasks and runs with a meaning of their own first, else single words."""
+        """Return what a question's words mean here: runs with a meaning of their own first, else single words."""
         others = [meanings for run, meanings in _runs(words) for _ in run]
-        tasks = [tuple(meant.items()) for meant in task_meanings(words)]
-        found = map(self.term, words, others, tasks)
-        return [term for term in found if term.ways]
+        return [term for term in map(self.term, words, others) if term.ways]
 
-    def term_of(self, word: str, others: tuple[Phrase, ...], tasks: tuple[tuple[Phrase, float], ...]) -> Term:
+    def term_of(self, word: str, others: tuple[Phrase, ...]) -> Term:
         ways: dict[Phrase, float] = {(kin,): worth for kin, worth in self.vocabulary.kin(word).items()}
         ways |= dict.fromkeys(others, _BY_MEANING)
-        ways |= dict(tasks)
         ways[(word,)] = 1.0
         known = tuple((run, worth) for run, worth in ways.items() if all(map(self.index.has, run)))
-        weight = min(rarity(len(self.index.documents), *self.index.counts(word)), task_weight(word))
-        padded = {run: _padded(run) for run, _ in known}
-        own = tuple(text for run, text in padded.items() if run == (word,) or run not in dict(tasks))
-        weight *= _WEAKLY if word in WEAK and not tasks else 1
-        return Term(word, weight, known, tuple(padded.values()), own)
+        weight = rarity(self.size, len(self.index.heard(usual(word))))
+        weight *= _WEAKLY if word in WEAK else 1
+        return Term(word, weight, known, tuple(_padded(run) for run, _ in known))
 
     def met_by(self, term: Term) -> Postings:
         """Return the documents that have a term in one of its ways, and what the best of these is worth."""
@@ -171,9 +156,9 @@ class Search:
 class _Wording:
     """How a question's words stand in names and labels."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, documents: Sequence[tuple[str, str, str]]) -> None:
+        self.documents, self.heard = documents, wanted.heard
         self.terms = terms = wanted.terms
-        self.hinted = wanted.hinted
         self.said = {word for term in terms for run, _ in term.ways for word in run}
         if all(term.word != "line" for term in terms):
             self.said.add("header")  # which is the thing itself; its lines are another
@@ -181,9 +166,9 @@ class _Wording:
         self.opposite = {*_OPPOSITES} - sides if len(sides) == 1 else None
         self.pairs = [f" {one.word} {other.word} " for one, other in zip(terms, terms[1:], strict=False)]
 
-    def compared(self, document: tuple[str, str, str], score: float) -> Found:
+    def compared(self, number: int, score: float) -> Found:
         """Return a document with its score, changed by what its name and label say beside the question."""
-        ref, names, labels = document
+        ref, names, labels = self.documents[number]
         if self.opposite is not None and _sides([names]) == self.opposite:
             score *= _OPPOSITE
         spare = (_unsaid(names, self.said) + _unsaid(labels, self.said)) / 2
@@ -192,8 +177,8 @@ class _Wording:
         texts = f"{names}|{labels}"
         if spare < 1 and any(map(self.is_exact, texts.split("|"))):
             score += _EXACT
-        unnamed = tuple(term for term in self.terms if not term.is_itself_in(texts))
-        is_named = any(term.is_in(texts) for term in self.terms) or any(text in texts for text in self.hinted)
+        unnamed = tuple(term for term in self.terms if not term.is_in(texts))
+        is_named = len(unnamed) < len(self.terms) or self.heard.get(number, 0.0) >= _MEANT_SHARE
         return Found(ref, score, is_named, unnamed)
 
     def is_exact(self, text: str) -> bool:
@@ -235,5 +220,5 @@ def fields_with(names: Iterable[str], terms: Sequence[Term]) -> tuple[str, ...]:
     """Return the fields that have all of these words that say much, the shortest names first, a few."""
     wanted = [term for term in terms if term.word not in WEAK]
     texts = {name: f" {' '.join(name_words(name))} " for name in names} if wanted else {}
-    found = (name for name, text in texts.items() if all(term.is_itself_in(text) for term in wanted))
+    found = (name for name, text in texts.items() if all(term.is_in(text) for term in wanted))
     return tuple(sorted(found, key=len)[:_MOST_FIELDS])

@@ -28,9 +28,9 @@ NAMES = Zone(1.2, 0.3, 3.6)
 LABELS = Zone(1.2, 0.5, 3.2)
 FIELDS = Zone(0.1, 0.6, 30.0)
 SATURATION = 2.0
+# The second phrase with a word says half as much more as the first.
+HEARD_SATURATION = 1.0
 FULL_WORTH = 255
-# A word that many have among their fields is nearly as rare as its names say.
-IN_FIELDS = 0.3
 
 
 def frequencies(zone: Zone, texts: Iterable[Phrase]) -> dict[str, float]:
@@ -58,12 +58,11 @@ def summed(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, fl
     return {word: one.get(word, 0.0) + other.get(word, 0.0) for word in {**one, **other}}
 
 
-def saturated(frequency: float) -> int:
+def saturated(frequency: float, saturation: float = SATURATION) -> int:
     """Return what a frequency is worth, at most FULL_WORTH: the first occurrence says most."""
-    return round(FULL_WORTH * frequency / (SATURATION + frequency))
+    return round(FULL_WORTH * frequency / (saturation + frequency))
 
 
-def rarity(documents: int, having: int, named: int) -> float:
+def rarity(documents: int, having: int) -> float:
     """Return how much a word says: rare ones say more."""
-    count = named + IN_FIELDS * (having - named)
-    return log(1 + (documents - count + 0.5) / (count + 0.5))
+    return log(1 + (documents - having + 0.5) / (having + 0.5))

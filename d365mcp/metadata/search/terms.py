@@ -1,7 +1,9 @@
-"""Words of names and questions: how they are split and cut, and which of them are kin. Pure."""
+"""Words of names, phrases and questions: how they are split and cut, and which of them are kin."""
 
 import re
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from pathlib import Path
 
 from d365mcp.d365.models import VERSION
 from d365mcp.metadata.search.synonyms import DATABASE_TABLES, SAME, SHORT, STOP_WORDS
@@ -25,8 +27,19 @@ def question_words(text: str) -> list[str]:
     """Return the stems of what a question is about."""
     named = NAME_LIKE.sub(lambda found: DATABASE_TABLES.get(found[0].lower(), VERSION.sub("", found[0])), text)
     words = [found.lower() for found in _WORD.findall(named)]
-    kept = [word for word in words if word not in STOP_WORDS and len(word) > 1]
-    return [stem(SHORT.get(word) or word) for word in (kept or words)]
+    return [stem(SHORT.get(word) or word) for word in ([*filter(_says_something, words)] or words)]
+
+
+# Phrases have hundreds of thousands of words, but some ten thousand different ones.
+@lru_cache(maxsize=20_000)
+def said_words(text: str) -> Phrase:
+    """Return the words of a phrase, or of a part of it, as all phrases have them."""
+    words = filter(_says_something, (found.lower() for found in _WORD.findall(text)))
+    return tuple(usual(stem(SHORT.get(word) or word)) for word in words)
+
+
+def _says_something(word: str) -> bool:
+    return word not in STOP_WORDS and len(word) > 1
 
 
 # An index has millions of words, but thousands of different ones.
@@ -55,6 +68,32 @@ def root(word: str) -> str:
             doubled = ending in ("ing", "ed") and rest[-1] == rest[-2] and rest[-1] not in "lsz"
             return rest[:-1] if doubled else root(rest)
     return word
+
+
+def usual(word: str) -> str:
+    """Return a stem as phrases have it: pay for payment, invoice for billed."""
+    return _usual_roots().get(root(word), root(word))
+
+
+@cache
+def usual_words() -> dict[str, str]:
+    """Return what else is said for a word of phrases, and that word: stems."""
+    listed = read_lines(Path(__file__).with_name("usual_words.txt"))
+    return {stem(other): stem(word) for word, others in listed for other in others.split(", ")}
+
+
+@cache
+def _usual_roots() -> dict[str, str]:
+    return {root(other): root(word) for other, word in usual_words().items()}
+
+
+def read_lines(*files: Path) -> Iterator[tuple[str, str]]:
+    """Yield what stands before the colon of each line, and what behind it."""
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line and not line.startswith("#"):
+                first, rest = line.split(": ", 1)
+                yield first, rest
 
 
 MEANINGS = {

@@ -6,8 +6,7 @@ from functools import cache, lru_cache
 
 from d365mcp.metadata.search.index import Index
 from d365mcp.metadata.search.synonyms import SHORT
-from d365mcp.metadata.search.tasks import task_words
-from d365mcp.metadata.search.terms import MEANINGS, root, stem
+from d365mcp.metadata.search.terms import MEANINGS, root, stem, usual, usual_words
 
 _BY_KIN = 0.85
 _SHORTEST_PART = 3
@@ -19,7 +18,7 @@ _SIMILAR = 0.8
 @cache
 def _understood() -> frozenset[str]:
     """Return the words that need not occur in any name to be understood."""
-    return task_words() | {word for said in MEANINGS for word in said}
+    return frozenset([*usual_words(), *(word for said in MEANINGS for word in said)])
 
 
 class Vocabulary:
@@ -47,7 +46,7 @@ class Vocabulary:
         return [self.closest(word)] if len(word) >= _SHORTEST_TYPO else [word]
 
     def means(self, word: str) -> bool:
-        return word in _understood() or self.index.has(word)
+        return word in _understood() or self.index.has(word) or bool(self.index.heard(usual(word)))
 
     def parts(self, word: str) -> list[str]:
         """Return the fewest known words that make up this one: sale, order, line for salesorderlines."""
