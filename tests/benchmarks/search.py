@@ -3,15 +3,17 @@
     python -m tests.benchmarks.search ENTITIES.json.gz [--misses]
 
 ENTITIES is a list of {name, label, module, fields: [[name, type, label, mandatory]]}, as derived from Microsoft's Common
-Data Model. Misses of `tuned`, `tasks`, `trade`, `rounds` and `strangers` may shape the ranking. Misses of `held`, `tasks_held`, `trade_held`
-and `strangers_held` nobody looks at, so they show how the ranking fares with questions it never saw.
+Data Model. Misses of `tuned`, `tasks`, `trade`, `rounds` and `strangers` may shape the ranking. Misses of `held`, `tasks_held`,
+`trade_held` and `strangers_held` nobody looks at, so they show how the ranking fares with questions it never saw.
 
 - `tasks` are business tasks, written before the ranking that answers them. Every other one is held out.
 - `trade` are more of them in everyday words, from all modules, written before anybody saw how they are answered. A half
-  drawn at random is held out. Who wrote them wrote hints.txt as well, so that half flatters the ranking a little.
-- `rounds` are seven times about a hundred tasks. Each was written before its answers were seen, then shaped hints.txt.
-- `strangers` are four times about a hundred tasks. Who wrote them, and who reviewed the answers, had seen neither the search
-  nor any other question. A half drawn at random is held out.
+  drawn at random is held out.
+- `rounds` are seven times about a hundred tasks. Each was written before its answers were seen. Who wrote `trade` and
+  `rounds` also wrote some of the phrases, so these two flatter the ranking a little.
+- `strangers` are four times about a hundred tasks. Who wrote them, and who reviewed the answers, had seen neither the search,
+  its phrases nor any other question. Nine in ten phrases are by others who had seen no question at all. A half drawn at
+  random is held out.
 
 Tokens are characters of compact JSON divided by four.
 """

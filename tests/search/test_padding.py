@@ -92,10 +92,10 @@ def test_a_hit_says_nothing_twice(cataloged: Served) -> None:
 
 
 def test_what_only_columns_have_is_said(cataloged: Served) -> None:
-    answer = cataloged.call("search_entities", query="net weight")
+    answer = cataloged.call("search_entities", query="flash point")
     assert sets(answer) == ["ReleasedProductsV2"]
     assert "nothing is named like this" in notes(answer)
-    assert answer["entities"][0]["columns"] == "NetWeight"
+    assert answer["entities"][0]["columns"] == "FlashPoint"
 
 
 def test_what_is_not_there_is_said(either: Served) -> None:

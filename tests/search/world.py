@@ -28,10 +28,10 @@ ENTITIES = [
     entity("VendorV2", "Vendors V2", WIDE),
     entity("Warehouse", "Warehouses", WIDE),
     entity("VendorParameter", "Accounts payable parameters", WIDE),
-    entity("ReleasedProductV2", "Released products V2", [*WIDE, "NetWeight"]),
+    entity("ReleasedProductV2", "Released products V2", [*WIDE, "FlashPoint"]),
     entity("VendorBankAccount", "Vendor bank accounts", ["IBAN"]),
-    entity("Worker", "Workers", ["Name"]),
-    entity("FiscalCalendarPeriod", "Fiscal calendar periods", ["StartDate"]),
+    entity("Worker", "Workers", ["Name"], aotName="HcmWorkerEntity"),
+    entity("FiscalCalendarPeriod", "Fiscal calendar periods", ["StartDate"], aotName="FiscalPeriodEntity"),
     entity("PaymentTerm", "Terms of payment", ["Days"]),
     entity("RouteHeader", "Route headers", ["Name"]),
 ]

@@ -115,7 +115,7 @@ class EntityFinder:
     def with_versions(self, hit: Hit) -> Hit:
         name = _display_name(hit.summary)
         others = tuple(other for other in self.families.get(_family(hit.summary), ()) if other != name)
-        return replace(hit, other_versions=others)
+        return replace(hit, other_versions=others) if others else hit
 
 
 def _family(row: EntitySummary) -> str:

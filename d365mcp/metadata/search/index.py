@@ -5,11 +5,10 @@ The same tables serve in a snapshot and, made of names alone, in memory.
 
 import sqlite3
 from array import array
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import chain
 
 from d365mcp.metadata.search.scoring import (
     FIELDS,
@@ -57,14 +56,18 @@ class SearchDocument:
     phrases: Sequence[str] = ()
 
 
+def _numbers() -> "array[int]":
+    return array("I")
+
+
 class _Writer:
     """The words of one kind's documents as they come in."""
 
     def __init__(self) -> None:
         self.documents: list[tuple[str, str, str]] = []
-        self.named: dict[str, array[int]] = {}
-        self.fields: dict[str, array[int]] = {}
-        self.heard: dict[str, array[int]] = {}  # by words as phrases have them
+        self.named: defaultdict[str, array[int]] = defaultdict(_numbers)
+        self.fields: defaultdict[str, array[int]] = defaultdict(_numbers)
+        self.heard: defaultdict[str, array[int]] = defaultdict(_numbers)  # by words as phrases have them
 
     def add(self, document: SearchDocument, words_of: Callable[[str], Phrase]) -> None:
         number = len(self.documents)
@@ -74,12 +77,12 @@ class _Writer:
         named = summed(frequencies(NAMES, names), frequencies(LABELS, labels))
         for word, frequency in summed(named, counted(FIELDS, map(words_of, document.fields))).items():
             place = self.named if word in named else self.fields
-            place.setdefault(word, array("I")).append(number << 8 | saturated(frequency))
+            place[word].append(number << 8 | saturated(frequency))
         for word, count in _heard(names, labels, document.phrases).items():
-            self.heard.setdefault(word, array("I")).append(number << 8 | saturated(count, HEARD_SATURATION))
+            self.heard[word].append(number << 8 | saturated(count, HEARD_SATURATION))
 
     def words(self) -> Iterator[tuple[str, int, bytes, bytes]]:
-        nothing: array[int] = array("I")
+        nothing = _numbers()
         for word in self.named.keys() | self.fields.keys():
             named, fields = self.named.get(word, nothing), self.fields.get(word, nothing)
             yield word, len(named) + len(fields), named.tobytes(), fields.tobytes()
@@ -102,11 +105,15 @@ def write_index(connection: sqlite3.Connection, documents: Iterable[SearchDocume
     connection.commit()
 
 
-def _heard(names: Iterable[Phrase], labels: Iterable[Phrase], phrases: Iterable[str]) -> Counter[str]:
+def _heard(names: Iterable[Phrase], labels: Iterable[Phrase], phrases: Iterable[str]) -> dict[str, int]:
     """Return how many phrases have each word. The names together are one, and so are the labels."""
-    said: list[Iterator[str]] = [map(usual, chain(*names)), map(usual, chain(*labels))]
-    said += [chain.from_iterable(map(said_words, phrase.split())) for phrase in phrases]
-    return Counter(word for words in said for word in dict.fromkeys(words))
+    said = [{usual(word) for text in texts for word in text} for texts in (names, labels)]
+    said += [{word for part in phrase.split() for word in said_words(part)} for phrase in phrases]
+    counts: dict[str, int] = {}
+    for words in said:
+        for word in words:
+            counts[word] = counts.get(word, 0) + 1
+    return counts
 
 
 def _parted(texts: Iterable[Phrase]) -> str:

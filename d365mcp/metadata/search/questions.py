@@ -1,7 +1,8 @@
 """What a question asks, and which documents of a kind fit it. Performs no I/O but SQLite's."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -16,8 +17,8 @@ from d365mcp.metadata.search.vocabulary import Vocabulary
 _MOST_TERMS = 12
 _MOST_COMPARED = 40
 _MOST_FIELDS = 2
-# What more of all documents have in phrases distinguishes few.
-_COMMON = 0.1
+# Documents that have just the commonest words of a question, so much of it, are left out.
+_REST = 0.3
 # What another way of saying a word is worth.
 _BY_MEANING = 0.9
 # Phrases count the more the less the names say: nothing from that share on.
@@ -89,19 +90,20 @@ class Search:
         """Return what a question asks, and what each document that has any of it is worth."""
         words = [known for word in question_words(question)[:_MOST_TERMS] for known in self.vocabulary.understood(word)]
         terms = self.terms(words)
-        named, heard = self.named(terms), self.heard(words)
-        worth = max(0.0, _BY_PHRASE * (1 - max(named.values(), default=0.0) / _NAMED_SHARE))
-        found = named.keys() | heard.keys() if worth else named.keys()
-        scores = [(number, named.get(number, 0.0) + worth * heard.get(number, 0.0)) for number in found]
-        return Wanted(terms, sorted(scores, key=itemgetter(1), reverse=True), heard)
+        scores = self.named(terms)
+        worth = max(0.0, _BY_PHRASE * (1 - max(scores.values(), default=0.0) / _NAMED_SHARE))
+        heard = self.heard(words) if worth else {}
+        for number, share in heard.items():
+            scores[number] = scores.get(number, 0.0) + worth * share
+        return Wanted(terms, sorted(scores.items(), key=itemgetter(1), reverse=True), heard)
 
     def named(self, terms: Sequence[Term]) -> dict[int, float]:
         """Return how much of a question the documents have in names, labels and fields."""
-        scores: dict[int, float] = {}
+        scores: defaultdict[int, float] = defaultdict(float)
         for term in terms:
             weight = term.weight
             for number, worth in self.met(term).items():
-                scores[number] = scores.get(number, 0.0) + weight * worth
+                scores[number] += weight * worth
         whole = sum(term.weight for term in terms) * FULL_WORTH
         return {number: score / whole for number, score in scores.items()}
 
@@ -111,12 +113,18 @@ class Search:
         found = sorted(map(self.index.heard, said), key=len)
         weights = [rarity(self.size, len(postings)) for postings in found]
         whole = sum(weights) * FULL_WORTH
-        shares: dict[int, float] = {}
+        left = sum(weight for postings, weight in zip(found, weights, strict=True) if postings)
+        enough = _REST * left
+        shares: defaultdict[int, float] = defaultdict(float)
         for postings, weight in zip(found, weights, strict=True):
-            # What many have does not make others worth a look.
-            common = shares and len(postings) > _COMMON * self.size
-            for number in shares.keys() & postings.keys() if common else postings:
-                shares[number] = shares.get(number, 0.0) + weight * postings[number] / whole
+            share = weight / whole
+            if left > enough:
+                for number, worth in postings.items():
+                    shares[number] += share * worth
+            else:
+                for number in shares.keys() & postings.keys():
+                    shares[number] += share * postings[number]
+            left -= weight if postings else 0
         return shares
 
     def best(self, wanted: Wanted, keep: Callable[[str], bool] = lambda ref: True, least: float = 0.0) -> list[Found]:
@@ -171,18 +179,21 @@ class _Wording:
         ref, names, labels = self.documents[number]
         if self.opposite is not None and _sides([names]) == self.opposite:
             score *= _OPPOSITE
-        spare = (_unsaid(names, self.said) + _unsaid(labels, self.said)) / 2
-        pairs = sum(pair in names or pair in labels for pair in self.pairs)
-        score += _NEXT_TO * pairs - _SPARE * spare
         texts = f"{names}|{labels}"
+        spare = (self.unsaid(names) + self.unsaid(labels)) / 2
+        score += _NEXT_TO * sum(pair in texts for pair in self.pairs) - _SPARE * spare
         if spare < 1 and any(map(self.is_exact, texts.split("|"))):
             score += _EXACT
-        unnamed = tuple(term for term in self.terms if not term.is_in(texts))
+        unnamed = tuple([term for term in self.terms if not term.is_in(texts)])
         is_named = len(unnamed) < len(self.terms) or self.heard.get(number, 0.0) >= _MEANT_SHARE
         return Found(ref, score, is_named, unnamed)
 
+    def unsaid(self, texts: str) -> int:
+        """Return how many words a text has that the question does not say: the text with the fewest counts."""
+        return min([len(words - self.said) for words in _word_sets(texts)])
+
     def is_exact(self, text: str) -> bool:
-        return _unsaid(text, self.said) == 0 and all(term.is_in(text) for term in self.terms)
+        return self.unsaid(text) == 0 and all(term.is_in(text) for term in self.terms)
 
 
 def _padded(run: Phrase) -> str:
@@ -200,9 +211,9 @@ def least_score(best: float) -> float:
     return best - (1 - _LEAST_SHARE) * abs(best)
 
 
-def _unsaid(texts: str, said: Set[str]) -> int:
-    """Return how many words a text has that the question does not say: the text with the fewest counts."""
-    return min(sum(word not in said for word in text.split()) for text in texts.split("|"))
+@lru_cache(maxsize=20_000)
+def _word_sets(texts: str) -> list[frozenset[str]]:
+    return [frozenset(text.split()) for text in texts.split("|")]
 
 
 def _runs(words: Sequence[str]) -> Iterator[tuple[Phrase, tuple[Phrase, ...]]]:

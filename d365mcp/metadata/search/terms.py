@@ -70,6 +70,7 @@ def root(word: str) -> str:
     return word
 
 
+@lru_cache(maxsize=20_000)
 def usual(word: str) -> str:
     """Return a stem as phrases have it: pay for payment, invoice for billed."""
     return _usual_roots().get(root(word), root(word))
