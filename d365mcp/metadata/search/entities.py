@@ -27,6 +27,7 @@ class Hit:
     score: float
     is_named: bool  # its name or label has one of the question's terms
     unnamed: tuple[Term, ...]  # those that neither has
+    is_exact: bool = False  # its name or label says just the question
     other_versions: tuple[str, ...] = ()
     label: str = ""
     key: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class EntityFinder:
         asked = {self.versioned.get(token.casefold()) for token in NAME_LIKE.findall(question)}
         wanted = self.search.wanted(question)
         hits = self.ranked(wanted, asked, lambda row: keep(row) and (row.data_service_enabled or not public_only))
-        least = least_score(hits[0].score) if hits else 0.0
+        least = least_score(hits[0].score, exact=hits[0].is_exact) if hits else 0.0
         kept = [self.with_versions(hit) for hit in self.newest(hits) if hit.score >= least]
         not_served = None
         if public_only:
@@ -89,6 +90,7 @@ class EntityFinder:
                 each.score + self.standings[each.ref] + (each.ref in asked),
                 each.is_named,
                 each.unnamed,
+                each.is_exact,
             )
             for each in found
         ]

@@ -30,8 +30,8 @@ _OPPOSITES: tuple[Phrase, ...] = (("customer", "sale"), ("vendor", "purchase"))
 _OPPOSITE = 0.4
 # What says a state or a time more often than the thing counts so much.
 _WEAKLY = 0.35
-# What fits much worse than the best is left out.
-_LEAST_SHARE = 0.5
+# What fits much worse than the best is left out, more of it beside one that says exactly what was asked.
+_LEAST_SHARE, _BESIDE_EXACT = 0.5, 0.6
 # A name or label that says more than the question loses, one that says exactly the question wins.
 _SPARE, _NEXT_TO, _EXACT = 0.06, 0.03, 0.1
 
@@ -57,6 +57,7 @@ class Found:
     score: float
     is_named: bool  # its name or label has one of the question's terms, or its phrases have enough of them
     unnamed: tuple[Term, ...]  # those that neither has
+    is_exact: bool = False  # its name or label says just the question
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Search:
     def find(self, question: str) -> list[Found]:
         """Return what fits a question about as well as the best."""
         found = self.best(self.wanted(question))
-        return [each for each in found if each.score >= least_score(found[0].score)]
+        return [each for each in found if each.score >= least_score(found[0].score, exact=found[0].is_exact)]
 
     @property
     def size(self) -> int:
@@ -182,11 +183,11 @@ class _Wording:
         texts = f"{names}|{labels}"
         spare = (self.unsaid(names) + self.unsaid(labels)) / 2
         score += _NEXT_TO * sum(pair in texts for pair in self.pairs) - _SPARE * spare
-        if spare < 1 and any(map(self.is_exact, texts.split("|"))):
-            score += _EXACT
+        is_exact = spare < 1 and any(map(self.is_exact, texts.split("|")))
+        score += _EXACT * is_exact
         unnamed = tuple([term for term in self.terms if not term.is_in(texts)])
         is_named = len(unnamed) < len(self.terms) or self.heard.get(number, 0.0) >= _MEANT_SHARE
-        return Found(ref, score, is_named, unnamed)
+        return Found(ref, score, is_named, unnamed, is_exact)
 
     def unsaid(self, texts: str) -> int:
         """Return how many words a text has that the question does not say: the text with the fewest counts."""
@@ -206,9 +207,9 @@ def _sides(texts: Iterable[str]) -> set[Phrase]:
     return {side for text in texts for side in _OPPOSITES if any(_padded((word,)) in text for word in side)}
 
 
-def least_score(best: float) -> float:
+def least_score(best: float, *, exact: bool) -> float:
     """Return the score that is not much worse than the best, which is below zero where only fields have the words."""
-    return best - (1 - _LEAST_SHARE) * abs(best)
+    return best - (1 - (_BESIDE_EXACT if exact else _LEAST_SHARE)) * abs(best)
 
 
 @lru_cache(maxsize=20_000)
