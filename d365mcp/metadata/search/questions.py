@@ -21,8 +21,8 @@ _MOST_FIELDS = 2
 _REST = 0.3
 # What another way of saying a word is worth.
 _BY_MEANING = 0.9
-# Phrases count the more the less the names say: nothing from that share on.
-_BY_PHRASE, _NAMED_SHARE = 4.0, 0.7
+# Phrases count the more the less the names say: nothing from that share on. Those that have much less than the best do not.
+_BY_PHRASE, _NAMED_SHARE, _LEAST_HEARD = 4.0, 0.7, 0.4
 # What has so much of a question by its phrases is meant, whatever its name says.
 _MEANT_SHARE = 0.2
 # A question about customers is not one about vendors.
@@ -94,8 +94,10 @@ class Search:
         scores = self.named(terms)
         worth = max(0.0, _BY_PHRASE * (1 - max(scores.values(), default=0.0) / _NAMED_SHARE))
         heard = self.heard(words) if worth else {}
+        least = _LEAST_HEARD * max(heard.values(), default=0.0)
         for number, share in heard.items():
-            scores[number] = scores.get(number, 0.0) + worth * share
+            if share >= least:
+                scores[number] = scores.get(number, 0.0) + worth * share
         return Wanted(terms, sorted(scores.items(), key=itemgetter(1), reverse=True), heard)
 
     def named(self, terms: Sequence[Term]) -> dict[int, float]:
@@ -112,19 +114,15 @@ class Search:
         """Return how much of a question the documents have in phrases, names and labels."""
         said = dict.fromkeys(map(usual, words))
         found = sorted(map(self.index.heard, said), key=len)
-        weights = [rarity(self.size, len(postings)) for postings in found]
-        whole = sum(weights) * FULL_WORTH
-        left = sum(weight for postings, weight in zip(found, weights, strict=True) if postings)
+        weighed = [(postings, rarity(self.size, len(postings))) for postings in found]
+        whole = sum(weight for _, weight in weighed) * FULL_WORTH
+        left = sum(weight for postings, weight in weighed if postings)
         enough = _REST * left
         shares: defaultdict[int, float] = defaultdict(float)
-        for postings, weight in zip(found, weights, strict=True):
+        for postings, weight in weighed:
             share = weight / whole
-            if left > enough:
-                for number, worth in postings.items():
-                    shares[number] += share * worth
-            else:
-                for number in shares.keys() & postings.keys():
-                    shares[number] += share * postings[number]
+            for number in postings if left > enough else shares.keys() & postings.keys():
+                shares[number] += share * postings[number]
             left -= weight if postings else 0
         return shares
 
