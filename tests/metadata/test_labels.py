@@ -21,6 +21,8 @@ from tests.metadata.conftest import LABELS
 from tests.metadata.place import Place
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 CREDIT_LIMIT = r"^/metadata/Labels\(Id='@CAT4',"
 FAILURES: dict[str, dict[str, Any]] = {
     "forbidden": {"status": 403},

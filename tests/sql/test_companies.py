@@ -12,6 +12,8 @@ from tests.served import Served, serving
 from tests.simulated import Simulator
 from tests.sql.trial import Trial, as_set
 
+pytestmark = pytest.mark.alike
+
 COMPANIES = ("usmf", "usrt", "ussi", "demf", "frrt", "gbsi", "jpmf")
 HEADS, LINES = "SalesOrderHeadersV2", "SalesOrderLinesV3"
 ORDER = "000010"

@@ -24,6 +24,8 @@ from tests.kusto.language import problems
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace, call
 
+pytestmark = pytest.mark.alike
+
 Start = Callable[[Settings], Telemetry]
 TOOL, OTHER = "d365fo_query_entities", "d365fo_query_sql"
 

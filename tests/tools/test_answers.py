@@ -20,6 +20,8 @@ from d365mcp.tools.tool import Tool
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 Answer = dict[str, Any]
 CUSTOMERS = {"entity_name": "CustomersV3"}
 KEY = {"dataAreaId": "usmf", "CustomerAccount": "US-001"}

@@ -7,6 +7,8 @@ import pytest
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 GROUP = {"dataAreaId": "usmf", "CustomerGroupId": "91", "Description": "MCP test"}
 CUSTOMER = {"OrganizationName": "Test & Söhne", "CustomerGroupId": "30", "SalesCurrencyCode": "USD"}
 CUSTOMERS = {"entity_name": "CustomersV3"}

@@ -9,6 +9,8 @@ from d365mcp.tools.columns import default_columns
 from d365mcp.tools.well_known_columns import COLUMNS
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
 
 

@@ -9,6 +9,8 @@ from tests.served import Served, serving
 from tests.simulated import Simulator
 from tests.tools.conftest import EVERYTHING
 
+pytestmark = pytest.mark.alike
+
 NAMES = ["CustomerAccount", "OrganizationName"]
 GERMAN = {"dataAreaId": "demf", "CustomerAccount": "DE-001"}
 GROUP = {"CustomerGroupId": "91", "Description": "MCP test"}

@@ -8,6 +8,8 @@ import pytest
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 CUSTOMERS = {"entity_name": "CustomersV3", "select": ["CustomerAccount"]}
 DISTINCT = "SELECT count(*) n, count(DISTINCT CustomerAccount) d FROM CustomersV3"
 

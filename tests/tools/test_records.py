@@ -9,6 +9,8 @@ import pytest
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 NAMES = ["CustomerAccount", "OrganizationName"]
 CUSTOMERS = {"entity_name": "CustomersV3", "select": NAMES}
 LINES = {"entity_name": "SalesOrderLinesV3", "select": ["SalesOrderNumber", "LineNumber"]}

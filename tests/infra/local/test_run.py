@@ -230,7 +230,7 @@ def test_the_endpoint_it_prints_answers_questions_about_the_simulated_environmen
 
 async def until_search_knows_labels(url: str) -> None:
     """Wait until the catalog that is built in the background is served."""
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(120):
         while (await ask(url, "d365fo_get_environment_info", {}))["catalog"]["source"] != "snapshot":  # noqa: ASYNC110
             await asyncio.sleep(0.5)  # the server sets no event of ours
 
