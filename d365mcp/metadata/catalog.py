@@ -270,7 +270,7 @@ class MetadataCatalog:
         """Return what a caller should know of the catalog, or None."""
         if self.snapshots.snapshot is not None:
             return None
-        return "no catalog snapshot yet: read live from F&O, searched by names only"
+        return "no catalog snapshot yet: read live from F&O, searched without labels and columns"
 
 
 def label_failure(answer: D365McpError | str | None, language: str) -> str:
