@@ -11,7 +11,7 @@ from d365mcp.metadata.search.terms import NAME_LIKE
 
 Keep = Callable[[EntitySummary], bool]
 
-# An entity that OData does not serve is mentioned where it fits so much better.
+# An entity that OData does not serve is mentioned where it fits better by that, and by that much of the best.
 _CLEARLY = 0.1
 # What is found beside the newest public entity of a name is rarely what is meant.
 # One country's: what ends in _RU or _BR, and the Russian modules (RAsset, RTax25).
@@ -76,8 +76,9 @@ class EntityFinder:
         not_served = None
         if public_only:
             best = kept[0].score if kept else 0.0
+            clearly = best + _CLEARLY * max(1.0, best)
             others = self.ranked(wanted, asked, lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY)
-            not_served = next((hit for hit in others if hit.is_named and hit.score > best + _CLEARLY), None)
+            not_served = next((hit for hit in others if hit.is_named and hit.score > clearly), None)
         return EntityResult(kept, not_served, self.search.size)
 
     def ranked(self, wanted: Wanted, asked: set[str | None], keep: Keep, least: float = 0.0) -> list[Hit]:
