@@ -51,6 +51,15 @@ def test_a_usual_word_stands_for_others_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    "forms",
+    ["apply applies applied applying", "supply supplies supplied", "plan plans planned planning", "pay paid payment",
+     "transport transportation", "approve approved approval", "receive received", "vary varied", "bill billed invoice"],
+)  # fmt: skip
+def test_the_forms_of_a_word_are_one(forms: str) -> None:
+    assert len({said_words(form) for form in forms.split()}) == 1
+
+
+@pytest.mark.parametrize(
     "known_as",
     [
         pytest.param(["CustCustomerV3Entity"], id="its AOT name"),

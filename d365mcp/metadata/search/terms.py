@@ -61,7 +61,9 @@ def stem(word: str) -> str:
 
 
 def root(word: str) -> str:
-    """Cut a stem to what it shares with its kin: transport for transportation, plan for planned."""
+    """Cut a stem to what it shares with its kin: transport for transportation, plan for planned, apply for applied."""
+    if word.endswith("ied") and len(word) > len("tried"):
+        return f"{word[:-3]}y"
     for ending, shortest in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= shortest:
             rest = word[: -len(ending)]
