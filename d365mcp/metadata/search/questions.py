@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, takewhile
-from operator import itemgetter
 
 from d365mcp.metadata.search.index import Index, Postings
 from d365mcp.metadata.search.scoring import FULL_WORTH, rarity
@@ -62,10 +61,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a question asks, and the documents that have any of it, by number, with what their words are worth."""
+    """What a question asks, and the documents that have any of it, by number, best first."""
 
     terms: Sequence[Term]
-    scores: Sequence[tuple[int, float]]
+    documents: Sequence[int]
+    scores: Mapping[int, float]  # what their words are worth
     heard: Mapping[int, float]  # how much of the question their phrases have
 
 
@@ -97,18 +97,18 @@ class Search:
         least = _LEAST_HEARD * max(heard.values(), default=0.0)
         for number, share in heard.items():
             if share >= least:
-                scores[number] = scores.get(number, 0.0) + worth * share
-        return Wanted(terms, sorted(scores.items(), key=itemgetter(1), reverse=True), heard)
+                scores[number] += worth * share
+        return Wanted(terms, sorted(scores, key=scores.__getitem__, reverse=True), scores, heard)
 
-    def named(self, terms: Sequence[Term]) -> dict[int, float]:
+    def named(self, terms: Sequence[Term]) -> defaultdict[int, float]:
         """Return how much of a question the documents have in names, labels and fields."""
         scores: defaultdict[int, float] = defaultdict(float)
-        for term in terms:
-            weight = term.weight
-            for number, worth in self.met(term).items():
-                scores[number] += weight * worth
         whole = sum(term.weight for term in terms) * FULL_WORTH
-        return {number: score / whole for number, score in scores.items()}
+        for term in terms:
+            share = term.weight / whole
+            for number, worth in self.met(term).items():
+                scores[number] += share * worth
+        return scores
 
     def heard(self, words: Sequence[str]) -> dict[int, float]:
         """Return how much of a question the documents have in phrases, names and labels."""
@@ -128,11 +128,11 @@ class Search:
 
     def best(self, wanted: Wanted, keep: Callable[[str], bool] = lambda ref: True, least: float = 0.0) -> list[Found]:
         """Return the documents to keep that fit, best first. `least` is what their words have to be worth."""
-        documents = self.index.documents
+        documents, scores = self.index.documents, wanted.scores
         wording = _Wording(wanted, documents)
-        enough = takewhile(lambda each: each[1] >= least, wanted.scores)
-        kept = ((number, score) for number, score in enough if keep(documents[number][0]))
-        found = [wording.compared(number, score) for number, score in islice(kept, _MOST_COMPARED)]
+        enough = takewhile(lambda number: scores[number] >= least, wanted.documents)
+        kept = (number for number in enough if keep(documents[number][0]))
+        found = [wording.compared(number, scores[number]) for number in islice(kept, _MOST_COMPARED)]
         return sorted(found, key=lambda each: -each.score)
 
     def terms(self, words: Sequence[str]) -> list[Term]:
