@@ -100,6 +100,9 @@ def found(finder: EntityFinder, question: str) -> list[str]:
         pytest.param(
             "Goods a customer is still waiting for", "SalesOrderLinesV2", id="phrases before a name in passing"
         ),
+        pytest.param("Who owes us money?", "CustomersV3", id="what others owe"),
+        pytest.param("Whom do we owe money?", "VendorsV2", id="what we owe"),
+        pytest.param("How much do we owe?", "VendorsV2", id="what we owe, money not named"),
         pytest.param("Orders a customer has not received", "SalesOrderHeadersV2", id="customers' before vendors'"),
     ],
 )

@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 
 from d365mcp.metadata.search.index import Index, Postings
 from d365mcp.metadata.search.scoring import FULL_WORTH, rarity
-from d365mcp.metadata.search.synonyms import WEAK
+from d365mcp.metadata.search.synonyms import SIDES, WEAK
 from d365mcp.metadata.search.terms import LONGEST, MEANINGS, Phrase, name_words, question_words, usual
 from d365mcp.metadata.search.vocabulary import Vocabulary
 
@@ -137,13 +137,14 @@ class Search:
 
     def terms(self, words: Sequence[str]) -> list[Term]:
         """Return what a question's words mean here: runs with a meaning of their own first, else single words."""
-        others = [meanings for run, meanings in _runs(words) for _ in run]
+        others = (meanings for run, meanings in _runs(words) for _ in run)
         return [term for term in map(self.term, words, others) if term.ways]
 
     def term_of(self, word: str, others: tuple[Phrase, ...]) -> Term:
         ways: dict[Phrase, float] = {(kin,): worth for kin, worth in self.vocabulary.kin(word).items()}
         ways |= dict.fromkeys(others, _BY_MEANING)
-        ways[(word,)] = 1.0
+        if word not in SIDES:
+            ways[(word,)] = 1.0
         known = tuple((run, worth) for run, worth in ways.items() if all(map(self.index.has, run)))
         weight = rarity(self.size, len(self.index.heard(usual(word))))
         weight *= _WEAKLY if word in WEAK else 1

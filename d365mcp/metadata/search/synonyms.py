@@ -34,13 +34,15 @@ SHORT = {
 # Words of a question that say nothing of what is looked for.
 _STOP_WORDS = """
 a an the of for in on at to by with from and or as is are was were be been do does did can could should would will
-which what that this these those there it its i we you they me my our your their us
+which what that this these those there it its i you they me my our your their
 entity entities table tables data dataset record records field fields column columns information info list lists show
 find get give fetch read look lookup see need want use used holds contain contains keep keeps kept
 have has having all any every each per about between into through please tell some called named d365 fo f o
 dynamics odata stored maintain maintained define defined own im der die das und von mit alle
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+# Names never say who owes whom; phrases do.
+SIDES = frozenset(["we", "us"])
 # Words that tell a state or a kind more often than the thing: they count, but little.
 _WEAK_WORDS = """
 active actual available configuration current detail different existing new old open overview posted setup single
@@ -87,6 +89,8 @@ SAME = {
     # Customers and sales
     "client": ("customer",),
     "debtor": ("customer",),
+    "owe us": ("customer", "customer transaction", "aged balance"),
+    "owed us": ("customer", "customer transaction", "aged balance"),
     "sold to": ("customer",),
     "ar": ("customer", "accounts receivable"),
     "accounts receivable": ("customer",),
@@ -116,6 +120,7 @@ SAME = {
     "bucket": ("period definition",),
     "direct debit": ("mandate",),
     # Vendors and purchasing
+    "we owe": ("vendor", "vendor transaction", "vendor invoice"),
     "supplier": ("vendor",),
     "creditor": ("vendor",),
     "ap": ("vendor", "accounts payable"),
