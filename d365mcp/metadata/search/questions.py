@@ -167,6 +167,8 @@ class _Wording:
     def __init__(self, wanted: Wanted, documents: Sequence[tuple[str, str, str]]) -> None:
         self.documents, self.heard = documents, wanted.heard
         self.terms = terms = wanted.terms
+        # Who owes us money is a customer, but names are not all that was asked for.
+        self.has_side = any(term.word in SIDES for term in terms)
         self.said = {word for term in terms for run, _ in term.ways for word in run}
         if all(term.word != "line" for term in terms):
             self.said.add("header")  # which is the thing itself; its lines are another
@@ -182,7 +184,7 @@ class _Wording:
         texts = f"{names}|{labels}"
         spare = (self.unsaid(names) + self.unsaid(labels)) / 2
         score += _NEXT_TO * sum(pair in texts for pair in self.pairs) - _SPARE * spare
-        is_exact = spare < 1 and any(map(self.is_exact, texts.split("|")))
+        is_exact = not self.has_side and spare < 1 and any(map(self.is_exact, texts.split("|")))
         score += _EXACT * is_exact
         unnamed = tuple([term for term in self.terms if not term.is_in(texts)])
         is_named = len(unnamed) < len(self.terms) or self.heard.get(number, 0.0) >= _MEANT_SHARE
