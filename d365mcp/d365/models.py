@@ -126,6 +126,11 @@ class EntitySummary:
     data_management_enabled: bool = True
     is_read_only: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return its names, as far as it has them: the entity set's, the public one, AOT's."""
+        return tuple(name for name in (self.entity_set, self.public_name, self.aot_name) if name)
+
 
 @dataclass(frozen=True, slots=True)
 class EnumerationMember:

@@ -45,10 +45,9 @@ def catalog_documents(connection: sqlite3.Connection, languages: Sequence[str]) 
     for light in stored_rows(connection, "entities"):
         row = summary_from(light)
         schema = schema_row(connection, row.entity_set) or {}
-        names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
         fields = labels.fields(rows_with_name(schema, "Properties"))
         phrases = phrasebook.of((row.aot_name, row.public_name))
-        yield _document("entity", names, labels.of(light), fields, row.aot_name, phrases)
+        yield _document("entity", row.names, labels.of(light), fields, row.aot_name, phrases)
         for action in rows_with_name(schema, "Actions"):
             yield SearchDocument("action", (action["Name"], row.entity_set), ref=f"{row.entity_set}.{action['Name']}")
     for stored in stored_rows(connection, "enumerations"):
@@ -71,8 +70,8 @@ def _document(
 
 
 def entity_documents(rows: Iterable[EntitySummary]) -> Iterator[SearchDocument]:
-    """Yield the document of each entity by its names, and the phrases they are known by."""
+    """Yield the document of each entity by its names and phrases."""
     phrasebook = Phrasebook()
     for row in rows:
-        names = tuple(name for name in (row.entity_set, row.public_name, row.aot_name) if name)
-        yield SearchDocument("entity", names, ref=row.aot_name, phrases=phrasebook.of((row.aot_name, row.public_name)))
+        phrases = phrasebook.of((row.aot_name, row.public_name))
+        yield SearchDocument("entity", row.names, ref=row.aot_name, phrases=phrases)

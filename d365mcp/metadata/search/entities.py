@@ -25,9 +25,9 @@ class Hit:
 
     summary: EntitySummary
     score: float
-    is_named: bool  # its name or label has one of the question's terms
+    is_named: bool  # its name or label has one of the question's terms, or its phrases have enough of them
     unnamed: tuple[Term, ...]  # those that neither has
-    is_exact: bool = False  # its name or label says just the question
+    is_exact: bool  # its name or label says just the question
     other_versions: tuple[str, ...] = ()
     label: str = ""
     key: tuple[str, ...] = ()
@@ -49,12 +49,9 @@ class EntityFinder:
     def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
         self.search = Search(connection, "entity")
         self.rows = {row.aot_name: row for row in rows}
-        self.written = {name.casefold(): name for row in self.rows.values() for name in _names_of(row)}
+        self.written = {name.casefold(): name for row in self.rows.values() for name in row.names}
         self.versioned = {
-            name.casefold(): row.aot_name
-            for row in self.rows.values()
-            for name in _names_of(row)
-            if VERSION.search(name)
+            name.casefold(): row.aot_name for row in self.rows.values() for name in row.names if VERSION.search(name)
         }
         self.families: dict[str, list[str]] = {}
         for row in self.rows.values():
@@ -123,10 +120,6 @@ class EntityFinder:
 
 def _family(row: EntitySummary) -> str:
     return VERSION.sub("", _display_name(row))
-
-
-def _names_of(row: EntitySummary) -> list[str]:
-    return [name for name in (row.entity_set, row.public_name, row.aot_name) if name]
 
 
 def _display_name(row: EntitySummary) -> str:

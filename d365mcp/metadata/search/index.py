@@ -1,6 +1,6 @@
 """The index of what can be found: which word stands in which document, and what it is worth there.
 
-The same tables serve in a snapshot and, made of names alone, in memory.
+The same tables serve in a snapshot and, made of names and phrases alone, in memory.
 """
 
 import sqlite3

@@ -56,7 +56,7 @@ class Found:
     score: float
     is_named: bool  # its name or label has one of the question's terms, or its phrases have enough of them
     unnamed: tuple[Term, ...]  # those that neither has
-    is_exact: bool = False  # its name or label says just the question
+    is_exact: bool  # its name or label says just the question
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def least_score(best: float, *, exact: bool) -> float:
     return best - (1 - (_BESIDE_EXACT if exact else _LEAST_SHARE)) * abs(best)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4096)
 def _word_sets(texts: str) -> list[frozenset[str]]:
     return [frozenset(text.split()) for text in texts.split("|")]
 

@@ -27,7 +27,7 @@ def question_words(text: str) -> list[str]:
     """Return the stems of what a question is about."""
     named = NAME_LIKE.sub(lambda found: DATABASE_TABLES.get(found[0].lower(), VERSION.sub("", found[0])), text)
     words = [found.lower() for found in _WORD.findall(named)]
-    return [stem(SHORT.get(word) or word) for word in ([*filter(_says_something, words)] or words)]
+    return [*map(_written_out, [*filter(_says_something, words)] or words)]
 
 
 # Phrases have hundreds of thousands of words, but some ten thousand different ones.
@@ -35,11 +35,16 @@ def question_words(text: str) -> list[str]:
 def said_words(text: str) -> Phrase:
     """Return the words of a phrase, or of a part of it, as all phrases have them."""
     words = filter(_says_something, (found.lower() for found in _WORD.findall(text)))
-    return tuple(usual(stem(SHORT.get(word) or word)) for word in words)
+    return tuple(usual(_written_out(word)) for word in words)
 
 
 def _says_something(word: str) -> bool:
     return word not in STOP_WORDS and len(word) > 1
+
+
+def _written_out(word: str) -> str:
+    """Return the stem of a word that people said, an abbreviation's of what it stands for."""
+    return stem(SHORT.get(word) or word)
 
 
 # An index has millions of words, but thousands of different ones.
