@@ -225,9 +225,10 @@ def test_entities_that_fail_together_are_read_one_by_one_without_those_that_fail
 def test_enumerations_that_never_come_do_not_cost_the_catalog(
     slow_place: Place, fo: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "ENUMERATIONS_SECONDS", 0.5)
     fo.set(enumerations_stall=True)
-    assert slow_place.build() == "built"
+    with monkeypatch.context() as impatient:
+        impatient.setattr(loader, "ENUMERATIONS_SECONDS", 0.5)
+        assert slow_place.build() == "built"
     assert slow_place.progress().left_out == "enumerations: F&O did not give them in time."
     fo.set(enumerations_stall=False)
     slow_place.set_back(2 * 86_400)
