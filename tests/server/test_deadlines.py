@@ -145,21 +145,21 @@ def test_a_write_that_was_sent_has_the_host_s_time(patient: Hosted, tool: str) -
 
 
 def test_what_a_write_reads_first_has_the_request_s_time(patient: Hosted) -> None:
-    patient.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=3)
+    patient.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=30)
     began = time.monotonic()
     patient.call("update_entity_record", {**WRITES["update_entity_record"][1], "dry_run": True})
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 15
 
 
 def test_a_write_that_was_refused_has_the_request_s_time_again(patient: Hosted) -> None:
-    patient.simulator.fault("CustomerGroups", method="PATCH", status=429, headers={"Retry-After": "3"}, times=9)
+    patient.simulator.fault("CustomerGroups", method="PATCH", status=429, headers={"Retry-After": "30"}, times=9)
     began = time.monotonic()
     assert patient.call("update_entity_record", WRITES["update_entity_record"][1])["retryable"]
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
-    ("asked", "done"), [("", False), ("20", True), ("2.9", True), ("99999", True), ("0", False), ("1", False)]
+    ("asked", "done"), [("", False), ("20", True), ("9.5", True), ("99999", True), ("0", False), ("1", False)]
 )
 def test_a_request_says_how_long_a_read_may_take(patient: Hosted, asked: str, done: bool) -> None:
     patient.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=2)
@@ -169,10 +169,10 @@ def test_a_request_says_how_long_a_read_may_take(patient: Hosted, asked: str, do
 
 
 def test_the_host_s_time_is_the_most(hosted: Hosted) -> None:
-    hosted.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=5)
+    hosted.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=30)
     began = time.monotonic()
     found = hosted.call("get_entity_record", {**GROUPS, "key": KEY}, headers={"x-mcp-timeout": "60"})
-    assert (found["code"], time.monotonic() - began < 4) == ("deadline_exceeded", True)
+    assert (found["code"], time.monotonic() - began < 15) == ("deadline_exceeded", True)
 
 
 def test_a_fault_of_ours_after_a_write_leaves_it_open(
