@@ -251,7 +251,7 @@ def test_a_set_that_changed_is_read_again_in_order(process: DatabaseProcess) -> 
 # As if read one by one
 
 
-@pytest.mark.parametrize("statements", [40, pytest.param(200, marks=pytest.mark.once)])
+@pytest.mark.parametrize("statements", [40, pytest.param(120, marks=pytest.mark.once)])
 def test_statements_are_answered_as_in_sequence(process: DatabaseProcess, statements: int) -> None:
     dice = random.Random(20261130)  # noqa: S311 - not for secrets
     with asking(Standin(rows=230, page_rows=60), process, pace=QUICK) as side_by_side:
