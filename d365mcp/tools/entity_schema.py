@@ -9,10 +9,10 @@ from typing_extensions import TypedDict
 
 from d365mcp.d365.bodies import NUMBERED_KEYS
 from d365mcp.d365.filters.names import displayed
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration, NavigationProperty
 from d365mcp.tools.columns import default_columns
 from d365mcp.tools.common import squeezed
-from d365mcp.tools.links import belonging, families, newer_version, validated_by
+from d365mcp.tools.links import belonging, equality, families, header_columns, newer_version, validated_by
 from d365mcp.tools.parameters import EntityName, Language
 from d365mcp.tools.property_search import PropertiesFound, find_properties
 from d365mcp.tools.results import chars
@@ -87,10 +87,11 @@ async def get_entity_schema(
     if newer := newer_version(entity, known):
         result["newer_version"] = newer
     if not entity.is_read_only:
-        result["create"] = _create(entity, chosen, whole=not words)
+        headers = await header_columns(context, entity, known)
+        result["create"] = _create(entity, chosen, headers, whole=not words)
     _add_properties(context, result, chosen, labels, full=detail == "full")
     await _add_enumerations(context, result, entity, chosen, language, notes, many=words)
-    facts, inferred = validated_by(entity, _asked_first(entity, chosen), known)
+    facts, inferred = await validated_by(context, entity, _asked_first(entity, chosen), known)
     result["validated_by"], result["validated_by_inferred"] = _first(facts), _first(inferred)
     if not words:
         _add_links(result, entity)
@@ -134,7 +135,9 @@ def _short_frame(entity: DataEntity) -> SchemaResult:
     return result
 
 
-def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool) -> dict[str, list[str]]:
+def _create(
+    entity: DataEntity, chosen: Iterable[EntityProperty], headers: Iterable[str], *, whole: bool
+) -> dict[str, list[str]]:
     """Return what a create must have, what F&O numbers, and what it alone sets; what names let infer says so."""
     numbered = [prop.name for prop in entity.key if _is_numbered(prop, entity)]
     needs = [
@@ -144,7 +147,13 @@ def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool
     ]
     fixed = [prop.name for prop in chosen if not (prop.allow_edit or prop.allow_edit_on_create)]
     likely = [prop.name for prop in chosen if prop.name not in (*fixed, *needs) and _SET_BY_FO.search(prop.name)]
-    found = {"needs": needs, "numbered_inferred": numbered, "only_fo_sets": fixed[:_MOST_FOUND]}
+    refers = [name for name in headers if name not in (COMPANY, *needs, *numbered, *fixed)]
+    found = {
+        "needs": needs,
+        "needs_inferred": refers,
+        "numbered_inferred": numbered,
+        "only_fo_sets": fixed[:_MOST_FOUND],
+    }
     if whole:
         found["only_fo_sets_inferred"] = likely[:_MOST_LINKS]
     return {name: names for name, names in found.items() if names}
@@ -153,7 +162,7 @@ def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool
 def _is_numbered(prop: EntityProperty, entity: DataEntity) -> bool:
     """Return whether F&O gives a part of the key: a record id, or a number that creates have been seen without."""
     is_own = prop.name in (entity.key[-1].name, "LineNumber")
-    own_ids = ("RecId", f"{entity.public_name}RecId")
+    own_ids = {f"{owner}{name}" for owner in ("", entity.public_name) for name in ("RecId", "RecordId")}
     return not prop.allow_edit_on_create or prop.name in own_ids or (is_own and prop.name in NUMBERED_KEYS)
 
 
@@ -231,7 +240,7 @@ def _frame(entity: DataEntity, label: str) -> SchemaResult:
 def _add_links(result: SchemaResult, entity: DataEntity) -> None:
     if entity.navigation_properties:
         result["navigation"] = {
-            each.name: f"{each.related_entity}{' (many)' if each.cardinality == 'Multiple' else ''}"
+            each.name: f"{each.related_entity}{' (many)' if each.cardinality == 'Multiple' else ''}{_by(each)}"
             for each in entity.navigation_properties
         }
     if entity.actions:
@@ -239,6 +248,12 @@ def _add_links(result: SchemaResult, entity: DataEntity) -> None:
             f"{each.name}({', '.join(parameter.name for parameter in each.parameters)}) {each.binding}"
             for each in entity.actions
         ]
+
+
+def _by(link: NavigationProperty) -> str:
+    """Return how the records of a link are found, where the names of the columns do not say it."""
+    columns = [equality(here, there) for here, there in link.constraints if here != there]
+    return f" by {' and '.join(columns)}" if columns else ""
 
 
 def _by_type(properties: Iterable[EntityProperty]) -> dict[str, str]:

@@ -84,6 +84,21 @@ def test_what_it_needs_is_enough(writer: Served, entity_set: str, data: dict[str
     assert all(done["key"][name] for name in create.get("numbered_inferred", ()))
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "create"),
+    [
+        ("SalesOrderLines", {"needs_inferred": ["SalesOrderNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("SalesOrderLinesV2", {"needs_inferred": ["SalesOrderNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("SalesQuotationLines", {"needs_inferred": ["SalesQuotationNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("TransferOrderLines", {"needs": ["TransferOrderNumber"], "numbered_inferred": ["LineNumber"]}),
+        ("DimensionSets", {"numbered_inferred": ["RecordId"]}),
+    ],
+)
+def test_a_line_needs_its_header_and_a_record_no_id(server: Served, entity_set: str, create: dict[str, Any]) -> None:
+    assert server.call("get_entity_schema", entity_name=entity_set)["create"].items() >= create.items()
+
+
 def test_an_entity_that_only_reads_is_created_by_nothing(reader: Served) -> None:
     schema = reader.call("get_entity_schema", entity_name="WarehousesOnHandV2")
     assert (schema["read_only"], "create" in schema) == (True, False)
@@ -146,6 +161,94 @@ def test_entities_that_share_the_key_belong_together(server: Served, entity_set:
     schema = server.call("get_entity_schema", entity_name=entity_set)
     linked = json.dumps(schema.get("navigation", {}))
     assert schema.get("belongs_inferred", {}).get(other) == shared or other.removesuffix("s") in linked
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "belonging"),
+    [
+        (
+            "ProductReceiptHeaders",
+            {
+                "ProductReceiptLines": "RecordId = ProductReceiptHeaderRecordId",
+                "PurchaseOrderHeadersV2": "PurchaseOrderNumber",
+            },
+        ),
+        ("CustomerPaymentJournalHeaders", {}),
+        ("CustomerPaymentJournalLines", {"CustomerPaymentJournalHeaders": "JournalBatchNumber"}),
+        ("VendorPaymentJournalLines", {"VendorPaymentJournalHeaders": "JournalBatchNumber"}),
+        ("LedgerJournalHeaders", {}),
+        ("LedgerJournalLines", {}),
+        ("InventoryMovementJournalHeaders", {}),
+        ("DualWriteProjectConfigurations", {}),
+        ("SalesInvoiceV2Lines", {"SalesInvoiceHeadersV2": "InvoiceNumber, InvoiceDate, LedgerVoucher"}),
+        ("CustomerGroups", {"CustomersV3": "CustomerGroupId"}),
+    ],
+)
+def test_a_name_that_two_keys_share_ties_only_what_belongs_together(
+    server: Served, entity_set: str, belonging: dict[str, str]
+) -> None:
+    assert server.call("get_entity_schema", entity_name=entity_set).get("belongs_inferred", {}) == belonging
+
+
+@BOTH
+@pytest.mark.parametrize(("one", "other"), [("VendorsV2", "BankAccounts"), ("VendorsV3", "VendorGroups")])
+def test_what_is_only_looked_up_does_not_belong(server: Served, one: str, other: str) -> None:
+    for entity_set, foreign in ((one, other), (other, one)):
+        schema = server.call("get_entity_schema", entity_name=entity_set)
+        assert foreign not in schema.get("belongs_inferred", {})
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "belonging"),
+    [
+        (
+            "PurchaseOrderHeadersV2",
+            {"ProductReceiptLines": "PurchaseOrderNumber", "ProductReceiptHeaders": "PurchaseOrderNumber"},
+        ),
+        (
+            "CustomersV3",
+            {"CustomerPostalAddressesV2": "CustomerAccount", "FreeTextInvoiceHeaders": "CustomerAccount"},
+        ),
+    ],
+)
+def test_the_catalog_knows_the_documents_that_name_a_record(
+    catalogued: Served, entity_set: str, belonging: dict[str, str]
+) -> None:
+    assert catalogued.call("get_entity_schema", entity_name=entity_set)["belongs_inferred"] == belonging
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "validated", "displayed"),
+    [
+        ("CustomerPaymentJournalLines", {"PaymentMethodName": "CustomerPaymentMethods"}, {"CustomerName"}),
+        ("SecurityUserRoleAssociations", {}, {"SecurityRoleName"}),
+        ("CustomerGroups", {"ClearingPeriodPaymentTermName": "PaymentTerms"}, set()),
+    ],
+)
+def test_a_name_is_validated_only_where_it_is_a_key(
+    server: Served, entity_set: str, validated: dict[str, str], displayed: set[str]
+) -> None:
+    found = server.call("get_entity_schema", entity_name=entity_set).get("validated_by_inferred", {})
+    assert found.items() >= validated.items()
+    assert not displayed & found.keys()
+
+
+@BOTH
+@pytest.mark.parametrize("entity_set", ["SalesInvoiceHeadersV2", "WarehousesOnHandV2", "ProductReceiptLines"])
+def test_what_is_only_read_is_not_validated(server: Served, entity_set: str) -> None:
+    schema = server.call("get_entity_schema", entity_name=entity_set)
+    assert schema["read_only"]
+    assert not {"validated_by", "validated_by_inferred"} & schema.keys()
+
+
+@BOTH
+def test_a_link_says_how_its_records_are_found_where_names_differ(server: Served) -> None:
+    links = server.call("get_entity_schema", entity_name="ProductReceiptLines")["navigation"]
+    assert links == {"ProductReceiptHeader": "ProductReceiptHeader by ProductReceiptHeaderRecordId = RecordId"}
+    links = server.call("get_entity_schema", entity_name="TransferOrderHeaders")["navigation"]
+    assert links == {"TransferOrderLine": "TransferOrderLine (many)"}
 
 
 # Columns by words
