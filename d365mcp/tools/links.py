@@ -129,10 +129,10 @@ async def validated_by(
             facts[prop.name] = said[prop.name]
         elif prop.type_name == "Edm.String" and (name := _named_in(prop, entity, known)):
             inferred[prop.name] = name
-    shown = [name for name in inferred if spaced_words(name).endswith(" name")]
-    keyed = await asyncio.gather(*(_has_name_as_key(context, inferred[name]) for name in shown))
-    only_shown = {name for name, is_key in zip(shown, keyed, strict=True) if not is_key}
-    return facts, {name: other for name, other in inferred.items() if name not in only_shown}
+    names = [name for name in inferred if spaced_words(name).endswith(" name")]
+    keyed = await asyncio.gather(*(_has_name_as_key(context, inferred[name]) for name in names))
+    only_displayed = {name for name, is_key in zip(names, keyed, strict=True) if not is_key}
+    return facts, {name: other for name, other in inferred.items() if name not in only_displayed}
 
 
 async def _has_name_as_key(context: ToolContext, entity_set: str) -> bool:

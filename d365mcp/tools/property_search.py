@@ -13,6 +13,8 @@ from d365mcp.tools.tool import ToolContext
 _MAX_LABELS = 120
 # Members of smaller ones are No and Yes, or Off and On: they tell nothing of a property.
 _TELLING_MEMBERS = 3
+# What is shorter stands in any word.
+_LEAST_INSIDE = 3
 _LETTERS = re.compile(r"[^\W_]+")
 
 _Texts = Mapping[str, str]
@@ -91,9 +93,7 @@ async def _places(
         more, unread = await _missing_labels(context, every, language)
         texts = _texts(every, {**labels, **more})
         places |= {word: _beginning(word, texts) for word in left}
-    places |= {
-        word: [name for name, text in texts.items() if word in text or word in name.casefold()] for word in unplaced()
-    }
+    places |= {word: _inside(word, texts) for word in unplaced() if len(word) >= _LEAST_INSIDE}
     return places, unread
 
 
@@ -112,6 +112,10 @@ def _texts(properties: Iterable[EntityProperty], labels: Mapping[str, str]) -> d
 
 def _beginning(word: str, texts: _Texts) -> list[str]:
     return [name for name, text in texts.items() if f" {word}" in f" {text}"]
+
+
+def _inside(word: str, texts: _Texts) -> list[str]:
+    return [name for name, text in texts.items() if word in text or word in name.casefold()]
 
 
 async def _missing_labels(
