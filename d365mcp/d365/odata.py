@@ -74,5 +74,14 @@ def _check_expanded(item: str, entity: DataEntity) -> str:
     name = navigation_named(match["name"], entity).name
     if match["select"] is None:
         return name
-    columns = ",".join(identifier(column.strip(), "property") for column in match["select"].split(","))
-    return f"{name}($select={columns})"
+    return expanded_item(name, [identifier(column.strip(), "property") for column in match["select"].split(",")])
+
+
+def expanded_item(link: str, columns: Iterable[str]) -> str:
+    return f"{link}($select={','.join(columns)})"
+
+
+def selected_of(item: str) -> tuple[str, tuple[str, ...]]:
+    """Return the navigation property of a checked item, and the columns selected of it: none means all."""
+    link, _, selected = item.rstrip(")").partition("($select=")
+    return link, tuple(selected.split(",")) if selected else ()

@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -196,6 +196,12 @@ class MetadataCatalog:
         return EntitiesFound(
             tuple(found.hits[:limit]), max(0, len(found.hits) - limit), found.not_served, found.searched
         )
+
+    async def entities_with(self, words: str) -> Sequence[EntitySummary]:
+        """Return the entities that have all of these words in names, labels or properties; none without a snapshot."""
+        if (snapshot := await self.snapshots.current()) is None:
+            return ()
+        return await asyncio.to_thread(lambda: snapshot.finder.having(words))
 
     async def finder_by_names(self) -> "EntityFinder":
         """Return a search over the names of all entities, all that can be had at once without a snapshot."""

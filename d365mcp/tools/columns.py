@@ -1,7 +1,7 @@
 """Which properties of an entity a reader wants to see when none are named. Pure."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from d365mcp.d365.models import DataEntity, EntityProperty
@@ -123,24 +123,3 @@ def _type_of(prop: EntityProperty) -> str:
 def spaced_words(name: str) -> str:
     """Return a name's words in lower case, with blanks between them."""
     return " ".join(_WORD.findall(name)).casefold()
-
-
-def ranked(
-    properties: Collection[EntityProperty], labels: Mapping[str, str], words: list[str], usual: Collection[str]
-) -> list[EntityProperty]:
-    """Return the properties that have some of the words in name or label: those with all words first, then the usual
-    columns, then those that say little else."""
-    texts = {prop.name: f"{spaced_words(prop.name)} {labels.get(prop.label_id, '')}".casefold() for prop in properties}
-    begun = {word for word in words if any(_begins(word, text) for text in texts.values())}
-    hits = {
-        name: sum(_begins(word, text) if word in begun else word in text or word in name.casefold() for word in words)
-        for name, text in texts.items()
-    }
-    found = [prop for prop in properties if hits[prop.name]]
-    return sorted(
-        found, key=lambda prop: (-hits[prop.name], prop.name not in usual, len(spaced_words(prop.name).split()))
-    )
-
-
-def _begins(word: str, text: str) -> bool:
-    return f" {word}" in f" {text}"

@@ -8,11 +8,13 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.d365.bodies import NUMBERED_KEYS
-from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration
-from d365mcp.tools.columns import default_columns, ranked
+from d365mcp.d365.filters.names import displayed
+from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty, Enumeration, NavigationProperty
+from d365mcp.tools.columns import default_columns
 from d365mcp.tools.common import squeezed
-from d365mcp.tools.links import belonging, families, newer_version, validated_by
+from d365mcp.tools.links import belonging, equality, families, header_columns, newer_version, validated_by
 from d365mcp.tools.parameters import EntityName, Language
+from d365mcp.tools.property_search import PropertiesFound, find_properties
 from d365mcp.tools.results import chars
 from d365mcp.tools.tool import ToolContext
 
@@ -31,6 +33,9 @@ _SET_BY_FO = re.compile(
     r"^(Is)?Posted(DateTime|UserId)?$|^(Order|Journal|Invoice|Quotation)Total(\w*Amount)?$|^TotalAmount$"
     r"|^(Created|Modified)(By|Date)"
 )
+
+
+_Words = Annotated[str, Field(max_length=200)]
 
 
 class SchemaResult(TypedDict, total=False):
@@ -62,7 +67,7 @@ async def get_entity_schema(
     context: ToolContext,
     entity_name: EntityName,
     columns: Annotated[
-        str | None, Field(description="Only properties with these words in name or label", max_length=200)
+        list[_Words] | None, Field(description="Only properties of these names, or with these words", max_length=100)
     ] = None,
     detail: Literal["compact", "full"] = "compact",
     language: Language = None,
@@ -71,30 +76,39 @@ async def get_entity_schema(
     actions. Then query or change its records."""
     entity = await context.catalog.entity(entity_name)
     language = language or context.settings.languages[0]
-    words = (columns or "").casefold().split()
-    found = await _properties_with(context, entity, words, language)
-    chosen = found[:_MOST_FOUND] if words else found
+    words = bool(columns)
+    found = await find_properties(context, entity, columns or (), language)
+    some = [*found.named, *found.with_words[:_MOST_FOUND]]
+    chosen = some if words else list(entity.properties.values())
     known = await families(context)
-    labels = await _labels_of(context, entity, chosen, language, many=bool(words) or detail == "full")
+    labels = await _labels_of(context, entity, chosen, language, many=words or detail == "full")
     notes = [context.catalog.note() or ""]
     result = _frame(entity, labels.get(entity.label_id, "")) if not words else _short_frame(entity)
     if newer := newer_version(entity, known):
         result["newer_version"] = newer
     if not entity.is_read_only:
-        result["create"] = _create(entity, chosen, whole=not words)
+        headers = await header_columns(context, entity, known)
+        result["create"] = _create(entity, chosen, headers, whole=not words)
     _add_properties(context, result, chosen, labels, full=detail == "full")
-    await _add_enumerations(context, result, entity, chosen, language, notes, many=bool(words))
-    facts, inferred = validated_by(entity, _asked_first(entity, chosen), known)
+    await _add_enumerations(context, result, entity, chosen, language, notes, many=words)
+    facts, inferred = await validated_by(context, entity, _asked_first(entity, chosen), known)
     result["validated_by"], result["validated_by_inferred"] = _first(facts), _first(inferred)
     if not words:
         _add_links(result, entity)
         result["belongs_inferred"] = await belonging(context, entity, known)
-    if words and not chosen:
-        notes.append("no property has these words in its name or label: leave columns out to see all")
-    if more := len(found) - len(chosen):
-        notes.append(f"{more} more properties have some of these words: use others to see them")
-    result["notes"] = [note for note in notes if note]
+    result["notes"] = [note for note in (*notes, *_notes_on(found)) if note]
     return _without_nothing(result)
+
+
+def _notes_on(found: PropertiesFound) -> Iterable[str]:
+    """Yield what a caller should know of a search for properties."""
+    if found.unknown:
+        words = " or ".join(displayed(word) for word in found.unknown[:_MOST_LINKS])
+        yield f"no property has {words} in its name or label: leave columns out to see all"
+    if found.unread:
+        yield f"{found.unread} labels were not looked at: try words of the English names"
+    if (more := len(found.with_words) - _MOST_FOUND) > 0:
+        yield f"{more} more properties were found: use more words to see them"
 
 
 def _without_nothing(result: SchemaResult) -> SchemaResult:
@@ -121,7 +135,9 @@ def _short_frame(entity: DataEntity) -> SchemaResult:
     return result
 
 
-def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool) -> dict[str, list[str]]:
+def _create(
+    entity: DataEntity, chosen: Iterable[EntityProperty], headers: Iterable[str], *, whole: bool
+) -> dict[str, list[str]]:
     """Return what a create must have, what F&O numbers, and what it alone sets; what names let infer says so."""
     numbered = [prop.name for prop in entity.key if _is_numbered(prop, entity)]
     needs = [
@@ -131,7 +147,13 @@ def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool
     ]
     fixed = [prop.name for prop in chosen if not (prop.allow_edit or prop.allow_edit_on_create)]
     likely = [prop.name for prop in chosen if prop.name not in (*fixed, *needs) and _SET_BY_FO.search(prop.name)]
-    found = {"needs": needs, "numbered_inferred": numbered, "only_fo_sets": fixed[:_MOST_FOUND]}
+    refers = [name for name in headers if name not in (COMPANY, *needs, *numbered, *fixed)]
+    found = {
+        "needs": needs,
+        "needs_inferred": refers,
+        "numbered_inferred": numbered,
+        "only_fo_sets": fixed[:_MOST_FOUND],
+    }
     if whole:
         found["only_fo_sets_inferred"] = likely[:_MOST_LINKS]
     return {name: names for name, names in found.items() if names}
@@ -140,7 +162,7 @@ def _create(entity: DataEntity, chosen: Iterable[EntityProperty], *, whole: bool
 def _is_numbered(prop: EntityProperty, entity: DataEntity) -> bool:
     """Return whether F&O gives a part of the key: a record id, or a number that creates have been seen without."""
     is_own = prop.name in (entity.key[-1].name, "LineNumber")
-    own_ids = ("RecId", f"{entity.public_name}RecId")
+    own_ids = {f"{owner}{name}" for owner in ("", entity.public_name) for name in ("RecId", "RecordId")}
     return not prop.allow_edit_on_create or prop.name in own_ids or (is_own and prop.name in NUMBERED_KEYS)
 
 
@@ -199,27 +221,6 @@ def _telling_labels(enumeration: Enumeration, texts: Mapping[str, str]) -> dict[
     }
 
 
-async def _properties_with(
-    context: ToolContext, entity: DataEntity, words: list[str], language: str
-) -> list[EntityProperty]:
-    """Return the properties with one of the words in their name or label; without words, all."""
-    every = list(entity.properties.values())
-    ids = dict.fromkeys(prop.label_id for prop in every if prop.label_id)
-
-    def fitting(labels: Mapping[str, str]) -> list[EntityProperty]:
-        return ranked(every, labels, words, default_columns(entity, {}))
-
-    if not words:
-        return every
-    known = await context.catalog.kept_labels(ids, (language, *context.settings.languages))
-    found, missing = fitting(known), [each for each in ids if each not in known]
-    if found or not missing:
-        return found
-    # Each of these is a call.
-    labels, _ = await context.catalog.labels(missing[: _MAX_LABELS * 3], language)
-    return fitting(known | labels)
-
-
 def _frame(entity: DataEntity, label: str) -> SchemaResult:
     result = SchemaResult(entity_set=entity.entity_set, public_name=entity.public_name)
     if entity.aot_name:
@@ -239,7 +240,7 @@ def _frame(entity: DataEntity, label: str) -> SchemaResult:
 def _add_links(result: SchemaResult, entity: DataEntity) -> None:
     if entity.navigation_properties:
         result["navigation"] = {
-            each.name: f"{each.related_entity}{' (many)' if each.cardinality == 'Multiple' else ''}"
+            each.name: f"{each.related_entity}{' (many)' if each.cardinality == 'Multiple' else ''}{_by(each)}"
             for each in entity.navigation_properties
         }
     if entity.actions:
@@ -247,6 +248,12 @@ def _add_links(result: SchemaResult, entity: DataEntity) -> None:
             f"{each.name}({', '.join(parameter.name for parameter in each.parameters)}) {each.binding}"
             for each in entity.actions
         ]
+
+
+def _by(link: NavigationProperty) -> str:
+    """Return how the records of a link are found, where the names of the columns do not say it."""
+    columns = [equality(here, there) for here, there in link.constraints if here != there]
+    return f" by {' and '.join(columns)}" if columns else ""
 
 
 def _by_type(properties: Iterable[EntityProperty]) -> dict[str, str]:

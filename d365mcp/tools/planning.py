@@ -11,13 +11,13 @@ from d365mcp.d365.filters.check import WILDCARD_ADVICE
 from d365mcp.d365.filters.parse import parse_filter
 from d365mcp.d365.filters.translate import Translation, and_filters, translate_filter
 from d365mcp.d365.models import COMPANY, DataEntity
-from d365mcp.d365.odata import check_expand, check_order_by
+from d365mcp.d365.odata import check_order_by
 from d365mcp.d365.paging import Query
 from d365mcp.errors import UnknownName
 from d365mcp.tools.columns import default_columns, has_well_known, is_narrow
 from d365mcp.tools.common import expanded_names, related_entities, with_enumerations
 from d365mcp.tools.policy import bound_of
-from d365mcp.tools.suggestions import chosen_columns, explain_unknown
+from d365mcp.tools.suggestions import chosen_columns, chosen_expand, explain_unknown
 from d365mcp.tools.tool import ToolContext
 
 _AS_PATTERN = "no record was found with the * itself, so it was read as F&O's pattern: * stands for any characters"
@@ -85,7 +85,7 @@ async def _planned(context: ToolContext, entity: DataEntity, asked: QueryArgumen
     translation = (
         await _translated(context, entity, asked.filter, nulls_here=asked.nulls_here) if asked.filter else None
     )
-    expand = check_expand(asked.expand or (), entity)
+    expand, related, left_out_within = await chosen_expand(context, entity, asked.expand or ())
     select, left_out = await _selected(context, entity, asked.select)
     undated = {name: note for name, note in _undated(translation) if name in entity.properties}
     scope = await _scoped(context, entity, asked, translation, expand)
@@ -104,7 +104,7 @@ async def _planned(context: ToolContext, entity: DataEntity, asked: QueryArgumen
         unordered=asked.unordered,
     )
     countable = len(filters) == 1 and not is_superset
-    notes = [*left_out, *_plan_notes(asked, translation, scope)]
+    notes = [*left_out, *left_out_within, *_plan_notes(asked, translation, scope)]
     notes = [note for note in notes if note not in undated.values()]
     if asked.count and not countable:
         notes.append("count left out: F&O cannot count this filter exactly")
@@ -115,7 +115,7 @@ async def _planned(context: ToolContext, entity: DataEntity, asked: QueryArgumen
         countable,
         tuple(notes),
         translation,
-        await related_entities(context, entity, expanded_names(expand)),
+        related,
         _named_companies(entity, asked, translation),
         undated,
         not asked.select,

@@ -12,23 +12,32 @@ from d365mcp.d365.filters.tree import Expression
 from d365mcp.d365.filters.write import has_null, is_pattern_search
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity, Record
-from d365mcp.d365.odata import QueryOptions, check_expand
+from d365mcp.d365.odata import QueryOptions, expanded_item, selected_of
 from d365mcp.d365.page_set import difference
 from d365mcp.d365.paging import Position, Reader, RecordPlace, position_of, position_state
 from d365mcp.errors import BadRequest, DeadlineExceeded, InvalidArgument, InvalidCursor, Unreachable
 from d365mcp.events import current_operation
-from d365mcp.tools.common import ENVELOPE_CHARS, expanded_names, related_entities, with_enumerations, with_notes
-from d365mcp.tools.empties import without_empties, without_empty_columns
+from d365mcp.tools.columns import default_columns
+from d365mcp.tools.common import ENVELOPE_CHARS, expanded_names, with_enumerations, with_notes
+from d365mcp.tools.empties import (
+    Emptying,
+    emptying_within,
+    without_empties,
+    without_empty_columns,
+    without_expanded_empties,
+)
 from d365mcp.tools.empty_results import why_empty
 from d365mcp.tools.keys import complete_key, record_by_key
 from d365mcp.tools.parameters import Columns, Company, EntityName, Expand, Format, RecordKey
 from d365mcp.tools.planning import QueryArguments, QueryPlan, planned
 from d365mcp.tools.policy import bound_of, check_named_companies
 from d365mcp.tools.results import EMPTY_DATES, ETAG, chars, columns_of, row_chars, tidy, to_csv
-from d365mcp.tools.suggestions import chosen_columns
+from d365mcp.tools.suggestions import chosen_columns, chosen_expand
 from d365mcp.tools.tool import ToolContext
 
 _DEFAULT_ROWS = 50
+# Of an expanded entity, so many properties are named as an example.
+_EXAMPLES = 3
 # Of the records that a pattern finds, so many are looked through for the pattern's own text.
 _LITERAL_ROWS = 10_000
 # A page is cut short when less than this share of the request's time is left.
@@ -160,6 +169,9 @@ async def _result_of(context: ToolContext, entity: DataEntity, walk: _Walk, form
     notes = [*plan.notes, *(plan.undated[name] for name in sorted(page.undated)), *page.notes]
     if page.records and plan.is_default:
         notes += _selection_note(entity, page.records)
+    if page.empties:
+        notes.append(f"{page.empties} empty properties of expanded records left out: name those you need in $select")
+    notes += _count_notes(plan, page, reader.count, walk.passed)
     return with_notes(result, [*notes, *await _doubts(context, reading, going_on)])
 
 
@@ -167,6 +179,14 @@ def _selection_note(entity: DataEntity, records: Sequence[Record]) -> list[str]:
     """Return a note on how many properties the records have, where that is not all."""
     count, every = len(entity.properties.keys() & set(columns_of(records))), len(entity.properties)
     return [f"{count} of {every} properties shown: name others in select"] if count < every else []
+
+
+def _count_notes(plan: QueryPlan, page: "_RecordPage", count: int | None, passed: int) -> list[str]:
+    """Return notes on the dates that records beyond those read may lack although they are counted."""
+    if count is None or count <= passed + len(page.records):
+        return []
+    unseen = sorted(plan.undated.keys() - page.undated)
+    return [f"count includes records without {name}, if any: add {name} ne null to leave them out" for name in unseen]
 
 
 def _pinned(plan: QueryPlan, company: str | None) -> str | None:
@@ -239,7 +259,14 @@ async def _read_otherwise(
 async def _read_page(context: ToolContext, walk: _Walk, plan: QueryPlan, format: Format) -> _PageRead:
     patience = _LITERAL_ROWS if plan.query.exact and is_pattern_search(plan.query.exact) and not walk.begun else None
     reader = Reader(context.d365, plan.query, walk.asked.count and plan.countable, patience)
-    page = _RecordPage(context.result_chars - ENVELOPE_CHARS, walk.wanted, format, walk.position)
+    whole = _wholly_expanded(plan.query.expand, plan.related)
+    page = _RecordPage(
+        context.result_chars - ENVELOPE_CHARS,
+        walk.wanted,
+        format,
+        walk.position,
+        await emptying_within(context, whole),
+    )
     # One more than wanted tells whether there are more; a caller who said how many wants no more.
     await page.fill(reader, walk.wanted if walk.asked.top else walk.wanted + 1, plan, keep_etag=walk.asked.include_etag)
     return _PageRead(walk, plan, reader, page)
@@ -259,6 +286,7 @@ class _RecordPage:
     wanted: int
     format: Format
     position: Position
+    emptying: Mapping[str, Emptying]  # of expanded records, by navigation property
     records: list[Record] = field(default_factory=list)
     companies: set[str] = field(default_factory=set)
     undated: set[str] = field(default_factory=set)  # dates that a record lacks although it meets the filter
@@ -266,6 +294,7 @@ class _RecordPage:
     more: bool = False
     trimmed: bool = False
     left_out: int = 0
+    empties: int = 0  # of expanded records, left out
     last: RecordPlace | None = None
 
     def following(self) -> Position:
@@ -292,16 +321,18 @@ class _RecordPage:
             return False
         columns = _selected(raw, plan.columns, keep_etag=keep_etag)
         record = tidy(columns, plan.query.entity, keep_etag=keep_etag, related=plan.related)
+        record, empties = without_expanded_empties(record, self.emptying)
         cost = row_chars(record, self.format)
         if cost > self.budget:
             if not self.records:
-                _check_fits(cost, self.budget)
+                _check_fits(record, cost, self.budget, plan.query.expand, plan.related)
             self.trimmed = True
             return False
         if self.records and self.out_of_time():
             self.cut_by_time()
             return False
         self.budget -= cost
+        self.empties += empties
         self.records.append(record)
         self.last = place
         self.undated |= {name for name in plan.undated if raw.get(name) in EMPTY_DATES}
@@ -319,10 +350,34 @@ class _RecordPage:
         return operation is not None and operation.remaining() < _RESERVED_SECONDS
 
 
-def _check_fits(cost: int, room: int) -> None:
+def _wholly_expanded(expand: Sequence[str], related: Mapping[str, DataEntity]) -> dict[str, DataEntity]:
+    """Return the entities of expanded records, by navigation property, that nobody named columns for."""
+    links = [link for link, columns in map(selected_of, expand) if not columns]
+    return {link: related[link] for link in links if link in related}
+
+
+def _check_fits(record: Record, cost: int, room: int, expand: Sequence[str], related: Mapping[str, DataEntity]) -> None:
     """Raise InvalidArgument where one record is longer than a result may be."""
-    if cost > room:
-        raise InvalidArgument(f"One record alone takes {cost} characters: name fewer properties in select.")
+    if cost <= room:
+        return
+    widths = {item: chars(record.get(selected_of(item)[0])) for item in expand}
+    widest = max(widths, key=widths.__getitem__, default="")
+    advice = "name fewer properties in select"
+    if widest and widths[widest] > cost / 2:
+        advice = _narrower(widest, related)
+    raise InvalidArgument(f"One record alone takes {cost} characters: {advice}.")
+
+
+def _narrower(item: str, related: Mapping[str, DataEntity]) -> str:
+    """Return how to make expanded records shorter: by fewer columns, or in pages of their own."""
+    link, columns = selected_of(item)
+    if link not in related:
+        return f"expand {expanded_item(link, ['A', 'B'])}, with the properties you need"
+    if columns:
+        return f"select less of {link}, or query {related[link].entity_set} itself"
+    usual = default_columns(related[link], {}) or tuple(related[link].properties)
+    few = [name for name in usual if name != COMPANY][:_EXAMPLES]
+    return f"expand {expanded_item(link, few)}, with the properties you need"
 
 
 def _selected(raw: Mapping[str, Any], columns: Sequence[str], *, keep_etag: bool) -> Mapping[str, Any]:
@@ -350,7 +405,7 @@ async def get_entity_record(
     entity = await with_enumerations(context, entity, key)
     predicate = key_predicate(entity, key)
     check_named_companies(context, entity, key)
-    expanded = check_expand(expand or (), entity)
+    expanded, related, left_out_within = await chosen_expand(context, entity, expand or ())
     if expanded:
         bound.refuse_unless_free("expand", "which company's records a navigation reaches cannot be proved")
     names, left_out = await chosen_columns(context, entity, select or ())
@@ -358,11 +413,11 @@ async def get_entity_record(
     raw = await record_by_key(context, entity, key, predicate, options, bound)
     links = expanded_names(expanded)
     columns = _selected(raw, (*names, *links) if names else (), keep_etag=include_etag)
-    related = await related_entities(context, entity, links)
     record = tidy(columns, entity, keep_etag=include_etag, related=related)
-    notes = [*added, *left_out]
+    notes = [*added, *left_out, *left_out_within]
     if not include_empty:
-        record, empties = await without_empties(context, record, entity, keep=(*names, *links))
+        whole = _wholly_expanded(expanded, related)
+        record, empties = await without_empties(context, record, entity, keep=(*names, *links), expanded=whole)
         notes += empties
-    _check_fits(chars(record), context.result_chars - ENVELOPE_CHARS)
+    _check_fits(record, chars(record), context.result_chars - ENVELOPE_CHARS, expanded, related)
     return with_notes(RecordResult(entity_set=entity.entity_set, record=record), notes)

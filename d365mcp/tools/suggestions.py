@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from d365mcp.d365.filters.names import MOST_SUGGESTIONS, find_property, unknown_properties
 from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
+from d365mcp.d365.odata import check_expand, expanded_item, selected_of
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.tools.columns import spaced_words
-from d365mcp.tools.common import entity_or_none, related_entities
+from d365mcp.tools.common import entity_or_none, expanded_names, related_entities
 from d365mcp.tools.tool import ToolContext
 
 _NAMED = 3
@@ -48,6 +49,27 @@ async def chosen_columns(
     if unknown and not columns:
         raise _error(unknown, messages, entity)
     return columns, [f"left out: {message[0].lower()}{message[1:].rstrip('.')}" for message in messages]
+
+
+async def chosen_expand(
+    context: ToolContext, entity: DataEntity, items: Iterable[str]
+) -> tuple[tuple[str, ...], dict[str, DataEntity], list[str]]:
+    """Return what to expand as F&O writes it, the entities of it by navigation property as far as they are known, and a
+    note for each column that one of them has not.
+
+    Raises InvalidArgument, and UnknownName as `chosen_columns` does.
+    """
+    expand = check_expand(items, entity)
+    related = await related_entities(context, entity, expanded_names(expand))
+    chosen, notes = [], []
+    for item in expand:
+        link, columns = selected_of(item)
+        if columns and link in related:
+            known, left_out = await chosen_columns(context, related[link], columns)
+            notes += [note.replace("left out:", f"left out of {link}:", 1) for note in left_out]
+            item = expanded_item(link, known)
+        chosen.append(item)
+    return tuple(dict.fromkeys(chosen)), related, notes
 
 
 def _error(unknown: Sequence[str], messages: Sequence[str], entity: DataEntity) -> InvalidArgument:

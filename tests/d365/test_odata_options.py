@@ -72,7 +72,7 @@ def test_unknown_names_in_select_are_reported_together() -> None:
 def test_a_star_in_select_is_answered_with_what_shows_everything() -> None:
     with pytest.raises(UnknownName) as error:
         check_select(["*"], CUSTOMERS)
-    assert "d365fo_get_entity_record" in (error.value.hint or "")
+    assert "d365fo_get_entity_record with include_empty" in (error.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ FULL: dict[str, Arguments] = {
         "include_non_public": True,
         "limit": 3,
     },
-    "get_entity_schema": {**CUSTOMERS, "columns": "credit", "detail": "full", "language": "de"},
+    "get_entity_schema": {**CUSTOMERS, "columns": ["credit", "hold"], "detail": "full", "language": "de"},
     "search_enumerations": {"query": "status", "limit": 3},
     "search_actions": {"query": "version", "limit": 3},
     "get_enumeration_fields": {"enumeration_name": "NoYes", "language": "de"},

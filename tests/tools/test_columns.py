@@ -161,3 +161,57 @@ def test_a_body_with_wrong_names_is_answered_as_well(catalogued: Served) -> None
     error = catalogued.refuse("update_entity_record", entity_name="CustomersV3", key=US_003, data=data)
     assert 'OrganizationName (label "Name")' in error["message"]
     assert "Did you mean CreditLimit" in error["message"]
+
+
+# What is expanded
+
+ORDERS = {"entity_name": "SalesOrderHeadersV2"}
+FIRST_ORDER = {**ORDERS, "key": {"dataAreaId": "usmf", "SalesOrderNumber": "000001"}}
+
+
+@pytest.mark.parametrize("served", ["reader", "catalogued"])
+@pytest.mark.parametrize(
+    ("tool", "asked"),
+    [
+        ("get_entity_record", FIRST_ORDER),
+        ("query_entities", {**ORDERS, "top": 1, "select": ["SalesOrderNumber"]}),
+        ("query_entities", {**ORDERS, "top": 1, "select": ["SalesOrderNumber"], "rows_as": "csv"}),
+    ],
+)
+def test_a_record_too_long_for_what_is_expanded_is_told_how_to_expand_less(
+    served: str, request: pytest.FixtureRequest, tool: str, asked: dict[str, Any]
+) -> None:
+    server: Served = request.getfixturevalue(served)
+    message = server.refuse(tool, **asked, expand=["SalesOrderLines"])["message"]
+    advice = message.partition(": expand ")[2].partition(", with")[0]
+    assert advice.startswith("SalesOrderLines($select=InventoryLotId,")
+    server.call(tool, **{"select": ["SalesOrderNumber"], **asked}, expand=[advice])
+
+
+def test_where_even_chosen_columns_are_too_long_the_entity_is_named(reader: Served) -> None:
+    schema = reader.call("get_entity_schema", entity_name="SalesOrderLines")
+    every = " ".join(schema["properties"].values()).split()
+    message = reader.refuse("get_entity_record", **FIRST_ORDER, expand=[f"SalesOrderLines($select={','.join(every)})"])
+    assert message["message"].endswith("select less of SalesOrderLines, or query SalesOrderLines itself.")
+
+
+@pytest.mark.parametrize("served", ["reader", "catalogued"])
+@pytest.mark.parametrize(
+    ("tool", "asked"),
+    [
+        ("get_entity_record", {**FIRST_ORDER, "select": ["SalesOrderNumber"]}),
+        ("query_entities", {**ORDERS, "top": 1, "select": ["SalesOrderNumber"]}),
+    ],
+)
+def test_names_inside_what_is_expanded_are_put_right_or_left_out(
+    served: str, request: pytest.FixtureRequest, tool: str, asked: dict[str, Any]
+) -> None:
+    server: Served = request.getfixturevalue(served)
+    result = server.call(tool, **asked, expand=["SalesOrderLines($select=itemnumber,OrderedSalesQty)"])
+    record = result["record"] if "record" in result else result["records"][0]
+    assert all(list(line) == ["ItemNumber"] for line in record["SalesOrderLines"])
+    note = 'left out of SalesOrderLines: no property "OrderedSalesQty". Did you mean OrderedSalesQuantity'
+    assert note in result["notes"][0]
+    error = server.refuse(tool, **asked, expand=["SalesOrderLines($select=ItemNumbr)"])
+    assert (error["code"], "Did you mean ItemNumber" in error["message"]) == ("unknown_name", True)
+    assert "SalesOrderLines" in error["hint"]

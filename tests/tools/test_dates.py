@@ -81,3 +81,25 @@ def test_a_time_stays_one(reader: Served) -> None:
     asked = {"entity_name": "SalesOrderHeadersV2", "select": ["OrderCreationDateTime"], "top": 50}
     times = [row["OrderCreationDateTime"] for row in reader.call("query_entities", **asked)["records"]]
     assert all(time is None or (len(time), time[-1]) == (20, "Z") for time in times) and any(times)
+
+
+PAID = {"entity_name": "CustTransBiEntities", "select": ["SourceKey"], "count": True}
+UNPAID_COUNTED = "count includes records without Closed, if any: add Closed ne null to leave them out"
+
+
+@pytest.mark.parametrize(
+    ("filter", "top", "is_said"),
+    [
+        ("Closed lt 2026-11-01", 1, True),
+        ("Closed le 2026-11-01", 1, True),
+        ("Closed lt 2026-11-01 and Closed ne null", 1, False),
+        ("Closed ge 2021-01-01", 1, False),
+        ("Closed lt 2026-11-01 and AccountNum eq 'US-001'", 10_000, False),  # all are read, and none is without
+        ("AccountNum eq 'US-001'", 1, False),
+    ],
+)
+def test_a_count_beyond_the_records_read_may_include_what_has_no_date(
+    reader: Served, filter: str, top: int, is_said: bool
+) -> None:
+    result = reader.call("query_entities", **PAID, filter=filter, top=top)
+    assert (UNPAID_COUNTED in result.get("notes", [])) is is_said

@@ -31,7 +31,7 @@ def test_a_language_there_is_not_is_said(reader: Served) -> None:
         ("query_entities", {**CUSTOMERS, "top": "five"}, "a valid integer, such as 5."),
         ("query_entities", {**CUSTOMERS, "count": "yes"}, "a valid boolean, true or false."),
         ("query_entities", {**CUSTOMERS, "select": ["Foo"]}, "d365fo_get_entity_schema"),
-        ("query_entities", {**CUSTOMERS, "select": ["*"]}, "d365fo_get_entity_record without select"),
+        ("query_entities", {**CUSTOMERS, "select": ["*"]}, "d365fo_get_entity_record with include_empty"),
         ("query_entities", {**CUSTOMERS, "filter": "Foo eq 1"}, "d365fo_get_entity_schema"),
         ("query_entities", {**CUSTOMERS, "expand": ["Foo"]}, "CustomersV3 has "),
         ("get_entity_record", {**CUSTOMERS, "key": "US-001"}, 'such as {"dataAreaId": "usmf"}'),

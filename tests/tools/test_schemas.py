@@ -1,6 +1,7 @@
 """Schemas: small enough to read, complete enough to write a query or a record from."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,21 @@ def test_what_it_needs_is_enough(writer: Served, entity_set: str, data: dict[str
     assert all(done["key"][name] for name in create.get("numbered_inferred", ()))
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "create"),
+    [
+        ("SalesOrderLines", {"needs_inferred": ["SalesOrderNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("SalesOrderLinesV2", {"needs_inferred": ["SalesOrderNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("SalesQuotationLines", {"needs_inferred": ["SalesQuotationNumber"], "numbered_inferred": ["InventoryLotId"]}),
+        ("TransferOrderLines", {"needs": ["TransferOrderNumber"], "numbered_inferred": ["LineNumber"]}),
+        ("DimensionSets", {"numbered_inferred": ["RecordId"]}),
+    ],
+)
+def test_a_line_needs_its_header_and_a_record_no_id(server: Served, entity_set: str, create: dict[str, Any]) -> None:
+    assert server.call("get_entity_schema", entity_name=entity_set)["create"].items() >= create.items()
+
+
 def test_an_entity_that_only_reads_is_created_by_nothing(reader: Served) -> None:
     schema = reader.call("get_entity_schema", entity_name="WarehousesOnHandV2")
     assert (schema["read_only"], "create" in schema) == (True, False)
@@ -147,15 +163,173 @@ def test_entities_that_share_the_key_belong_together(server: Served, entity_set:
     assert schema.get("belongs_inferred", {}).get(other) == shared or other.removesuffix("s") in linked
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "belonging"),
+    [
+        (
+            "ProductReceiptHeaders",
+            {
+                "ProductReceiptLines": "RecordId = ProductReceiptHeaderRecordId",
+                "PurchaseOrderHeadersV2": "PurchaseOrderNumber",
+            },
+        ),
+        ("CustomerPaymentJournalHeaders", {}),
+        ("CustomerPaymentJournalLines", {"CustomerPaymentJournalHeaders": "JournalBatchNumber"}),
+        ("VendorPaymentJournalLines", {"VendorPaymentJournalHeaders": "JournalBatchNumber"}),
+        ("LedgerJournalHeaders", {}),
+        ("LedgerJournalLines", {}),
+        ("InventoryMovementJournalHeaders", {}),
+        ("DualWriteProjectConfigurations", {}),
+        ("SalesInvoiceV2Lines", {"SalesInvoiceHeadersV2": "InvoiceNumber, InvoiceDate, LedgerVoucher"}),
+        ("CustomerGroups", {"CustomersV3": "CustomerGroupId"}),
+    ],
+)
+def test_a_name_that_two_keys_share_ties_only_what_belongs_together(
+    server: Served, entity_set: str, belonging: dict[str, str]
+) -> None:
+    assert server.call("get_entity_schema", entity_name=entity_set).get("belongs_inferred", {}) == belonging
+
+
+@BOTH
+@pytest.mark.parametrize(("one", "other"), [("VendorsV2", "BankAccounts"), ("VendorsV3", "VendorGroups")])
+def test_what_is_only_looked_up_does_not_belong(server: Served, one: str, other: str) -> None:
+    for entity_set, foreign in ((one, other), (other, one)):
+        schema = server.call("get_entity_schema", entity_name=entity_set)
+        assert foreign not in schema.get("belongs_inferred", {})
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "belonging"),
+    [
+        (
+            "PurchaseOrderHeadersV2",
+            {"ProductReceiptLines": "PurchaseOrderNumber", "ProductReceiptHeaders": "PurchaseOrderNumber"},
+        ),
+        (
+            "CustomersV3",
+            {"CustomerPostalAddressesV2": "CustomerAccount", "FreeTextInvoiceHeaders": "CustomerAccount"},
+        ),
+    ],
+)
+def test_the_catalog_knows_the_documents_that_name_a_record(
+    catalogued: Served, entity_set: str, belonging: dict[str, str]
+) -> None:
+    assert catalogued.call("get_entity_schema", entity_name=entity_set)["belongs_inferred"] == belonging
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "validated", "displayed"),
+    [
+        ("CustomerPaymentJournalLines", {"PaymentMethodName": "CustomerPaymentMethods"}, {"CustomerName"}),
+        ("SecurityUserRoleAssociations", {}, {"SecurityRoleName"}),
+        ("CustomerGroups", {"ClearingPeriodPaymentTermName": "PaymentTerms"}, set()),
+    ],
+)
+def test_a_name_is_validated_only_where_it_is_a_key(
+    server: Served, entity_set: str, validated: dict[str, str], displayed: set[str]
+) -> None:
+    found = server.call("get_entity_schema", entity_name=entity_set).get("validated_by_inferred", {})
+    assert found.items() >= validated.items()
+    assert not displayed & found.keys()
+
+
+@BOTH
+@pytest.mark.parametrize("entity_set", ["SalesInvoiceHeadersV2", "WarehousesOnHandV2", "ProductReceiptLines"])
+def test_what_is_only_read_is_not_validated(server: Served, entity_set: str) -> None:
+    schema = server.call("get_entity_schema", entity_name=entity_set)
+    assert schema["read_only"]
+    assert not {"validated_by", "validated_by_inferred"} & schema.keys()
+
+
+@BOTH
+def test_a_link_says_how_its_records_are_found_where_names_differ(server: Served) -> None:
+    links = server.call("get_entity_schema", entity_name="ProductReceiptLines")["navigation"]
+    assert links == {"ProductReceiptHeader": "ProductReceiptHeader by ProductReceiptHeaderRecordId = RecordId"}
+    links = server.call("get_entity_schema", entity_name="TransferOrderHeaders")["navigation"]
+    assert links == {"TransferOrderLine": "TransferOrderLine (many)"}
+
+
 # Columns by words
 
 
-def test_columns_with_all_words_come_first_and_few_are_listed(catalogued: Served) -> None:
-    schema = catalogued.call("get_entity_schema", entity_name="CustomersV3", columns="primary contact phone")
-    named = " ".join(schema["properties"].values()).split()
-    assert named[0] == "PrimaryContactPhone"
-    assert len(named) <= 15
-    assert any("more properties have some of these words" in note for note in schema["notes"])
+def named_in(server: Served, columns: Any, **more: Any) -> tuple[list[str], list[str]]:
+    """Return the properties that columns of CustomersV3 find, and the notes but for the catalog's."""
+    schema = server.call("get_entity_schema", entity_name="CustomersV3", columns=columns, **more)
+    notes = [note for note in schema.get("notes", ()) if "no catalog" not in note]
+    return " ".join(schema["properties"].values()).split(), notes
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ("CreditLimit", {"CreditLimit"}),
+        ("creditlimit", {"CreditLimit"}),
+        ("PaymentTerms, CreditLimit", {"PaymentTerms", "CreditLimit"}),
+        ("PaymentTerms CreditLimit", {"PaymentTerms", "CreditLimit"}),
+        ('["PaymentTerms", "CreditLimit"]', {"PaymentTerms", "CreditLimit"}),
+        (["PaymentTerms", "CreditLimit"], {"PaymentTerms", "CreditLimit"}),
+        (["PaymentTerms", "on hold"], {"PaymentTerms", "OnHoldStatus"}),
+        ("hold,CreditLimit", {"OnHoldStatus", "CreditLimit"}),
+    ],
+)
+def test_names_bring_what_they_name_and_words_what_has_them(server: Served, columns: Any, named: set[str]) -> None:
+    found, notes = named_in(server, columns)
+    assert (set(found), notes) == (named, [])
+
+
+@BOTH
+@pytest.mark.parametrize("columns", ["credit-limit", "credit_limit", "limit credit", "CreditLimits credit limit"])
+def test_words_are_found_however_they_are_joined(server: Served, columns: str) -> None:
+    assert "CreditLimit" in named_in(server, columns)[0]
+
+
+@BOTH
+@pytest.mark.parametrize("columns", ["CreditLimit, zyzzyva", "CreditLimit,hold zyzzyva"])
+def test_a_word_that_no_property_has_is_named(server: Served, columns: str) -> None:
+    found, notes = named_in(server, columns)
+    assert "CreditLimit" in found
+    assert any('no property has "zyzzyva"' in note for note in notes)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("columns", "word"), [("on hold", "hold"), ("address city", "city"), ("primary contact phone", "phone")]
+)
+def test_where_properties_have_all_words_no_others_come(server: Served, columns: str, word: str) -> None:
+    found, notes = named_in(server, columns)
+    assert found and all(word in name.lower() for name in found)
+    assert notes == []
+
+
+def test_of_many_few_are_listed(reader: Served) -> None:
+    found, notes = named_in(reader, "address")
+    assert len(found) == 15
+    assert any("more properties were found" in note for note in notes)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("entity_set", "word", "found"),
+    [("CustomersV3", "blocked", "OnHoldStatus"), ("VendorsV2", "blocked", "OnHoldStatus")],
+)
+def test_an_enumeration_s_name_counts_where_no_property_s_does(
+    server: Served, entity_set: str, word: str, found: str
+) -> None:
+    schema = server.call("get_entity_schema", entity_name=entity_set, columns=word)
+    assert " ".join(schema["properties"].values()).split() == [found]
+
+
+def test_what_an_enumeration_s_members_are_called_counts_too(catalogued: Served) -> None:
+    schema = catalogued.call("get_entity_schema", entity_name="SalesOrderHeadersV4", columns="invoiced")
+    assert "SalesOrderStatus" in schema["properties"]["SalesStatus"]
+
+
+@BOTH
+def test_words_of_a_language_that_is_asked_for_are_read(server: Served) -> None:
+    assert named_in(server, "Kreditlimit", language="de")[0] == ["CreditLimit"]
 
 
 def test_a_word_is_found_at_its_beginning_rather_than_inside_another(reader: Served) -> None:

@@ -53,7 +53,7 @@ def _unknown_property(name: str, entity: DataEntity) -> UnknownName:
     if name.casefold() == COMPANY.casefold():
         hint = f"{entity.entity_set} is shared by all companies: leave the company out."
     if name == "*":
-        hint = "Name those you need. d365fo_get_entity_record without select shows all of one record."
+        hint = "Name those you need. d365fo_get_entity_record with include_empty shows all of one record."
     return UnknownName("property", name, close_names(name, entity.properties), hint=hint)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from d365mcp.d365.models import VERSION, EntitySummary, version_of
 from d365mcp.metadata.search.questions import Search, Term, Wanted, least_score
-from d365mcp.metadata.search.terms import NAME_LIKE
+from d365mcp.metadata.search.terms import NAME_LIKE, name_words
 
 Keep = Callable[[EntitySummary], bool]
 
@@ -93,6 +93,12 @@ class EntityFinder:
             for each in found
         ]
         return sorted(hits, key=lambda hit: (-round(hit.score, 6), len(name := _display_name(hit.summary)), name))
+
+    def having(self, words: str) -> list[EntitySummary]:
+        """Return the entities OData serves that have all of these words in names, labels or fields, in no order."""
+        index = self.search.index
+        rows = [self.rows.get(index.documents[number][0]) for number in index.having_all(name_words(words))]
+        return [row for row in rows if row and row.data_service_enabled]
 
     def standing(self, row: EntitySummary) -> float:
         """Return what an entity's nature takes from its score."""

@@ -153,6 +153,13 @@ class Index:
         found = self.connection.execute(query, (self.kind, word)).fetchone()
         return {posting >> 8: posting & FULL_WORTH for posting in array("I", found[0])} if found else {}
 
+    def having_all(self, words: Iterable[str]) -> set[int]:
+        """Return the documents that have all of the words, however common, wherever these stand."""
+        query = "SELECT named, fields FROM search_words WHERE kind = ? AND word = ?"
+        rows = [self.connection.execute(query, (self.kind, word)).fetchone() or (b"", b"") for word in words]
+        found = [{posting >> 8 for posting in array("I", named + fields)} for named, fields in rows]
+        return set.intersection(*found) if found else set()
+
     def having(self, run: Phrase) -> Postings:
         """Return the documents that have a word, or have several next to each other in a name or label."""
         if len(run) == 1:
