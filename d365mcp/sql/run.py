@@ -65,7 +65,7 @@ async def run(
     if answer.seconds["d365"] > _COSTLY_SECONDS:
         max(fetches, key=lambda fetch: fetch.table.rows).advise(answer.seconds["d365"])
     answer.companies, answer.company = _companies_read(readings.values()), _only_company(readings.values())
-    answer.notes = list(dict.fromkeys([*plan.notes, *_company_notes(plan, readings), *answer.notes]))
+    answer.notes = list(dict.fromkeys([*plan.notes, *_company_notes(plan, readings, limits.asked), *answer.notes]))
     return answer
 
 
@@ -84,7 +84,10 @@ async def _readings_of(plan: StatementPlan, client: D365Client, asked: Companies
     """Return how each scan is read, the default company named where that matters. Raises InvalidArgument, NotAllowed."""
 
     def read() -> dict[str, TableReading]:
-        return {scan.name: reading_of(scan.entity, scan.filter, scan.company_use, asked) for scan in plan.scans}
+        return {
+            scan.name: reading_of(scan.entity, scan.filter, scan.company_use, scan.partners, asked)
+            for scan in plan.scans
+        }
 
     readings = read()
     if must_name_default(list(readings.values()), asked.bound):
@@ -131,10 +134,13 @@ def _only_company(readings: Iterable[TableReading]) -> str:
     return (every.pop() or "") if len(every) == 1 else ""
 
 
-def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading]) -> list[str]:
+def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading], asked: CompaniesAsked) -> list[str]:
     """Return what a reader should know of the companies that were read."""
     names = {name: reading.entity.entity_set for name, reading in readings.items()}
+    shared = dict.fromkeys(names[name] for name, reading in readings.items() if reading.is_shared)
     found = [f"{names[name]}: {note}" for name, reading in readings.items() for note in reading.scope.notes]
+    if asked.company and shared:
+        found.append(f"{', '.join(shared)}: shared by all companies, company had no effect")
     for name, reading in readings.items():
         if reading.scope.is_default and reading.use.used:
             read = f"every dataAreaId is {reading.companies}, the default company; cross_company reads all"
