@@ -21,7 +21,7 @@ from d365mcp.sql.blocks import Blocks
 from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
 from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, constants_of
-from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
+from d365mcp.sql.dates import bounded_from_above, date_literal, set_empty_aside, type_dates
 from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
 from d365mcp.sql.relevance import Relevance, relevance
@@ -56,7 +56,7 @@ class StatementPlan:
     limit: int | None = None  # rows it yields at most, where a scan has a `top`
     ends_early: bool = False  # once it yields `limit` rows, others do not matter
     apart: tuple[tuple[str, str], ...] = ()  # scans that are joined without a word about the company
-    notes: tuple[str, ...] = ()
+    open_dates: tuple[tuple[str, str], ...] = ()  # scans with their dates that are only bounded from above
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
                 facts = found.facts.get(id(table), [])
                 scans.add(table, *pushed(facts, block.named(alias), by_table[table.name], values))
     apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
-    hints = notes(blocks)
+    open_dates = dict.fromkeys((scans.places[id(table)], name) for table, name in bounded_from_above(blocks))
     read, limit, ends_early = scans.result(found), None, False
     _refuse_wide(read)
     if len(scans.places) == 1 and (cut := _with_limit(tree, read[0])) is not None:
@@ -109,7 +109,7 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
         read = (cut,) if scans.exact else read
     set_empty_aside(blocks)
     scans.put_in_place(tree)
-    return StatementPlan(_printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(hints))
+    return StatementPlan(_printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(open_dates))
 
 
 def _printed(tree: exp.Query) -> str:

@@ -21,6 +21,7 @@ from d365mcp.sql.companies import (
     refuse_unread,
 )
 from d365mcp.sql.database import Database, Rows
+from d365mcp.sql.dates import empty_dates
 from d365mcp.sql.fetching import Fetch
 from d365mcp.sql.partners import Partners
 from d365mcp.sql.plan import StatementPlan
@@ -65,7 +66,8 @@ async def run(
     if answer.seconds["d365"] > _COSTLY_SECONDS:
         max(fetches, key=lambda fetch: fetch.table.rows).advise(answer.seconds["d365"])
     answer.companies, answer.company = _companies_read(readings.values()), _only_company(readings.values())
-    answer.notes = list(dict.fromkeys([*plan.notes, *_company_notes(plan, readings, limits.asked), *answer.notes]))
+    found = [*await _date_notes(plan, database), *_company_notes(plan, readings, limits.asked), *answer.notes]
+    answer.notes = list(dict.fromkeys(found))
     return answer
 
 
@@ -153,6 +155,15 @@ def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading], as
                 "joined; say that their dataAreaId is equal"
             )
     return found
+
+
+async def _date_notes(plan: StatementPlan, database: Database) -> list[str]:
+    """Return a line for each date that is only bounded from above and that some record has not."""
+    if not plan.open_dates:
+        return []
+    found = await database.query(empty_dates(plan.open_dates))
+    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave such records out"
+    return [text.format(name) for (name,) in sorted(found.rows)]
 
 
 async def _within_time(database: Database, sql: str) -> Rows:

@@ -84,9 +84,28 @@ def test_the_note_is_the_same_for_both(things: Served) -> None:
         f"Closed > '{DAY}'",
         f"Closed <= '{DAY}' AND Closed IS NOT NULL",
         f"Closed BETWEEN '2020-01-01' AND '{DAY}'",
+        f"Due <= '{DAY}'",
     ):
         sql = f"SELECT count(*) FROM Rows WHERE {condition}"
         assert "notes" not in things.call("query_sql", sql=sql, company="usmf")
+
+
+@pytest.mark.parametrize(
+    ("sql", "undated"),
+    [
+        ("SELECT 1 FROM Heads h JOIN Rows r ON r.HeadId = h.HeadId WHERE h.Due < '{0}' AND r.Due < '{0}'", []),
+        ("SELECT 1 FROM Heads h JOIN Rows r ON r.HeadId = h.HeadId WHERE h.Due < '{0}' AND r.Closed < '{0}'", ["Closed"]),
+        ("SELECT 1 FROM Heads WHERE Closed < '{0}' UNION SELECT 1 FROM Rows WHERE Closed > '{0}'", ["Closed"]),
+        ("WITH w AS (SELECT Created AS c, Closed AS d FROM Rows) SELECT 1 FROM w WHERE c < '{0}' OR d < '{0}'", ["Closed", "Created"]),
+        ("SELECT count(*) FILTER (WHERE Closed < '{0}') FROM Rows", ["Closed"]),
+        ("SELECT count(*) FILTER (WHERE Closed < '{0}') FROM Rows WHERE Closed > '2000-01-01'", []),
+        ("SELECT 1 FROM Rows WHERE Closed < '{0}' AND HeadId = 'none'", []),
+    ],
+)  # fmt: skip
+def test_the_note_names_the_dates_that_some_record_has_not(things: Served, sql: str, undated: list[str]) -> None:
+    result = things.call("query_sql", sql=sql.format(DAY), cross_company=True)
+    names = [note.split(":")[0] for note in result.get("notes", ()) if "1900-01-01" in note]
+    assert names == undated
 
 
 def test_an_empty_date_is_nothing_where_it_is_not_compared(things: Served) -> None:
