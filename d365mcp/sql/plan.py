@@ -22,6 +22,7 @@ from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
 from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, constants_of
 from d365mcp.sql.dates import bounded_from_above, date_literal, set_empty_aside, type_dates
+from d365mcp.sql.days import day_columns
 from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
 from d365mcp.sql.relevance import Relevance, relevance
@@ -56,6 +57,7 @@ class StatementPlan:
     limit: int | None = None  # rows it yields at most, where a scan has a `top`
     ends_early: bool = False  # once it yields `limit` rows, others do not matter
     apart: tuple[tuple[str, str], ...] = ()  # scans that are joined without a word about the company
+    days: tuple[int, ...] = ()  # the places of columns that are days, whatever DuckDB makes of them
     open_dates: tuple[tuple[str, str], ...] = ()  # scans with their dates that are only bounded from above
 
 
@@ -101,6 +103,7 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
                 scans.add(table, *pushed(facts, block.named(alias), by_table[table.name], values))
     apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
     open_dates = dict.fromkeys((scans.places[id(table)], name) for table, name in bounded_from_above(blocks))
+    days = tuple(day_columns(blocks.by_query[id(tree)]))
     read, limit, ends_early = scans.result(found), None, False
     _refuse_wide(read)
     if len(scans.places) == 1 and (cut := _with_limit(tree, read[0])) is not None:
@@ -109,7 +112,9 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
         read = (cut,) if scans.exact else read
     set_empty_aside(blocks)
     scans.put_in_place(tree)
-    return StatementPlan(_printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(open_dates))
+    return StatementPlan(
+        _printed(tree), read, statement.headings, limit, ends_early, tuple(apart), days, tuple(open_dates)
+    )
 
 
 def _printed(tree: exp.Query) -> str:

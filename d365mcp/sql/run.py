@@ -58,9 +58,9 @@ async def run(
                 tables.create_task(_fetched(fetch, partners))
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
-    answer.rows = await _within_time(database, plan.sql)
+    answer.rows = await _within_time(database, plan)
     if plan.limit is not None and answer.rows.count < plan.limit and await fetches[0].run_without_top():
-        answer.rows = await _within_time(database, plan.sql)
+        answer.rows = await _within_time(database, plan)
     readings = await _with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
     answer.seconds["d365"] = round((operation.d365_ms - asked_ms) / 1000, 3) if operation else 0.0
     if answer.seconds["d365"] > _COSTLY_SECONDS:
@@ -166,12 +166,12 @@ async def _date_notes(plan: StatementPlan, database: Database) -> list[str]:
     return [text.format(name) for (name,) in sorted(found.rows)]
 
 
-async def _within_time(database: Database, sql: str) -> Rows:
+async def _within_time(database: Database, plan: StatementPlan) -> Rows:
     """Answer the statement within what is left of the request's time."""
     operation = current_operation()
     seconds = max(_SPARE_SECONDS, operation.remaining() - _SPARE_SECONDS) if operation else None
     try:
         async with asyncio.timeout(seconds):
-            return await database.query(sql)
+            return await database.query(plan.sql, plan.days)
     except TimeoutError:
         raise DeadlineExceeded(_TOO_LONG) from None

@@ -135,6 +135,49 @@ def test_an_empty_date_is_nothing_where_it_is_not_compared(things: Served) -> No
     assert [row["Closed"] for row in found["records"]][-1] is None
 
 
+DAYS = (
+    "date_trunc('month', Due)",
+    "date_trunc('week', Due + 1)",
+    "Due + INTERVAL 30 DAY",
+    "Due - INTERVAL '3 months'",
+    "INTERVAL 1 YEAR + Due",
+    "Due + INTERVAL (Quantity) DAY",
+    "Due + to_days(3)",
+    "date_add(Due, INTERVAL 1 MONTH)",
+    "date_trunc('year', CAST(Created AS DATE))",
+    "date_trunc('quarter', coalesce(Closed, Due)) + INTERVAL 1 WEEK",
+    "max(date_trunc('month', Due)) OVER ()",
+    "CASE WHEN Quantity > 0 THEN Due + INTERVAL 1 DAY END",
+    "(SELECT max(Due) FROM Heads) + INTERVAL 1 DAY",
+    "last_day(Due) + INTERVAL 1 DAY",
+)
+TIMES = (
+    "date_trunc('month', Created)",
+    "Created + INTERVAL 1 DAY",
+    "Due + INTERVAL 12 HOUR",
+    "Due + INTERVAL '1 day 2 hours'",
+    "least(Due, Created) + INTERVAL 1 DAY",
+    "CASE WHEN Quantity > 0 THEN Due ELSE Created END",
+)
+
+
+@pytest.mark.parametrize(("written", "chars"), [*((each, 10) for each in DAYS), *((each, 20) for each in TIMES)])
+def test_what_is_made_of_a_day_alone_is_a_day(things: Served, written: str, chars: int) -> None:
+    for sql in (
+        f"SELECT {written} AS d, Name FROM Rows",
+        f"WITH w AS (SELECT {written} AS x FROM Rows) SELECT x AS d FROM w ORDER BY 1",
+        f"SELECT DISTINCT {written} AS d FROM Rows UNION SELECT {written} FROM Rows",
+    ):
+        records = things.call("query_sql", sql=sql, company="usmf")["records"]
+        assert {len(row["d"]) for row in records if row["d"]} == {chars}
+
+
+def test_a_time_among_the_days_of_a_union_stays_one(things: Served) -> None:
+    sql = "SELECT Due + INTERVAL 1 DAY AS d FROM Rows UNION ALL SELECT Created FROM Rows"
+    records = things.call("query_sql", sql=sql, company="usmf")["records"]
+    assert {len(row["d"]) for row in records if row["d"]} == {20}
+
+
 @pytest.mark.parametrize(
     "sql",
     [
