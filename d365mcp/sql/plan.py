@@ -5,7 +5,6 @@ does not depend on it. Predicates are handed over as ordinary OData; `d365.filte
 """
 
 import datetime
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +15,7 @@ from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 
 from d365mcp.d365.models import DataEntity
-from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
+from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import Blocks
 from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
@@ -29,6 +28,7 @@ from d365mcp.sql.relevance import Relevance, relevance
 from d365mcp.sql.semi_joins import Partner, partners_of
 from d365mcp.sql.statement import DIALECT, entity_tables, first_line
 from d365mcp.sql.types import NUMBERS, column_type
+from d365mcp.sql.unresolved import unresolved
 
 MAX_COLUMNS = 80
 
@@ -144,27 +144,14 @@ def _qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp
         table: {prop.name.lower(): column_type(prop) for prop in entity.properties.values()}
         for table, entity in by_table.items()
     }
-    columns = {column.name.casefold(): column.name for column in tree.find_all(exp.Column)}
     try:
-        qualified = pushdown_projections(qualify(tree, schema=schema, dialect=DIALECT))
+        # A copy, for the names in complaints are those that were written.
+        qualified = pushdown_projections(qualify(tree.copy(), schema=schema, dialect=DIALECT))
     except OptimizeError as problem:
-        raise _unresolved(columns, by_table, first_line(problem)) from None
+        raise unresolved(tree, by_table, first_line(problem)) from None
     if (whole := qualified.find(exp.TableColumn)) is not None:
         raise InvalidArgument(f"{whole.name} is a table: name its columns, such as {whole.name}.dataAreaId.")
     return qualified
-
-
-def _unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
-    """Return the error for a column that no table has, naming the close ones."""
-    if not by_table:
-        return InvalidArgument("The statement reads no entity set: name one after FROM.")
-    known = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
-    for folded, name in columns.items():
-        if folded not in known and re.search(rf"\b{re.escape(folded)}\b", complaint.casefold()):
-            tables = or_list([entity.entity_set for entity in by_table.values()])
-            hint = f"d365fo_get_entity_schema lists the columns of {tables}."
-            return UnknownName("column", name, close_names(name, known.values()), hint=hint)
-    return InvalidArgument(f"{complaint} Columns of tables joined need their table's alias before them.")
 
 
 def _refuse_wide(scans: Iterable[Scan]) -> None:

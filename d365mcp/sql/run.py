@@ -11,7 +11,7 @@ from d365mcp.errors import D365Error, DeadlineExceeded, InvalidAnswer
 from d365mcp.events import current_operation
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.sql.answers import Limits, StatementAnswer
-from d365mcp.sql.catalog_tables import CatalogFetch, is_catalog_table
+from d365mcp.sql.catalog_tables import CatalogFetch
 from d365mcp.sql.companies import (
     CompaniesAsked,
     TableReading,
@@ -26,6 +26,7 @@ from d365mcp.sql.fetching import Fetch
 from d365mcp.sql.partners import Partners
 from d365mcp.sql.plan import StatementPlan
 from d365mcp.sql.reading import Share
+from d365mcp.sql.statement import is_catalog_table
 
 # The answer itself needs so much of the request's time.
 _SPARE_SECONDS = 0.5

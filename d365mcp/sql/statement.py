@@ -136,6 +136,11 @@ def first_line(problem: Exception) -> str:
     return (text.splitlines() or ["it is nested too deeply"])[0][:300]
 
 
+def is_catalog_table(name: str) -> bool:
+    """Return whether a table is one of the catalog's own."""
+    return name.startswith(f"{CATALOG_SCHEMA}.")
+
+
 def table_names(tree: exp.Query) -> list[str]:
     """Return the entity names a statement reads from, each once; its own CTEs are not among them."""
     return list(dict.fromkeys(table.name for table in entity_tables(tree)))
