@@ -26,7 +26,7 @@ from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
 from d365mcp.sql.relevance import Relevance, relevance
 from d365mcp.sql.semi_joins import Partner, partners_of
-from d365mcp.sql.statement import DIALECT, entity_tables, first_line
+from d365mcp.sql.statement import DIALECT, WRITTEN, entity_tables, first_line
 from d365mcp.sql.types import NUMBERS, column_type
 from d365mcp.sql.unresolved import unresolved
 
@@ -272,7 +272,11 @@ def headings(tree: exp.Query) -> list[str | None]:
     """Return the names the author gave to the columns, or what he wrote; None for a star."""
     named = (exp.Alias, exp.Column)
     return [
-        None if _star(each) else each.alias_or_name if isinstance(each, named) else each.sql(DIALECT)
+        None
+        if _star(each)
+        else each.alias_or_name
+        if isinstance(each, named)
+        else each.meta.get(WRITTEN) or each.sql(DIALECT)
         for each in tree.selects
     ]
 
