@@ -14,6 +14,7 @@ from d365mcp.sql.dates import calendar_function
 from d365mcp.sql.types import column_type
 
 _WHOLE = re.compile(r"\s*-?\d+\s*", re.ASCII)
+_INTERVALS = ("to_weeks", "to_months", "to_quarters", "to_years")
 _DAYS = (exp.CurrentDate, exp.DateFromParts, exp.LastDay)
 # What gives back one of the values that it is given.
 _SAME = (exp.AnyValue, exp.Filter, exp.First, exp.IgnoreNulls, exp.Last, exp.Max, exp.Min, exp.Nullif, exp.Window)
@@ -73,6 +74,8 @@ def _branches(case: exp.Case) -> list[exp.Expr]:
 def _is_days(node: exp.Expr) -> bool:
     """Return whether a number or an interval is a whole number of days."""
     node = node.unnest()
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower() in _INTERVALS
     if not isinstance(node, exp.Interval):
         return isinstance(node, exp.ToDays) or (isinstance(node, exp.Literal) and node.is_int)
     if node.text("unit").lower().removesuffix("s") not in UNITS:

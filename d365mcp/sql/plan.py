@@ -270,15 +270,13 @@ def _pushed_order(item: exp.Expr, entity: DataEntity) -> str | None:
 
 def headings(tree: exp.Query) -> list[str | None]:
     """Return the names the author gave to the columns, or what he wrote; None for a star."""
-    named = (exp.Alias, exp.Column)
-    return [
-        None
-        if _star(each)
-        else each.alias_or_name
-        if isinstance(each, named)
-        else each.meta.get(WRITTEN) or each.sql(DIALECT)
-        for each in tree.selects
-    ]
+    return [None if _star(each) else _heading(each) for each in tree.selects]
+
+
+def _heading(column: exp.Expr) -> str:
+    if isinstance(column, exp.Alias | exp.Column):
+        return column.alias_or_name
+    return str(column.meta.get(WRITTEN) or column.sql(DIALECT))
 
 
 def _star(node: exp.Expr) -> bool:
