@@ -130,10 +130,6 @@ _SOURCES: Mapping[str, _Source] = {
 }
 
 
-def is_catalog_table(name: str) -> bool:
-    return name.startswith(f"{CATALOG_SCHEMA}.")
-
-
 def catalog_entity(name: str) -> DataEntity:
     """Return a catalog's table as statements are planned over it. Raises UnknownName."""
     table = name.removeprefix(f"{CATALOG_SCHEMA}.").casefold()

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
-from d365mcp.d365.filters.translate import translate_filter
+from d365mcp.d365.companies import CompanyBound, CompanyScope, company_columns, scope_read
+from d365mcp.d365.filters.translate import Translation, translate_filter
+from d365mcp.d365.filters.tree import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.errors import InvalidArgument, or_list
 from d365mcp.sql.blocks import Block, Origin, all_pairs
@@ -19,6 +20,7 @@ from d365mcp.sql.facts import ColumnKey, Facts, equal_columns
 from d365mcp.sql.joins import joins_of
 from d365mcp.sql.query_shapes import is_lateral
 from d365mcp.sql.relevance import Relevance, SelectPart
+from d365mcp.sql.semi_joins import Partner
 
 COLUMN = COMPANY.lower()
 
@@ -178,10 +180,20 @@ class TableReading:
         """Return whether it is left to F&O which company is the default one: the records say it."""
         return self.scope.is_default and self.scope.companies is None
 
+    @property
+    def is_shared(self) -> bool:
+        """Return whether its records are of no company."""
+        return not company_columns(self.entity)
 
-def reading_of(entity: DataEntity, filter: str, use: CompanyUse, asked: CompaniesAsked) -> TableReading:
-    """Return how a scan is read. Raises InvalidArgument for a contradiction, NotAllowed outside the bound."""
+
+def reading_of(
+    entity: DataEntity, filter: str, use: CompanyUse, partners: Sequence[Partner], asked: CompaniesAsked
+) -> TableReading:
+    """Return how a scan is read. Raises InvalidArgument where it is not said plainly whose records, NotAllowed outside the
+    bound."""
     translation = translate_filter(filter, entity) if filter else None
+    if asked.company and not entity.has_company:
+        _check_other_columns(entity, translation, partners, asked.company)
     scope = scope_read(
         entity,
         asked.bound,
@@ -192,6 +204,24 @@ def reading_of(entity: DataEntity, filter: str, use: CompanyUse, asked: Companie
     if scope.is_default and asked.default:
         scope = scope.named(asked.bound, asked.default)
     return TableReading(entity, use, translation.filters if translation else ("",), scope)
+
+
+def _check_other_columns(
+    entity: DataEntity, translation: Translation | None, partners: Sequence[Partner], company: str
+) -> None:
+    """Raise InvalidArgument where the company that is asked for is in a column that the statement does not restrict to it."""
+    columns, name = company_columns(entity), entity.entity_set
+    if translation and never_holds(translation.expression, dict.fromkeys(columns, company)):
+        raise InvalidArgument(
+            f'company says "{company}", but the statement leaves it out of {name}: give the company in one of the two places.'
+        )
+    is_said = translation and any(restricted_to(translation.expression, column) is not None for column in columns)
+    # Joined on a dataAreaId, which is of the company that is asked for.
+    is_joined = any(partner.column in columns and partner.its_column == COMPANY for partner in partners)
+    if columns and not is_said and not is_joined:
+        raise InvalidArgument(
+            f"{name} has no dataAreaId; its company is in {columns[0]}: add the condition {columns[0]} = '{company}'."
+        )
 
 
 def must_name_default(readings: Sequence[TableReading], bound: CompanyBound) -> bool:

@@ -133,10 +133,10 @@ class Database:
     def table(self, name: str, columns: Sequence[Column], room: int) -> Table:
         return Table(self._process, name, columns, room)
 
-    async def query(self, sql: str) -> Rows:
-        """Return the rows of a statement, as far as they fit into an answer."""
+    async def query(self, sql: str, days: Sequence[int] = ()) -> Rows:
+        """Return the rows of a statement, as far as they fit into an answer. At the places `days` a time is a day."""
         found, body = await _asked(
-            self._process, "query", sql=sql, max_rows=_MAX_RESULT_ROWS, max_chars=self._max_chars
+            self._process, "query", sql=sql, days=list(days), max_rows=_MAX_RESULT_ROWS, max_chars=self._max_chars
         )
         return Rows([tuple(row) for row in read_json(body)], found["count"], found["more"], found["peak"])
 

@@ -5,13 +5,14 @@ else a statement does with such a date (IS NULL, count, min, arithmetic, the ans
 """
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
 from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import OPPOSITE, Block, Blocks, Compared, Origin, all_pairs
 from d365mcp.sql.calendar import EMPTY_DAY, read_date
+from d365mcp.sql.child.loading import quoted_name
 from d365mcp.sql.types import DATES, column_type
 
 _COMPARISONS = (*OPPOSITE, exp.Between, exp.In)
@@ -96,20 +97,34 @@ def date_literal(date: datetime.date) -> exp.Expr:
     return exp.cast(exp.Literal.string(str(date)), "TIMESTAMP" if is_time else "DATE")
 
 
-def notes(blocks: Blocks) -> list[str]:
-    """Return a line for each date that is only bounded from above: records without one are among those found."""
-    ceilings: dict[str, None] = {}
-    floors: set[str] = set()
+def bounded_from_above(blocks: Blocks) -> list[tuple[exp.Table, str]]:
+    """Return each table's dates that are only bounded from above: records without one are among those found."""
+    ceilings: dict[tuple[int, str], tuple[exp.Table, str]] = {}
+    floors: set[tuple[int, str]] = set()
     for block in blocks:
         for each in _compared(block):
-            is_ceiling = each.operator in (exp.LT, exp.LTE)
             for origin in each.origins:
-                ceilings |= {origin.prop.name: None} if is_ceiling else {}
-                floors |= set() if is_ceiling else {origin.prop.name}
+                if each.operator in (exp.LT, exp.LTE):
+                    ceilings[_place(origin)] = (origin.table, origin.prop.name)
+                else:
+                    floors.add(_place(origin))
         for test in block.scope.find_all(exp.Is):
-            floors |= {origin.prop.name for origin in block.origins(test.this)}
-    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave such records out"
-    return [text.format(name) for name in ceilings if name not in floors]
+            floors |= {_place(origin) for origin in block.origins(test.this)}
+    return [found for place, found in ceilings.items() if place not in floors]
+
+
+def _place(origin: Origin) -> tuple[int, str]:
+    return id(origin.table), origin.prop.name
+
+
+def empty_dates(places: Sequence[tuple[str, str]]) -> str:
+    """Return the SELECT of the names among these tables' columns in which some record has no date."""
+    tests = [
+        f"SELECT {exp.Literal.string(column).sql()} AS name WHERE EXISTS "  # noqa: S608 - names in quotes
+        f"(SELECT 1 FROM {quoted_name(table)} WHERE {quoted_name(column)} = {date_literal(EMPTY_DAY).sql()})"
+        for table, column in places
+    ]
+    return " UNION ".join(tests)
 
 
 def set_empty_aside(blocks: Blocks) -> None:

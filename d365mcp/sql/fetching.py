@@ -69,7 +69,7 @@ class Fetch:
         if self.table.unread:
             self.note(_UNREAD)
         if self.narrowed:
-            self.answer.notes += self.partners.notes(self.scan, self.narrowed)
+            self.answer.notes.append(self.partners.note(self.scan, self.narrowed))
         await self.look_at_records()
 
     async def is_read(self) -> bool:

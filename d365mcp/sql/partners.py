@@ -63,13 +63,14 @@ class Partners:
             self._values[place] = await self._database.values_of(*place, most=MOST_VALUES)
         return self._values[place]
 
-    def notes(self, scan: Scan, found: ValueFilters) -> list[str]:
+    def note(self, scan: Scan, found: ValueFilters) -> str:
         """Return what a reader should know of a scan that was read by its partners' values."""
+        name = scan.entity.entity_set
         if not found.texts:
             others = sorted({self._entity_sets[partner.scan] for partner in found.values})
-            return [f"{scan.entity.entity_set}: not read, for no record of {or_list(others)} needs one"]
-        return [
-            f"{scan.entity.entity_set}: read only where {partner.column} is one of the {count:,} "
-            f"{partner.its_column} of {self._entity_sets[partner.scan]}"
+            return f"{name}: not read, for no record of {or_list(others)} needs one"
+        chosen = [
+            f"{partner.column} is one of the {count:,} {partner.its_column} of {self._entity_sets[partner.scan]}"
             for partner, count in found.values.items()
         ]
+        return f"{name}: read only where {' and '.join(chosen)}"

@@ -5,7 +5,6 @@ does not depend on it. Predicates are handed over as ordinary OData; `d365.filte
 """
 
 import datetime
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,18 +15,20 @@ from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 
 from d365mcp.d365.models import DataEntity
-from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
+from d365mcp.errors import InvalidArgument
 from d365mcp.sql.blocks import Blocks
 from d365mcp.sql.calendar import without_zone
 from d365mcp.sql.companies import CompanyUse, company_uses, joined_apart
 from d365mcp.sql.constants import CLOCK_NAMES, CLOCKS, constants_of
-from d365mcp.sql.dates import date_literal, notes, set_empty_aside, type_dates
+from d365mcp.sql.dates import bounded_from_above, date_literal, set_empty_aside, type_dates
+from d365mcp.sql.days import day_columns
 from d365mcp.sql.pushdown import pushed
 from d365mcp.sql.refusals import refuse_mistakes
 from d365mcp.sql.relevance import Relevance, relevance
 from d365mcp.sql.semi_joins import Partner, partners_of
-from d365mcp.sql.statement import DIALECT, entity_tables, first_line
+from d365mcp.sql.statement import DIALECT, WRITTEN, entity_tables, first_line
 from d365mcp.sql.types import NUMBERS, column_type
+from d365mcp.sql.unresolved import unresolved
 
 MAX_COLUMNS = 80
 
@@ -56,7 +57,8 @@ class StatementPlan:
     limit: int | None = None  # rows it yields at most, where a scan has a `top`
     ends_early: bool = False  # once it yields `limit` rows, others do not matter
     apart: tuple[tuple[str, str], ...] = ()  # scans that are joined without a word about the company
-    notes: tuple[str, ...] = ()
+    days: tuple[int, ...] = ()  # the places of columns that are days, whatever DuckDB makes of them
+    open_dates: tuple[tuple[str, str], ...] = ()  # scans with their dates that are only bounded from above
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
                 facts = found.facts.get(id(table), [])
                 scans.add(table, *pushed(facts, block.named(alias), by_table[table.name], values))
     apart = [(scans.places[id(one)], scans.places[id(other)]) for one, other in joined_apart(found)]
-    hints = notes(blocks)
+    open_dates = dict.fromkeys((scans.places[id(table)], name) for table, name in bounded_from_above(blocks))
+    days = tuple(day_columns(blocks.by_query[id(tree)]))
     read, limit, ends_early = scans.result(found), None, False
     _refuse_wide(read)
     if len(scans.places) == 1 and (cut := _with_limit(tree, read[0])) is not None:
@@ -109,7 +112,9 @@ def plan(statement: Statement, values: Mapping[str, Any]) -> StatementPlan:
         read = (cut,) if scans.exact else read
     set_empty_aside(blocks)
     scans.put_in_place(tree)
-    return StatementPlan(_printed(tree), read, statement.headings, limit, ends_early, tuple(apart), tuple(hints))
+    return StatementPlan(
+        _printed(tree), read, statement.headings, limit, ends_early, tuple(apart), days, tuple(open_dates)
+    )
 
 
 def _printed(tree: exp.Query) -> str:
@@ -139,27 +144,14 @@ def _qualify_columns(tree: exp.Query, by_table: Mapping[str, DataEntity]) -> exp
         table: {prop.name.lower(): column_type(prop) for prop in entity.properties.values()}
         for table, entity in by_table.items()
     }
-    columns = {column.name.casefold(): column.name for column in tree.find_all(exp.Column)}
     try:
-        qualified = pushdown_projections(qualify(tree, schema=schema, dialect=DIALECT))
+        # A copy, for the names in complaints are those that were written.
+        qualified = pushdown_projections(qualify(tree.copy(), schema=schema, dialect=DIALECT))
     except OptimizeError as problem:
-        raise _unresolved(columns, by_table, first_line(problem)) from None
+        raise unresolved(tree, by_table, first_line(problem)) from None
     if (whole := qualified.find(exp.TableColumn)) is not None:
         raise InvalidArgument(f"{whole.name} is a table: name its columns, such as {whole.name}.dataAreaId.")
     return qualified
-
-
-def _unresolved(columns: Mapping[str, str], by_table: Mapping[str, DataEntity], complaint: str) -> InvalidArgument:
-    """Return the error for a column that no table has, naming the close ones."""
-    if not by_table:
-        return InvalidArgument("The statement reads no entity set: name one after FROM.")
-    known = {name.casefold(): name for entity in by_table.values() for name in entity.properties}
-    for folded, name in columns.items():
-        if folded not in known and re.search(rf"\b{re.escape(folded)}\b", complaint.casefold()):
-            tables = or_list([entity.entity_set for entity in by_table.values()])
-            hint = f"d365fo_get_entity_schema lists the columns of {tables}."
-            return UnknownName("column", name, close_names(name, known.values()), hint=hint)
-    return InvalidArgument(f"{complaint} Columns of tables joined need their table's alias before them.")
 
 
 def _refuse_wide(scans: Iterable[Scan]) -> None:
@@ -278,11 +270,13 @@ def _pushed_order(item: exp.Expr, entity: DataEntity) -> str | None:
 
 def headings(tree: exp.Query) -> list[str | None]:
     """Return the names the author gave to the columns, or what he wrote; None for a star."""
-    named = (exp.Alias, exp.Column)
-    return [
-        None if _star(each) else each.alias_or_name if isinstance(each, named) else each.sql(DIALECT)
-        for each in tree.selects
-    ]
+    return [None if _star(each) else _heading(each) for each in tree.selects]
+
+
+def _heading(column: exp.Expr) -> str:
+    if isinstance(column, exp.Alias | exp.Column):
+        return column.alias_or_name
+    return str(column.meta.get(WRITTEN) or column.sql(DIALECT))
 
 
 def _star(node: exp.Expr) -> bool:

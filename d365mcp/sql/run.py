@@ -11,7 +11,7 @@ from d365mcp.errors import D365Error, DeadlineExceeded, InvalidAnswer
 from d365mcp.events import current_operation
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.sql.answers import Limits, StatementAnswer
-from d365mcp.sql.catalog_tables import CatalogFetch, is_catalog_table
+from d365mcp.sql.catalog_tables import CatalogFetch
 from d365mcp.sql.companies import (
     CompaniesAsked,
     TableReading,
@@ -21,10 +21,12 @@ from d365mcp.sql.companies import (
     refuse_unread,
 )
 from d365mcp.sql.database import Database, Rows
+from d365mcp.sql.dates import empty_dates
 from d365mcp.sql.fetching import Fetch
 from d365mcp.sql.partners import Partners
 from d365mcp.sql.plan import StatementPlan
 from d365mcp.sql.reading import Share
+from d365mcp.sql.statement import is_catalog_table
 
 # The answer itself needs so much of the request's time.
 _SPARE_SECONDS = 0.5
@@ -57,15 +59,16 @@ async def run(
                 tables.create_task(_fetched(fetch, partners))
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
-    answer.rows = await _within_time(database, plan.sql)
+    answer.rows = await _within_time(database, plan)
     if plan.limit is not None and answer.rows.count < plan.limit and await fetches[0].run_without_top():
-        answer.rows = await _within_time(database, plan.sql)
+        answer.rows = await _within_time(database, plan)
     readings = await _with_default(readings, {fetch.scan.name: fetch.companies for fetch in fetches}, client)
     answer.seconds["d365"] = round((operation.d365_ms - asked_ms) / 1000, 3) if operation else 0.0
     if answer.seconds["d365"] > _COSTLY_SECONDS:
         max(fetches, key=lambda fetch: fetch.table.rows).advise(answer.seconds["d365"])
     answer.companies, answer.company = _companies_read(readings.values()), _only_company(readings.values())
-    answer.notes = list(dict.fromkeys([*plan.notes, *_company_notes(plan, readings), *answer.notes]))
+    found = [*await _date_notes(plan, database), *_company_notes(plan, readings, limits.asked), *answer.notes]
+    answer.notes = list(dict.fromkeys(found))
     return answer
 
 
@@ -84,7 +87,10 @@ async def _readings_of(plan: StatementPlan, client: D365Client, asked: Companies
     """Return how each scan is read, the default company named where that matters. Raises InvalidArgument, NotAllowed."""
 
     def read() -> dict[str, TableReading]:
-        return {scan.name: reading_of(scan.entity, scan.filter, scan.company_use, asked) for scan in plan.scans}
+        return {
+            scan.name: reading_of(scan.entity, scan.filter, scan.company_use, scan.partners, asked)
+            for scan in plan.scans
+        }
 
     readings = read()
     if must_name_default(list(readings.values()), asked.bound):
@@ -131,10 +137,13 @@ def _only_company(readings: Iterable[TableReading]) -> str:
     return (every.pop() or "") if len(every) == 1 else ""
 
 
-def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading]) -> list[str]:
+def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading], asked: CompaniesAsked) -> list[str]:
     """Return what a reader should know of the companies that were read."""
     names = {name: reading.entity.entity_set for name, reading in readings.items()}
+    shared = dict.fromkeys(names[name] for name, reading in readings.items() if reading.is_shared)
     found = [f"{names[name]}: {note}" for name, reading in readings.items() for note in reading.scope.notes]
+    if asked.company and shared:
+        found.append(f"{', '.join(shared)}: shared by all companies, company had no effect")
     for name, reading in readings.items():
         if reading.scope.is_default and reading.use.used:
             read = f"every dataAreaId is {reading.companies}, the default company; cross_company reads all"
@@ -149,12 +158,21 @@ def _company_notes(plan: StatementPlan, readings: Mapping[str, TableReading]) ->
     return found
 
 
-async def _within_time(database: Database, sql: str) -> Rows:
+async def _date_notes(plan: StatementPlan, database: Database) -> list[str]:
+    """Return a line for each date that is only bounded from above and that some record has not."""
+    if not plan.open_dates:
+        return []
+    found = await database.query(empty_dates(plan.open_dates))
+    text = "{0}: no date counts as 1900-01-01; add {0} IS NOT NULL to leave such records out"
+    return [text.format(name) for (name,) in sorted(found.rows)]
+
+
+async def _within_time(database: Database, plan: StatementPlan) -> Rows:
     """Answer the statement within what is left of the request's time."""
     operation = current_operation()
     seconds = max(_SPARE_SECONDS, operation.remaining() - _SPARE_SECONDS) if operation else None
     try:
         async with asyncio.timeout(seconds):
-            return await database.query(sql)
+            return await database.query(plan.sql, plan.days)
     except TimeoutError:
         raise DeadlineExceeded(_TOO_LONG) from None

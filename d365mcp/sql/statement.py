@@ -4,10 +4,11 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.errors import ParseError, TokenError
 
 from d365mcp.errors import InvalidArgument
@@ -21,6 +22,9 @@ _MAX_SQL_CHARS = 20_000
 _READ_ONE_SELECT = (
     "Give one SELECT over entity sets, for example: SELECT CustomerGroupId, count(*) FROM CustomersV3 GROUP BY 1"
 )
+WRITTEN = "written"  # how a column of the statement was written
+_OPENING = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
+_CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
 _TABLE_PARTS = frozenset({"this", "alias", "joins"})
 # One statement after the other: the parser holds the GIL, and several at once would keep it from the event loop.
 _PLANNER = ThreadPoolExecutor(1, thread_name_prefix="sql")
@@ -44,11 +48,44 @@ def parse(sql: str) -> exp.Query:
         raise InvalidArgument(f"This is not SQL that can be read: {_complaint(problem)}", hint=OTHER_DIALECTS) from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Select | exp.SetOperation):
         raise InvalidArgument(f"Only one SELECT is run here. {_READ_ONE_SELECT}")
+    _keep_written(statements[0], sql)
     _name_catalog_tables(statements[0])
     _refuse_side_doors(statements[0])
     refuse_others(statements[0])
     _refuse_incomplete(statements[0])
     return statements[0]
+
+
+def _keep_written(tree: exp.Query, sql: str) -> None:
+    """Let the statement's columns know how they were written, where their text is found beyond doubt."""
+    for column, text in zip(tree.selects, _written_columns(sql), strict=False):
+        with suppress(ParseError, TokenError):
+            if not isinstance(column, exp.Alias | exp.Column) and _column_of(text) == column:
+                column.meta[WRITTEN] = text
+
+
+def _column_of(text: str) -> exp.Expr | None:
+    """Return the one column of a SELECT of this text."""
+    tree = sqlglot.parse_one(f"SELECT {text}", read=DIALECT)
+    return tree.selects[0] if isinstance(tree, exp.Select) and len(tree.selects) == 1 else None
+
+
+def _written_columns(sql: str) -> Iterator[str]:
+    """Yield what stands between the commas of the outermost SELECT, each in one line."""
+    depth, columns = 0, list[list[Token]]()
+    for token in sqlglot.tokenize(sql, read=DIALECT):
+        kind = token.token_type
+        depth += (kind in _OPENING) - (kind in _CLOSING)
+        if not columns:
+            columns += [[]] if kind == TokenType.SELECT and not depth else []
+        elif kind == TokenType.FROM and not depth:
+            break
+        elif kind == TokenType.COMMA and not depth:
+            columns.append([])
+        elif kind != TokenType.DISTINCT or columns[-1]:
+            columns[-1].append(token)
+    for tokens in columns:
+        yield " ".join(sql[tokens[0].start : tokens[-1].end + 1].split()) if tokens else ""
 
 
 def _name_catalog_tables(tree: exp.Query) -> None:
@@ -134,6 +171,11 @@ def first_line(problem: Exception) -> str:
     """Return a parser's complaint without its terminal colours."""
     text = str(problem).replace("\x1b[4m", "").replace("\x1b[0m", "").strip()
     return (text.splitlines() or ["it is nested too deeply"])[0][:300]
+
+
+def is_catalog_table(name: str) -> bool:
+    """Return whether a table is one of the catalog's own."""
+    return name.startswith(f"{CATALOG_SCHEMA}.")
 
 
 def table_names(tree: exp.Query) -> list[str]:

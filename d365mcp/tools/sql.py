@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,17 +12,23 @@ from typing_extensions import TypedDict
 
 from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.models import DataEntity
-from d365mcp.errors import InvalidArgument
+from d365mcp.errors import InvalidArgument, UnknownName
 from d365mcp.events import current_operation
 from d365mcp.tools.common import unknown_companies, with_enumerations, with_notes
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.results import row_chars, to_csv
+from d365mcp.tools.suggestions import message_for
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from d365mcp.sql.answers import StatementAnswer
+    from d365mcp.sql.unresolved import UnknownColumn
 
 ENVELOPE_CHARS = 2_000
+# Of the tables that an unknown column may be of, so many are looked at: each may take calls.
+_MOST_EXPLAINED = 3
+# How another tool reaches a related entity: a statement joins it.
+_EXPANDED = re.compile(r" \(expand \w+\)")
 
 
 class SqlResult(TypedDict, total=False):
@@ -52,16 +59,20 @@ async def query_sql(
     context.databases().begin()
     if not _import_planner.cache_info().currsize:  # sqlglot comes in with the first statement, off the event loop
         await asyncio.to_thread(_import_planner)
-    from d365mcp.sql import answers, catalog_tables, companies, database, plan, run, statement
+    from d365mcp.sql import answers, companies, database, plan, run, statement, unresolved
 
     if company and cross_company:
         raise InvalidArgument("Give either company or cross_company, not both.")
     tree = await statement.in_planner(statement.parse, sql)
     columns = statement.column_names(tree)
     entities = {name: await _entity_of(context, name, columns) for name in statement.table_names(tree)}
-    reads_catalog = any(map(catalog_tables.is_catalog_table, entities))
+    reads_catalog = any(map(statement.is_catalog_table, entities))
     snapshot = await context.catalog.snapshots.current() if reads_catalog else None
-    prepared = await statement.in_planner(plan.prepared, tree, entities)
+    try:
+        prepared = await statement.in_planner(plan.prepared, tree, entities)
+    except unresolved.UnknownColumn as error:
+        await _explain(context, error)
+        raise
     asked = companies.CompaniesAsked(company, cross_company, CompanyBound(context.settings.companies))
     limits = answers.Limits(max_rows_scanned, allow_partial, asked, context.places())
     operation, began = current_operation(), time.perf_counter()
@@ -98,11 +109,26 @@ def _import_planner() -> None:
     gc.freeze()
 
 
+async def _explain(context: ToolContext, error: "UnknownColumn") -> None:
+    """Let an error name the columns that were meant, by label and meaning too."""
+    plain = UnknownName("property", error.name, ()).message
+    found = {}
+    for entity in error.entities[:_MOST_EXPLAINED]:
+        message = _EXPANDED.sub("", await message_for(context, entity, error.name))
+        if meant := message.removeprefix(plain).strip():
+            found[entity.entity_set] = meant
+    if found:
+        several = len(error.entities) > 1
+        texts = [f"{entity_set}: {meant}" if several else meant for entity_set, meant in found.items()]
+        error.message = " ".join([UnknownName("column", error.name, ()).message, *texts])
+        error.args = (error.message,)
+
+
 async def _entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:
     """Return an entity with the enumerations the statement may compare, or one of the catalog's own tables."""
-    from d365mcp.sql import catalog_tables
+    from d365mcp.sql import catalog_tables, statement
 
-    if catalog_tables.is_catalog_table(name):
+    if statement.is_catalog_table(name):
         return catalog_tables.catalog_entity(name)
     entity = await context.catalog.entity(name)
     return await with_enumerations(context, entity, columns)

@@ -82,4 +82,8 @@ def test_another_table_of_the_catalog_is_refused_with_those_there_are(built: InP
     error = built.run_sql("SELECT 1 FROM metadata.entites")
     assert error["code"] == "unknown_name" and "metadata.entities" in error["message"]
     assert "without a schema" in built.run_sql("SELECT 1 FROM dbo.CustomersV3")["message"]
-    assert "columns of metadata.entities" in built.run_sql("SELECT nothing FROM metadata.entities")["hint"]
+    for sql in ("SELECT name FROM metadata.entities", "SELECT e.name FROM metadata.entities e, CustomersV3 c"):
+        error = built.run_sql(sql)
+        assert "aot_name" in error["message"]
+        assert "metadata.entities has entity_set, public_name, aot_name, " in error["hint"]
+        assert "get_entity_schema" not in error["hint"]

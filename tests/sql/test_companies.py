@@ -202,6 +202,55 @@ def test_the_company_given_and_the_one_in_the_statement_must_agree(server: Serve
     server.refuse("query_sql", sql=f"SELECT count(*) FROM {HEADS}", cross_company=True, **given)
 
 
+LEDGER = "SELECT sum(g.AccountingCurrencyAmount) AS s FROM GeneralJournalAccountEntries g"
+
+
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        (LEDGER, "DataArea"),
+        (f"{LEDGER} WHERE g.DataArea LIKE 'us%'", "DataArea"),
+        (f"{LEDGER} JOIN CustomersV3 c ON c.CustomerAccount = g.LedgerAccount", "DataArea"),
+        (f"{LEDGER} LEFT JOIN CustomersV3 c ON c.dataAreaId = g.DataArea", "DataArea"),
+        ("SELECT CustomerAccount, (SELECT count(*) FROM Ledgers) AS n FROM CustomersV3", "LegalEntityId"),
+    ],
+)
+def test_a_company_in_another_column_is_to_be_named_there(server: Served, sql: str, column: str) -> None:
+    message = server.refuse("query_sql", sql=sql, company="usmf")["message"]
+    assert f"its company is in {column}: add the condition {column} = 'usmf'" in message
+    assert not server.requests("/data/")
+    server.call("query_sql", sql=sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"{LEDGER} WHERE DataArea = 'usmf'",
+        f"{LEDGER} WHERE upper(DataArea) = 'USMF'",
+        f"{LEDGER} WHERE DataArea IN (SELECT dataAreaId FROM CustomersV3)",
+        f"{LEDGER} JOIN LegalEntities e ON e.LegalEntityId = g.DataArea WHERE g.DataArea = 'usmf'",
+        f"{LEDGER} JOIN (SELECT DISTINCT dataAreaId FROM CustomersV3) c ON c.dataAreaId = g.DataArea",
+    ],
+)
+def test_a_company_that_is_named_in_another_column_is_the_one_read(server: Served, sql: str) -> None:
+    expected = server.call("query_sql", sql=f"{LEDGER} WHERE DataArea = 'usmf'")["records"]
+    result = server.call("query_sql", sql=sql, company="usmf")
+    assert result["records"] == expected
+
+
+def test_a_company_that_another_column_contradicts_is_refused(server: Served) -> None:
+    sql = f"{LEDGER} WHERE DataArea IN ('usrt', 'demf')"
+    assert 'company says "usmf"' in server.refuse("query_sql", sql=sql, company="usmf")["message"]
+
+
+def test_a_company_has_no_effect_on_what_all_companies_share(server: Served) -> None:
+    sql = "SELECT count(*) AS n FROM Currencies a, Currencies b, CustomersV3 WHERE a.CurrencyCode < b.CurrencyCode"
+    result = server.call("query_sql", sql=sql, company="usmf")
+    assert result["notes"] == ["Currencies: shared by all companies, company had no effect"]
+    assert result["company"] == "usmf"
+    assert "notes" not in server.call("query_sql", sql=sql)
+
+
 def test_the_records_say_which_company_is_the_default_one(server: Served) -> None:
     """The server's own memory of it may be minutes old."""
     sql = f"SELECT count(*) AS n FROM {HEADS}"

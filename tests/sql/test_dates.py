@@ -84,9 +84,28 @@ def test_the_note_is_the_same_for_both(things: Served) -> None:
         f"Closed > '{DAY}'",
         f"Closed <= '{DAY}' AND Closed IS NOT NULL",
         f"Closed BETWEEN '2020-01-01' AND '{DAY}'",
+        f"Due <= '{DAY}'",
     ):
         sql = f"SELECT count(*) FROM Rows WHERE {condition}"
         assert "notes" not in things.call("query_sql", sql=sql, company="usmf")
+
+
+@pytest.mark.parametrize(
+    ("sql", "undated"),
+    [
+        ("SELECT 1 FROM Heads h JOIN Rows r ON r.HeadId = h.HeadId WHERE h.Due < '{0}' AND r.Due < '{0}'", []),
+        ("SELECT 1 FROM Heads h JOIN Rows r ON r.HeadId = h.HeadId WHERE h.Due < '{0}' AND r.Closed < '{0}'", ["Closed"]),
+        ("SELECT 1 FROM Heads WHERE Closed < '{0}' UNION SELECT 1 FROM Rows WHERE Closed > '{0}'", ["Closed"]),
+        ("WITH w AS (SELECT Created AS c, Closed AS d FROM Rows) SELECT 1 FROM w WHERE c < '{0}' OR d < '{0}'", ["Closed", "Created"]),
+        ("SELECT count(*) FILTER (WHERE Closed < '{0}') FROM Rows", ["Closed"]),
+        ("SELECT count(*) FILTER (WHERE Closed < '{0}') FROM Rows WHERE Closed > '2000-01-01'", []),
+        ("SELECT 1 FROM Rows WHERE Closed < '{0}' AND HeadId = 'none'", []),
+    ],
+)  # fmt: skip
+def test_the_note_names_the_dates_that_some_record_has_not(things: Served, sql: str, undated: list[str]) -> None:
+    result = things.call("query_sql", sql=sql.format(DAY), cross_company=True)
+    names = [note.split(":")[0] for note in result.get("notes", ()) if "1900-01-01" in note]
+    assert names == undated
 
 
 def test_an_empty_date_is_nothing_where_it_is_not_compared(things: Served) -> None:
@@ -114,6 +133,51 @@ def test_an_empty_date_is_nothing_where_it_is_not_compared(things: Served) -> No
     )
     assert {"Closed": None, "n": empty} in found["records"]
     assert [row["Closed"] for row in found["records"]][-1] is None
+
+
+DAYS = (
+    "date_trunc('month', Due)",
+    "date_trunc('week', Due + 1)",
+    "Due + INTERVAL 30 DAY",
+    "Due - INTERVAL '3 months'",
+    "INTERVAL 1 YEAR + Due",
+    "Due + INTERVAL (Quantity) DAY",
+    "Due + to_days(3)",
+    "Due - to_months(Quantity)",
+    "date_add(Due, INTERVAL 1 MONTH)",
+    "date_trunc('year', CAST(Created AS DATE))",
+    "date_trunc('quarter', coalesce(Closed, Due)) + INTERVAL 1 WEEK",
+    "max(date_trunc('month', Due)) OVER ()",
+    "CASE WHEN Quantity > 0 THEN Due + INTERVAL 1 DAY END",
+    "(SELECT max(Due) FROM Heads) + INTERVAL 1 DAY",
+    "last_day(Due) + INTERVAL 1 DAY",
+)
+TIMES = (
+    "date_trunc('month', Created)",
+    "Created + INTERVAL 1 DAY",
+    "Due + INTERVAL 12 HOUR",
+    "Due + to_hours(12)",
+    "Due + INTERVAL '1 day 2 hours'",
+    "least(Due, Created) + INTERVAL 1 DAY",
+    "CASE WHEN Quantity > 0 THEN Due ELSE Created END",
+)
+
+
+@pytest.mark.parametrize(("written", "chars"), [*((each, 10) for each in DAYS), *((each, 20) for each in TIMES)])
+def test_what_is_made_of_a_day_alone_is_a_day(things: Served, written: str, chars: int) -> None:
+    for sql in (
+        f"SELECT {written} AS d, Name FROM Rows",
+        f"WITH w AS (SELECT {written} AS x FROM Rows) SELECT x AS d FROM w ORDER BY 1",
+        f"SELECT DISTINCT {written} AS d FROM Rows UNION SELECT {written} FROM Rows",
+    ):
+        records = things.call("query_sql", sql=sql, company="usmf")["records"]
+        assert {len(row["d"]) for row in records if row["d"]} == {chars}
+
+
+def test_a_time_among_the_days_of_a_union_stays_one(things: Served) -> None:
+    sql = "SELECT Due + INTERVAL 1 DAY AS d FROM Rows UNION ALL SELECT Created FROM Rows"
+    records = things.call("query_sql", sql=sql, company="usmf")["records"]
+    assert {len(row["d"]) for row in records if row["d"]} == {20}
 
 
 @pytest.mark.parametrize(

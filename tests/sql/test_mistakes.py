@@ -68,6 +68,39 @@ def test_a_mistake_in_a_statement_is_answered_with_what_to_write(
     assert hint in error.get("hint", "")
 
 
+JOINED = f"FROM {HEADS} h JOIN CustomersV3 c ON c.CustomerAccount = h.OrderingCustomerAccountNumber"
+LISTS = "d365fo_get_entity_schema lists the columns of"
+BY_LABEL = 'Did you mean OrganizationName (label "Name")'
+
+
+@pytest.mark.parametrize(
+    ("sql", "message", "hint"),
+    [
+        ("SELECT CustomerName FROM CustomersV3", f'No column "CustomerName". {BY_LABEL}', f"{LISTS} CustomersV3."),
+        (f"SELECT c.CustomerName {JOINED}", f'No column "CustomerName". {BY_LABEL}', f"{LISTS} CustomersV3."),
+        (f"SELECT 1 {JOINED} WHERE CustomerName = '1'", f"CustomersV3: {BY_LABEL}", f"{LISTS} {HEADS} or CustomersV3."),
+        (f"SELECT h.CreditLimt {JOINED}", 'No column "CreditLimt".', f"{LISTS} {HEADS}."),
+        (f"SELECT c.salesordernumber {JOINED}", f"SalesOrderNumber is in h ({HEADS}), not in c (CustomersV3).", ""),
+        (f"SELECT c.CustomerAccount FROM CustomersV3 c WHERE EXISTS (SELECT 1 FROM {HEADS} h WHERE h.CustomerAccount = '1')", f"CustomerAccount is in c (CustomersV3), not in h ({HEADS}).", ""),
+        (f"SELECT x.CreditLimit {JOINED}", 'No table "x" here.', f"reads h ({HEADS}), c (CustomersV3)."),
+        ("SELECT CustomersV3.Name FROM CustomersV3 c", 'No table "CustomersV3" here.', "reads c (CustomersV3)."),
+        (f"SELECT dataAreaId {JOINED}", "dataAreaId is in several tables: write h.dataAreaId or c.dataAreaId.", ""),
+        (f"SELECT 1 FROM {HEADS} JOIN CustomersV3 USING (CustomerAccount)", "CustomerAccount is not in both tables: write ON", ""),
+        ("WITH x AS (SELECT CustomerAccount AS Account, 1 AS one FROM CustomersV3) SELECT x.Acount FROM x", "Did you mean Account?", "x has Account, one."),
+        ("WITH x AS (SELECT * FROM CustomersV3) SELECT x.CreditLimt FROM x", "Did you mean CreditLimit", "x has dataAreaId, "),
+        ("SELECT dataAreaId FROM GeneralJournalAccountEntries", "", "has its company in DataArea."),
+        ("SELECT c.dataAreaId FROM Currencies c", "", "Currencies is shared by all companies."),
+    ],
+)  # fmt: skip
+def test_a_column_that_its_table_has_not_is_answered_with_those_it_has(
+    server: Served, sql: str, message: str, hint: str
+) -> None:
+    error = server.refuse("query_sql", sql=sql)
+    assert message in error["message"]
+    assert hint in error.get("hint", "")
+    assert ("OrganizationName" in error["message"]) == ("CustomerName" in sql)
+
+
 @pytest.mark.parametrize(
     ("condition", "found"),
     [

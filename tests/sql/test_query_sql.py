@@ -61,6 +61,22 @@ def test_a_select_gives_the_true_answer(server: Served, sql: str, expected: list
     assert rows(server, sql) == expected
 
 
+@pytest.mark.parametrize(
+    ("columns", "headings"),
+    [
+        ("Count(*), a*2 from x group by all", ["Count(*)", "a*2"]),
+        ("distinct upper(d) ,a  *  2\n, coalesce(d, 'x,y') from x", ["upper(d)", "a * 2", "coalesce(d, 'x,y')"]),
+        ("extract(year from t), date_trunc('month', t) from x", ["extract(year from t)", "date_trunc('month', t)"]),
+        ("(select max(a) from x), sum(a) filter (where a > 1), a from x group by all", ["(select max(a) from x)", "sum(a) filter (where a > 1)", "a"]),
+        ("count(*) /* all */, d||'  ' from x group by d union all select 1, '2'", ["count(*)", "d || '  '"]),
+        ("count(*) as n, [1, 2], case when a=1 then 1 end, t::date from x group by all", ["n", "[1, 2]", "case when a=1 then 1 end", "t::date"]),
+    ],
+)  # fmt: skip
+def test_a_column_without_a_name_goes_by_what_was_written(server: Served, columns: str, headings: list[str]) -> None:
+    sql = f"with x as (select 1 as a, CustomerAccount as d, timestamp '2021-01-01' as t from CustomersV3) select {columns}"
+    assert list(server.call("query_sql", sql=sql)["records"][0]) == headings
+
+
 def test_empty_dates_are_null_and_dates_are_dates(server: Served) -> None:
     result = server.call(
         "query_sql",

@@ -253,3 +253,11 @@ def test_the_lines_of_five_orders_cost_two_requests(server: Served, sql: str) ->
     result, requests = lines_of(server, text)
     assert requests <= 2, server.requests()
     assert result["rows_scanned"][LINES] < 1_000
+
+
+def test_one_note_says_of_a_set_what_it_was_asked_for(server: Served) -> None:
+    sql = f"SELECT count(*) AS n FROM {HEADERS} h JOIN CustomersV3 c ON c.CustomerAccount = h.OrderingCustomerAccountNumber AND c.SalesCurrencyCode = h.CurrencyCode WHERE h.SalesOrderNumber = '000010'"
+    [note] = server.call("query_sql", sql=sql)["notes"]
+    assert note.startswith("CustomersV3: read only where ")
+    assert f"CustomerAccount is one of the 1 OrderingCustomerAccountNumber of {HEADERS}" in note
+    assert f"SalesCurrencyCode is one of the 1 CurrencyCode of {HEADERS}" in note

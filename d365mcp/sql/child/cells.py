@@ -15,8 +15,11 @@ _MAX_CONSTANT_CHARS = 4_000
 _FETCH_ROWS = 200
 
 
-def json_rows(result: Any, max_rows: int, max_chars: int) -> tuple[int, bool, bytes]:
-    """Return how many rows a result has, whether there are more, and as JSON those that fit into `max_chars`."""
+def json_rows(result: Any, days: Sequence[int], max_rows: int, max_chars: int) -> tuple[int, bool, bytes]:
+    """Return how many rows a result has, whether there are more, and as JSON those that fit into `max_chars`.
+
+    `days` are the places of columns whose times are days.
+    """
     kept: list[str] = []
     count = chars = 0
     while rows := result.fetchmany(_FETCH_ROWS):
@@ -25,7 +28,7 @@ def json_rows(result: Any, max_rows: int, max_chars: int) -> tuple[int, bool, by
                 return count, True, _listed(kept)
             count += 1
             if chars <= max_chars:
-                text = json.dumps([_json_value(value) for value in row], ensure_ascii=False)
+                text = json.dumps(_json_row(row, days), ensure_ascii=False)
                 chars += len(text)
                 if chars <= max_chars:
                     kept.append(text)
@@ -34,6 +37,14 @@ def json_rows(result: Any, max_rows: int, max_chars: int) -> tuple[int, bool, by
 
 def _listed(rows: Sequence[str]) -> bytes:
     return f"[{','.join(rows)}]".encode("utf-8", "replace")
+
+
+def _json_row(row: Sequence[Any], days: Sequence[int]) -> list[Any]:
+    values = [*row]
+    for place in days:
+        if isinstance(values[place], datetime.datetime):
+            values[place] = values[place].date()
+    return [_json_value(value) for value in values]
 
 
 def _json_value(value: Any) -> Any:

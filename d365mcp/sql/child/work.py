@@ -104,7 +104,7 @@ class DatabaseWork:
     def query(self, head: dict[str, Any], body: bytes) -> Frame:
         """Answer the statement: its rows as JSON, no more rows and characters than are wanted."""
         result = self.connection.execute(head["sql"])
-        count, more, rows = cells.json_rows(result, head["max_rows"], head["max_chars"])
+        count, more, rows = cells.json_rows(result, head.get("days", ()), head["max_rows"], head["max_chars"])
         return {"count": count, "more": more, "peak": fences.peak_memory()}, rows
 
     def reset(self, head: dict[str, Any], body: bytes) -> Frame:
