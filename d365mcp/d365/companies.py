@@ -14,18 +14,6 @@ from d365mcp.d365.filters.tree import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.errors import InvalidArgument, NotAllowed, or_list
 
-# Columns that hold a company in entities without dataAreaId; cross-company does not scope them.
-_OTHER_COMPANY_COLUMNS = frozenset(
-    {"legalentityid", "dataarea", "companyaccounts", "company", "companyid", "legalentity", "employmentlegalentityid"}
-)
-
-
-def company_columns(entity: DataEntity) -> tuple[str, ...]:
-    """Return the columns that say whose company's a record is."""
-    if entity.has_company:
-        return (COMPANY,)
-    return tuple(name for name in entity.properties if name.casefold() in _OTHER_COMPANY_COLUMNS)
-
 
 @dataclass(frozen=True)
 class CompanyBound:
@@ -41,7 +29,7 @@ class CompanyBound:
 
     def columns(self, entity: DataEntity) -> tuple[str, ...]:
         """Return the columns without which `check_records` cannot tell."""
-        return company_columns(entity) if self.allowed else ()
+        return entity.company_columns if self.allowed else ()
 
     def check_records(self, entity: DataEntity, records: Iterable[Mapping[str, Any]]) -> None:
         """Raise NotAllowed where F&O's answer holds a record of another company, or one that does not say its company."""
@@ -136,7 +124,7 @@ def _scope_shared(
     entity: DataEntity, bound: CompanyBound, company: str | None, translation: Translation | None
 ) -> CompanyScope:
     """Scope an entity without dataAreaId: shared by all companies, or keeping the company in another column."""
-    columns = company_columns(entity)
+    columns = entity.company_columns
     for column in columns if bound.allowed else ():
         named = restricted_to(translation.expression, column) if translation else None
         if named is None:

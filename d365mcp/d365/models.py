@@ -12,6 +12,10 @@ from typing import Any
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities."
 COMPANY = "dataAreaId"
+# Columns that hold a company in entities without dataAreaId; cross-company does not scope them.
+_OTHER_COMPANY_COLUMNS = frozenset(
+    {"legalentityid", "dataarea", "companyaccounts", "company", "companyid", "legalentity", "employmentlegalentityid"}
+)
 VERSION = re.compile(r"V(\d+)(?=Entity$|Entities$|$)|V(\d+)$")
 
 Record = dict[str, Any]
@@ -111,6 +115,13 @@ class DataEntity:
     def has_company(self) -> bool:
         """Return whether records belong to a company by `dataAreaId`."""
         return COMPANY in self.properties
+
+    @property
+    def company_columns(self) -> tuple[str, ...]:
+        """Return the columns that say whose company's a record is; none where all companies share the records."""
+        if self.has_company:
+            return (COMPANY,)
+        return tuple(name for name in self.properties if name.casefold() in _OTHER_COMPANY_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from d365mcp.d365.companies import CompanyBound, CompanyScope, company_columns, scope_read
+from d365mcp.d365.companies import CompanyBound, CompanyScope, scope_read
 from d365mcp.d365.filters.translate import Translation, translate_filter
 from d365mcp.d365.filters.tree import never_holds, restricted_to
 from d365mcp.d365.models import COMPANY, DataEntity
@@ -183,7 +183,7 @@ class TableReading:
     @property
     def is_shared(self) -> bool:
         """Return whether its records are of no company."""
-        return not company_columns(self.entity)
+        return not self.entity.company_columns
 
 
 def reading_of(
@@ -210,7 +210,7 @@ def _check_other_columns(
     entity: DataEntity, translation: Translation | None, partners: Sequence[Partner], company: str
 ) -> None:
     """Raise InvalidArgument where the company that is asked for is in a column that the statement does not restrict to it."""
-    columns, name = company_columns(entity), entity.entity_set
+    columns, name = entity.company_columns, entity.entity_set
     if translation and never_holds(translation.expression, dict.fromkeys(columns, company)):
         raise InvalidArgument(
             f'company says "{company}", but the statement leaves it out of {name}: give the company in one of the two places.'

@@ -9,7 +9,6 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
-from d365mcp.d365.companies import company_columns
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.sql.statement import is_catalog_table
@@ -143,5 +142,5 @@ def _unknown(name: str, sources: Sequence[_Source]) -> UnknownColumn:
 
 
 def _about_company(entity: DataEntity) -> str:
-    columns = company_columns(entity)
+    columns = entity.company_columns
     return f"{entity.entity_set} " + (f"has its company in {columns[0]}." if columns else "is shared by all companies.")

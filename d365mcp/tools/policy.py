@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from d365mcp.d365.companies import CompanyBound, company_columns
+from d365mcp.d365.companies import CompanyBound
 from d365mcp.d365.filters.names import IDENTIFIER
 from d365mcp.d365.keys import key_predicate
 from d365mcp.d365.models import COMPANY, DataEntity
@@ -48,7 +48,7 @@ def check_writable(context: ToolContext, entity: DataEntity) -> None:
 
 def check_named_companies(context: ToolContext, entity: DataEntity, *records: Mapping[str, Any]) -> bool:
     """Return whether the records name their company. Raises NotAllowed where it lies outside of what may be touched."""
-    columns = {name.casefold() for name in company_columns(entity)}
+    columns = {name.casefold() for name in entity.company_columns}
     named = [str(value) for record in records for name, value in record.items() if name.casefold() in columns]
     bound_of(context).check(named)
     return bool(named)
@@ -62,7 +62,7 @@ async def in_bounds(
     The default company is put into it: left to F&O, it would be whichever is the user's by then.
     """
     bound = bound_of(context)
-    if check_named_companies(context, entity, record) or not bound.allowed or not company_columns(entity):
+    if check_named_companies(context, entity, record) or not bound.allowed or not entity.company_columns:
         return record, ()
     if not entity.has_company:
         bound.refuse_unless_free(f"Writing {entity.entity_set}", "the record does not say its company")
@@ -80,7 +80,7 @@ async def check_record_company(
     if check_named_companies(context, entity, key) or not bound.columns(entity):
         return
     # The key does not tell, so the record has to.
-    options = QueryOptions(select=company_columns(entity), cross_company=entity.has_company)
+    options = QueryOptions(select=entity.company_columns, cross_company=entity.has_company)
     await record_by_key(context, entity, key, key_predicate(entity, key), options, bound)
 
 

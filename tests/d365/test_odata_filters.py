@@ -1,11 +1,13 @@
 """What becomes of an ordinary filter on its way to F&O."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from d365mcp.d365.filters.translate import Translation, translate_filter
 from d365mcp.d365.filters.tree import Comparison, Literal, Property, matches_filter
+from d365mcp.d365.models import EntityProperty
 from d365mcp.d365.odata import QueryOptions
 from d365mcp.errors import InvalidArgument, UnknownName
 from tests.d365.entities import CURRENCIES, CUSTOMERS
@@ -371,10 +373,14 @@ def test_a_bare_word_where_text_belongs_is_answered_with_a_hint_about_quotes() -
     assert refusal("dataAreaId eq usmf").hint == "A text is written in single quotes: 'usmf'."
 
 
-def test_a_shared_entity_says_that_it_has_no_company() -> None:
+@pytest.mark.parametrize(
+    ("columns", "place"), [((), "is shared by all companies"), (("DataArea",), "has its company in DataArea")]
+)
+def test_an_entity_without_data_area_id_says_where_its_company_is(columns: tuple[str, ...], place: str) -> None:
+    properties = {**CURRENCIES.properties, **{name: EntityProperty(name, "Edm.String") for name in columns}}
     with pytest.raises(UnknownName) as error:
-        translate_filter("dataAreaId eq 'usmf'", CURRENCIES)
-    assert error.value.hint == "Things is shared by all companies: leave the company out."
+        translate_filter("dataAreaId eq 'usmf'", replace(CURRENCIES, properties=properties))
+    assert error.value.hint == f"Things {place}: leave dataAreaId out."
 
 
 @pytest.mark.parametrize(
