@@ -126,6 +126,29 @@ def test_what_happens_every_day_has_happened_lately(world: World) -> None:
     assert len(this_month) == 1
 
 
+def test_whatever_is_booked_lies_in_one_fiscal_period(world: World) -> None:
+    periods = [(day(row["StartDate"]), day(row["EndDate"])) for row in world.rows("FiscalPeriods")]
+    for booked in {day(row["AccountingDate"]) for row in world.rows("GeneralJournalAccountEntries")}:
+        assert sum(first <= booked <= last for first, last in periods) == 1, booked
+
+
+def test_the_days_of_the_calendar_are_those_its_periods_begin_with(world: World) -> None:
+    periods = world.by("FiscalPeriods", "Calendar", "StartDate")
+    days = world.by("FiscalCalendars", "CalendarId", "GregorianDate")
+    assert days.keys() == periods.keys()
+    for key, first in days.items():
+        period = periods[key]
+        assert first["YearName"] == period["FiscalYear"] == day(period["StartDate"])[:4]
+        for name in ("PeriodName", "Month", "Quarter"):
+            assert first[name] == period[name], first
+    this_year = {row["YearName"] for row in days.values() if row["YearOffset"] == 0}
+    this_month = {row["GregorianDate"] for row in days.values() if row["PeriodOffset"] == 0}
+    this_quarter = {(row["YearName"], row["Quarter"]) for row in days.values() if row["QuarterOffset"] == 0}
+    assert this_year == {world.today[:4]}
+    assert {text[:7] for text in this_month} == {world.today[:7]}
+    assert this_quarter == {(days["Fiscal", text]["YearName"], days["Fiscal", text]["Quarter"]) for text in this_month}
+
+
 def test_order_totals_are_the_sums_of_their_lines(world: World) -> None:
     lines = world.sums("SalesOrderLinesV3", "LineAmount", "dataAreaId", "SalesOrderNumber")
     totals = world.sums("SalesOrderHeadersV2", "OrderTotalAmount", "dataAreaId", "SalesOrderNumber")

@@ -13,7 +13,6 @@ from d365mcp.simulator.derived.transactions import Payment, customer_payment, ve
 from d365mcp.simulator.model import Record, World
 
 _FIRST_ENTRY = 68719479835
-_MONTHS = 36
 _COST_SHARE = 0.6
 _RECEIVABLE, _INVENTORY, _PAYABLE = "130100---", "140200---", "200100---"
 _SALES, _SERVICES, _COST = "401100-001--", "401200-001--", "500100-001--"
@@ -100,7 +99,7 @@ def _monthly(world: World) -> Iterator[_Voucher]:
     """Yield rent and wages of the companies that rent and employ, at the end of each month."""
     number = 10000001
     for company, currency in (("usmf", "USD"), ("usrt", "USD"), ("demf", "EUR")):
-        for day in month_ends(world, _MONTHS):
+        for day in month_ends(world):
             rent = ((_RENT, 13500.0, "LedgerJournal"), (_bank(currency), -13500.0, "LedgerJournal"))
             wages = ((_WAGES, 61000.0, "LedgerJournal"), (_PAYROLL_BANK, -61000.0, "LedgerJournal"))
             for text, postings in (("Rent", rent), ("Salaries and wages", wages)):
