@@ -155,11 +155,25 @@ def test_order_totals_are_the_sums_of_their_lines(world: World) -> None:
     assert lines == totals
 
 
-def test_lines_have_the_status_of_their_order(world: World) -> None:
-    orders = world.by("SalesOrderHeadersV2", "dataAreaId", "SalesOrderNumber")
-    for line in world.rows("SalesOrderLinesV3"):
-        order = orders[line["dataAreaId"], line["SalesOrderNumber"]]
-        assert line["SalesOrderLineStatus"] == order["SalesOrderStatus"], line
+@pytest.mark.parametrize(
+    ("kind", "headers", "lines"),
+    [
+        ("SalesOrder", "SalesOrderHeadersV2", "SalesOrderLinesV3"),
+        ("PurchaseOrder", "PurchaseOrderHeadersV2", "PurchaseOrderLinesV2"),
+    ],
+)
+def test_lines_have_the_status_of_their_order(world: World, kind: str, headers: str, lines: str) -> None:
+    orders = world.by(headers, "dataAreaId", f"{kind}Number")
+    for line in world.rows(lines):
+        order = orders[line["dataAreaId"], line[f"{kind}Number"]]
+        assert line[f"{kind}LineStatus"] == order[f"{kind}Status"], line
+
+
+def test_what_was_received_had_been_confirmed(world: World) -> None:
+    orders = world.by("PurchaseOrderHeadersV2", "dataAreaId", "PurchaseOrderNumber")
+    received = {(row["dataAreaId"], row["PurchaseOrderNumber"]) for row in world.rows("ProductReceiptHeaders")}
+    received |= {key for key, order in orders.items() if order["PurchaseOrderStatus"] in ("Received", "Invoiced")}
+    assert {orders[key]["DocumentApprovalStatus"] for key in received} == {"Confirmed"}
 
 
 def test_each_order_that_was_shipped_has_its_packing_slip(world: World) -> None:
@@ -271,6 +285,22 @@ def test_stock_is_what_is_there_less_what_orders_reserve(world: World) -> None:
     assert {key: row["OnHandQuantity"] for key, row in by_status.items()} == {
         key: row["OnHandQuantity"] for key, row in stocks.items()
     }
+
+
+def test_stock_that_is_ordered_is_what_open_lines_have_not_received(world: World) -> None:
+    number = ("dataAreaId", "PurchaseOrderNumber", "PurchaseOrderLineNumber")
+    received = world.sums("ProductReceiptLines", "ReceivedPurchaseQuantity", *number)
+    stocked = {(row["dataAreaId"], row["WarehouseId"]) for row in world.rows("Warehouses")}
+    awaited: defaultdict[tuple[Any, ...], float] = defaultdict(float)
+    for line in world.rows("PurchaseOrderLinesV2"):
+        company, warehouse = line["dataAreaId"], line["ReceivingWarehouseId"]
+        if line["PurchaseOrderLineStatus"] == "Backorder" and (company, warehouse) in stocked:
+            came = received.get((company, line["PurchaseOrderNumber"], line["LineNumber"]), 0)
+            where = company, line["ItemNumber"], line["ReceivingSiteId"], warehouse
+            awaited[where] += line["OrderedPurchaseQuantity"] - came
+    place = ("dataAreaId", "ItemNumber", "InventorySiteId", "InventoryWarehouseId")
+    ordered = world.sums("WarehousesOnHandV2", "OrderedQuantity", *place)
+    assert {key: quantity for key, quantity in ordered.items() if quantity} == awaited
 
 
 def test_companies_of_the_world_trade_in_pairs(world: World) -> None:
