@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from calendar import month_name
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -262,6 +264,84 @@ def test_vouchers_sum_to_zero(world: World) -> None:
         debit, credit = row["TransactionCurrencyDebitAmount"], row["TransactionCurrencyCreditAmount"]
         assert round(debit - credit, 2) == row["TransactionCurrencyAmount"]
         assert (row["IsCredit"] == "Yes") == (credit > 0)
+
+
+JOURNALS = {
+    "LedgerJournal": "TransDate",
+    "CustomerPaymentJournal": "TransactionDate",
+    "VendorPaymentJournal": "TransactionDate",
+}
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_that_was_posted_is_in_the_ledger_and_no_other_one(world: World, kind: str) -> None:
+    booked: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for entry in world.rows("GeneralJournalAccountEntries"):
+        booked[entry["DataArea"], entry["Voucher"]].append(entry)
+    lines: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for line in world.rows(f"{kind}Lines"):
+        lines[line["dataAreaId"], line["JournalBatchNumber"]].append(line)
+    journals = world.by(f"{kind}Headers", "dataAreaId", "JournalBatchNumber")
+    assert lines.keys() == journals.keys()
+    for key, journal in journals.items():
+        for line in lines[key]:
+            entries = booked.get((line["dataAreaId"], line["Voucher"]), [])
+            if journal["IsPosted"] == "No":
+                assert not entries, line
+                continue
+            account = line["AccountDisplayValue"] if line["AccountType"] == "Ledger" else CONTROL[line["AccountType"]]
+            assert line["DebitAmount"] - line["CreditAmount"] in [
+                entry["TransactionCurrencyAmount"] for entry in entries if entry["LedgerAccount"] == account
+            ], line
+            assert {day(entry["AccountingDate"]) for entry in entries} == {day(line[JOURNALS[kind]])}
+
+
+CONTROL = {"Cust": "130100---", "Vend": "200100---"}
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_names_its_customer_or_vendor_and_no_month(world: World, kind: str) -> None:
+    masters = {"Cust": ("CustomersV3", "CustomerAccount"), "Vend": ("VendorsV2", "VendorAccountNumber")}
+    accounts = {
+        name: {(row["dataAreaId"], row[key]) for row in world.rows(theirs)} for name, (theirs, key) in masters.items()
+    }
+    main = {row["MainAccountId"] for row in world.rows("MainAccounts")}
+    for line in world.rows(f"{kind}Lines"):
+        account = line["AccountDisplayValue"]
+        if line["AccountType"] == "Ledger":
+            assert account.split("-")[0] in main, line
+        else:
+            assert (line["dataAreaId"], account.replace("\\", "")) in accounts[line["AccountType"]], line
+    for row in (*world.rows(f"{kind}Headers"), *world.rows(f"{kind}Lines")):
+        for name in ("Description", "Text", "TransactionText"):
+            assert not PERIOD.search(row.get(name, "")), row  # its dates move, and the text does not
+
+
+PERIOD = re.compile(rf"\b({'|'.join(month_name[1:])}|week \d+|Q[1-4]|20\d\d)\b")
+
+
+def test_the_vouchers_of_a_journal_balance_and_add_up_to_its_totals(world: World) -> None:
+    sides: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0, 0])
+    for line in world.rows("LedgerJournalLines"):
+        debit, credit = line["DebitAmount"], line["CreditAmount"]
+        other = bool(line["OffsetAccountDisplayValue"])
+        voucher = sides[line["dataAreaId"], line["JournalBatchNumber"], line["Voucher"]]
+        voucher[0] += debit + credit * other
+        voucher[1] += credit + debit * other
+    for key, (debit, credit) in sides.items():
+        assert debit == credit, key
+    for key, journal in world.by("LedgerJournalHeaders", "dataAreaId", "JournalBatchNumber").items():
+        debits = sum(debit for (company, number, _), (debit, _) in sides.items() if (company, number) == key)
+        assert journal["JournalTotalDebit"] == journal["JournalTotalCredit"] == debits, journal
+
+
+def test_no_expense_is_booked_twice_in_a_month(world: World) -> None:
+    booked = Counter(
+        (entry["DataArea"], entry["LedgerAccount"], entry["AccountingDate"][:7], entry["TransactionCurrencyAmount"])
+        for entry in world.rows("GeneralJournalAccountEntries")
+        if entry["JournalCategory"] == "GeneralJournal" and entry["LedgerAccount"].startswith("6")
+    )
+    assert {key for key, count in booked.items() if count > 1} == set()
 
 
 def test_stock_is_what_is_there_less_what_orders_reserve(world: World) -> None:

@@ -1,4 +1,7 @@
-"""The general ledger: a voucher for each invoice and payment, and the month's rent and wages. Each sums to zero."""
+"""The general ledger: the vouchers of invoices, payments and posted journals, and the month's rent and wages.
+
+Each voucher sums to zero.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from d365mcp.simulator.contents import written_of
 from d365mcp.simulator.derived.calendars import month_ends
 from d365mcp.simulator.derived.invoices import Invoice, customer_invoices, vendor_invoices
+from d365mcp.simulator.derived.journals import posted_lines
 from d365mcp.simulator.derived.transactions import Payment, customer_payment, vendor_payment
 from d365mcp.simulator.model import Record, World
 
@@ -72,6 +76,7 @@ def ledger_entries(world: World) -> Iterator[Record]:
 
 def _vouchers(world: World) -> Iterator[_Voucher]:
     yield from _monthly(world)
+    yield from map(_journal_line, posted_lines(world))
     for invoice in customer_invoices(world):
         yield _customer_invoice(invoice)
         if paid := customer_payment(world, invoice):
@@ -108,6 +113,17 @@ def _monthly(world: World) -> Iterator[_Voucher]:
                     company, voucher, day.isoformat(), currency, "", "GeneralJournal", f"{text} {day:%Y-%m}", postings
                 )
                 number += 1
+
+
+def _journal_line(line: Record) -> _Voucher:
+    """Return the voucher of a line that has its offset account beside it."""
+    amount = float(str(line["DebitAmount"])) - float(str(line["CreditAmount"]))
+    account, offset = str(line["AccountDisplayValue"]), str(line["OffsetAccountDisplayValue"])
+    company, number, day, currency, text = (
+        str(line[name]) for name in ("dataAreaId", "Voucher", "TransDate", "CurrencyCode", "Text")
+    )
+    postings = ((account, amount, "LedgerJournal"), (offset, -amount, "LedgerJournal"))
+    return _Voucher(company, number, day[:10], currency, "", "GeneralJournal", text, postings)
 
 
 def _customer_invoice(invoice: Invoice) -> _Voucher:
