@@ -23,7 +23,7 @@ DAYS = ("2027-01-01", "2028-02-29")
 # What is read of the sets that have many records of many columns.
 WIDE = {
     "SalesOrderLinesV3": (
-        *("dataAreaId", "SalesOrderNumber", "SalesOrderLineStatus", "ItemNumber"),
+        *("dataAreaId", "SalesOrderNumber", "SalesOrderLineStatus", "ItemNumber", "LineDescription"),
         *("OrderedSalesQuantity", "LineAmount", "ShippingSiteId", "ShippingWarehouseId"),
     ),
     "SalesInvoiceV2Lines": ("dataAreaId", "InvoiceNumber", "LineAmount"),
@@ -381,6 +381,32 @@ def test_stock_that_is_ordered_is_what_open_lines_have_not_received(world: World
     place = ("dataAreaId", "ItemNumber", "InventorySiteId", "InventoryWarehouseId")
     ordered = world.sums("WarehousesOnHandV2", "OrderedQuantity", *place)
     assert {key: quantity for key, quantity in ordered.items() if quantity} == awaited
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "lines", "place", "created"),
+    [
+        ("Sales", "SalesOrderHeadersV2", "SalesOrderLinesV3", "Shipping", "OrderCreationDateTime"),
+        ("Purchase", "PurchaseOrderHeadersV2", "PurchaseOrderLinesV2", "Receiving", "AccountingDate"),
+    ],
+)
+def test_quality_orders_test_what_their_order_has(
+    world: World, kind: str, headers: str, lines: str, place: str, created: str
+) -> None:
+    orders = world.by(headers, "dataAreaId", f"{kind}OrderNumber")
+    where = ("dataAreaId", f"{kind}OrderNumber", "ItemNumber", f"{place}SiteId", f"{place}WarehouseId")
+    ordered = world.sums(lines, f"Ordered{kind}Quantity", *where)
+    names = {(row["ItemNumber"], row["LineDescription"]) for row in world.rows(lines)}
+    tested = [row for row in world.rows("QualityOrderHeaders") if row[f"{kind}OrderNumber"]]
+    for row in tested:
+        company, number, item = row["dataAreaId"], row[f"{kind}OrderNumber"], row["ItemNumber"]
+        order = orders[company, number]
+        assert row["CustomerAccountNumber"] == order.get("OrderingCustomerAccountNumber", "")
+        assert row["VendorAccountNumber"] == order.get("OrderVendorAccountNumber", "")
+        assert row["InventoryQuantity"] <= ordered[company, number, item, row["InventorySiteId"], row["WarehouseId"]]
+        assert (item, row["ProductName"]) in names
+        assert day(row["ValidatedDateTime"]) == EMPTY or row["ValidatedDateTime"] >= order[created]
+    assert tested
 
 
 def test_companies_of_the_world_trade_in_pairs(world: World) -> None:
