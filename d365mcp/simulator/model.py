@@ -129,6 +129,8 @@ class Sequence:
     first: int
     within: tuple[str, ...]
     step: int
+    code: str
+    """The number sequence of F&O that says the next number, in the companies that have it."""
 
 
 @dataclass(frozen=True)

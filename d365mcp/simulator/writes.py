@@ -18,6 +18,8 @@ from d365mcp.simulator.model import Default, Entity, Property, Record, Reference
 from d365mcp.simulator.store import quoted
 from d365mcp.simulator.values import empty_value, stored
 
+_NUMBER_SEQUENCES = "SequenceV2Tables"
+
 
 class Writer:
     """Changes the records of one store. Entities that share a table share their owner's logic."""
@@ -34,8 +36,8 @@ class Writer:
             for prop, value in properties(entity, call.json_object())
             if prop.allow_edit_on_create  # whether F&O ignores or refuses the others is UNVERIFIED
         }
+        record = self._completed(call, owner, given)  # a number stays taken when the record is refused
         with self.store.all_or_nothing():
-            record = self._completed(call, owner, given)
             self._validate(entity, owner, record, owner.properties)
             self._refuse_duplicate(call, entity, owner, record)
             rec_id = self.store.insert(owner, record)
@@ -114,10 +116,20 @@ class Writer:
             rows = self.reader.rows(owner, where, [sequence.property], f"{quoted(sequence.property)} DESC")
             last = rows[0].values[sequence.property] if rows else 0
             return int(float(str(last))) + sequence.step
-        company = str(record.get("dataAreaId", ""))
+        number = self._next(owner, sequence, str(record.get("dataAreaId", "")))
+        return sequence.format.format(number) if sequence.format else number
+
+    def _next(self, owner: Entity, sequence: Sequence, company: str) -> int:
+        """Take the next number, from the record of the company's number sequence where there is one."""
+        known = self.entities.get(_NUMBER_SEQUENCES) if sequence.code else None
+        where = {"NumberSequenceCode": sequence.code, "ScopeValue": company}
+        if known and (rows := self.reader.rows(known, key_condition(known, where), ["Next"])):
+            number = int(str(rows[0].values["Next"]))
+            self.store.update(known, rows[0].rec_id, {"Next": number + sequence.step})
+            return number
         number = sequence.first + self.store.numbers[owner.entity_set, company]
         self.store.numbers[owner.entity_set, company] += sequence.step
-        return sequence.format.format(number) if sequence.format else number
+        return number
 
     def _validate(self, entity: Entity, owner: Entity, record: Record, changed: Mapping[str, object]) -> None:
         complaints = [*_unfilled(owner, record, changed), *self._dangling(owner, record, changed)]

@@ -481,6 +481,8 @@ def test_ledger_accounts_are_main_accounts(world: World) -> None:
 
 def test_number_sequences_are_ahead_of_what_they_numbered(world: World) -> None:
     nexts = {(row["Name"], row["ScopeValue"]): row["Next"] for row in world.rows("SequenceV2Tables")}
+    for row in world.rows("SequenceV2Tables"):
+        assert row["Smallest"] <= row["Next"] <= row["Largest"] == 10 ** row["Format"].count("#") - 1, row
     for row in world.rows("SalesOrderHeadersV2"):
         assert int(row["SalesOrderNumber"]) < nexts["Sales order", row["dataAreaId"]]
     for row in world.rows("PurchaseOrderHeadersV2"):
