@@ -36,7 +36,7 @@ An entity has the members of the entity reference, and may have
 | `newRecordDefaults` | `{nonTrivialDefaults}`: fixed values of a new record |
 | `defaults` | `[{property, from}]`, `[{property, lookup, by: {theirs: ours}, from}]`, `[{property, product: […]}]` or `[{property, today: true}]` |
 | `references` | `[{property, entitySet, key, by: {theirs: ours}, text, cascade}]`: values that must exist elsewhere, by further columns too |
-| `touches` | `[{entitySet, by: {theirs: ours}, set}]`: what a new record changes in another one |
+| `touches` | `[{entitySet, by: {theirs: ours}, set, sum: {theirs: ours}}]`: what a new record changes in another one, and what that one sums up |
 
 Anything else is passed over.
 """
@@ -311,7 +311,7 @@ def _reference(shape: Shape) -> Reference:
 
 
 def _touch(shape: Shape) -> Touch:
-    return Touch(shape.text("entitySet"), shape.pairs("by"), shape.plain("set"))
+    return Touch(shape.text("entitySet"), shape.pairs("by"), shape.plain("set"), shape.pairs("sum"))
 
 
 def _sequence(shape: Shape) -> Sequence:

@@ -136,6 +136,31 @@ def test_a_first_line_opens_its_order(fo: httpx.Client) -> None:
     assert after["@odata.etag"] != order["@odata.etag"]
 
 
+def test_the_total_of_an_order_follows_its_lines(fo: httpx.Client) -> None:
+    created = create(fo, "SalesOrderHeadersV2", dataAreaId="usmf", OrderingCustomerAccountNumber="US-003")
+    number = {"dataAreaId": "usmf", "SalesOrderNumber": created["SalesOrderNumber"]}
+
+    def total() -> float:
+        order = fo.get(f"/data/SalesOrderHeadersV4(dataAreaId='usmf',SalesOrderNumber='{number['SalesOrderNumber']}')")
+        return float(order.json()["OrderTotalAmount"])
+
+    line = create(fo, "SalesOrderLinesV3", **number, ItemNumber="D0001", OrderedSalesQuantity=3)
+    assert total() == 4350
+    other = create(fo, "SalesOrderLinesV2", **number, ItemNumber="D0001", OrderedSalesQuantity=1, SalesPrice=0.1)
+    assert total() == 4350.1
+    first, second = (
+        f"/data/SalesOrderLinesV3(dataAreaId='usmf',InventoryLotId='{each['InventoryLotId']}')"
+        for each in (line, other)
+    )
+    assert fo.patch(first, json={"OrderedSalesQuantity": 2}).status_code == 204
+    assert fo.get(first).json()["LineAmount"] == 2900
+    assert total() == 2900.1
+    assert fo.patch(first, json={"LineAmount": 2800}).status_code == 204
+    assert total() == 2800.1
+    assert fo.delete(second).status_code == 204
+    assert total() == 2800
+
+
 def test_journal_lines_are_numbered_within_their_journal(fo: httpx.Client) -> None:
     line = {
         "dataAreaId": "usmf",
