@@ -6,6 +6,7 @@ import re
 from calendar import month_name
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -256,6 +257,23 @@ def test_the_ledger_has_what_customers_owe_and_vendors_are_owed(
     assert {(company,): round(amount, 2) for company, amount in ledger.items()} == owed
 
 
+def test_amounts_are_reported_at_the_rate_of_their_day(world: World) -> None:
+    rates = [
+        (row["FromCurrency"], day(row["StartDate"]), day(row["EndDate"]), row["Rate"] / 100)
+        for row in world.rows("ExchangeRates")
+        if row["ToCurrency"] == "USD"
+    ]
+    used = set()
+    for entry in world.rows("GeneralJournalAccountEntries"):
+        currency, booked = entry["TransactionCurrencyCode"], day(entry["AccountingDate"])
+        fitting = [rate for code, first, last, rate in rates if code == currency and first <= booked <= last]
+        (rate,) = fitting or [1]
+        assert bool(fitting) == (currency != "USD"), entry
+        assert entry["ReportingCurrencyAmount"] == pytest.approx(entry["TransactionCurrencyAmount"] * rate, abs=0.006)
+        used.add((currency, rate))
+    assert len(used) > 1
+
+
 def test_vouchers_sum_to_zero(world: World) -> None:
     for amount in ("TransactionCurrencyAmount", "AccountingCurrencyAmount", "ReportingCurrencyAmount"):
         sums = world.sums("GeneralJournalAccountEntries", amount, "DataArea", "Voucher")
@@ -383,6 +401,41 @@ def test_stock_that_is_ordered_is_what_open_lines_have_not_received(world: World
     assert {key: quantity for key, quantity in ordered.items() if quantity} == awaited
 
 
+def test_lines_of_transfer_orders_leave_as_their_order_does(world: World) -> None:
+    orders = world.by("TransferOrderHeaders", "dataAreaId", "TransferOrderNumber")
+    remains = {"Created": "Shipping", "Shipped": "Receiving", "Received": "None"}
+    lines = world.rows("TransferOrderLines")
+    assert {(line["dataAreaId"], line["TransferOrderNumber"]) for line in lines} == orders.keys()
+    for line in lines:
+        order = orders[line["dataAreaId"], line["TransferOrderNumber"]]
+        for name in ("ShippingWarehouseId", "RequestedShippingDate"):
+            assert line[name] == order[name], line
+        assert line["LineStatus"] == remains[order["TransferOrderStatus"]], line
+
+
+def test_free_text_invoices_are_numbered_by_date(world: World) -> None:
+    invoices = sorted(world.rows("FreeTextInvoiceHeaders"), key=lambda row: (row["dataAreaId"], row["FreeTextNumber"]))
+    for before, after in pairwise(invoices):
+        if before["dataAreaId"] == after["dataAreaId"]:
+            assert before["InvoiceDate"] <= after["InvoiceDate"], after
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "key"),
+    [
+        ("ProductsV2", "ProductNumber"),
+        ("AllProducts", "ProductNumber"),
+        ("MainAccounts", "MainAccountId"),
+        ("SystemUsers", "UserID"),
+        ("Workers", "PersonnelNumber"),
+        ("People", "PartyNumber"),
+    ],
+)
+def test_a_list_that_companies_share_begins_with_an_ordinary_record(world: World, entity_set: str, key: str) -> None:
+    first = min(row[key] for row in world.rows(entity_set))
+    assert first.isalnum(), first
+
+
 @pytest.mark.parametrize(
     ("kind", "headers", "lines", "place", "created"),
     [
@@ -458,6 +511,16 @@ FOREIGN_KEYS = [
     ("FreeTextInvoiceHeaders", "CustomersV3", ("dataAreaId", "dataAreaId"), ("CustomerAccount", "CustomerAccount")),
     ("WarehousesOnHandV2", "ReleasedProductsV2", ("dataAreaId", "dataAreaId"), ("ItemNumber", "ItemNumber")),
     ("WarehousesOnHandV2", "Warehouses", ("dataAreaId", "dataAreaId"), ("InventoryWarehouseId", "WarehouseId")),
+    ("CustomersV3", "CustomerPaymentMethods", ("dataAreaId", "dataAreaId"), ("PaymentMethod", "Name")),
+    ("CustomersV3", "PaymentTerms", ("dataAreaId", "dataAreaId"), ("PaymentTerms", "Name")),
+    ("CustomersV3", "TaxGroups", ("dataAreaId", "dataAreaId"), ("SalesTaxGroup", "TaxGroupCode")),
+    ("CustomersV3", "Currencies", ("SalesCurrencyCode", "CurrencyCode")),
+    ("VendorsV2", "VendorPaymentMethods", ("dataAreaId", "dataAreaId"), ("DefaultVendorPaymentMethodName", "Name")),
+    ("VendorsV2", "PaymentTerms", ("dataAreaId", "dataAreaId"), ("DefaultPaymentTermsName", "Name")),
+    ("ReleasedProductsV2", "ProductsV2", ("ProductNumber", "ProductNumber")),
+    ("ReleasedProductsV2", "VendorsV2", ("dataAreaId", "dataAreaId"), ("PrimaryVendorAccountNumber", "VendorAccountNumber")),
+    ("ReleasedProductsV2", "UnitsOfMeasure", ("SalesUnitSymbol", "UnitSymbol")),
+    ("TransferOrderLines", "ReleasedProductsV2", ("dataAreaId", "dataAreaId"), ("ItemNumber", "ItemNumber")),
     ("CustomersV3", "CustomerGroups", ("dataAreaId", "dataAreaId"), ("CustomerGroupId", "CustomerGroupId")),
     ("VendorsV2", "VendorGroups", ("dataAreaId", "dataAreaId"), ("VendorGroupId", "VendorGroupId")),
     ("SecurityUserRoleAssociations", "SystemUsers", ("UserId", "UserID")),

@@ -18,6 +18,7 @@ from d365mcp.simulator.model import Record, World
 
 _FIRST_ENTRY = 68719479835
 _COST_SHARE = 0.6
+_REPORTING_CURRENCY = "USD"
 _RECEIVABLE, _INVENTORY, _PAYABLE = "130100---", "140200---", "200100---"
 _SALES, _SERVICES, _COST = "401100-001--", "401200-001--", "500100-001--"
 _RENT, _WAGES, _PAYROLL_BANK = "606300-001--", "601500-001-022-", "110160---"
@@ -42,11 +43,12 @@ class _Voucher:
 
 def ledger_entries(world: World) -> Iterator[Record]:
     names = {str(ledger["LegalEntityId"]): str(ledger["Name"]) for ledger in written_of(world, "Ledgers")}
-    rates = _rates(world)
+    rates = list(written_of(world, "ExchangeRates"))
     journals: Counter[str] = Counter()
     record_id = _FIRST_ENTRY
     for voucher in _vouchers(world):
         journals[voucher.company] += 1
+        rate = _rate(rates, voucher.currency, voucher.day)
         for account, amount, posting in voucher.postings:
             yield {
                 "GeneralJournalAccountEntryRecId": record_id,
@@ -68,7 +70,7 @@ def ledger_entries(world: World) -> Iterator[Record]:
                 "TransactionCurrencyDebitAmount": max(amount, 0),
                 "TransactionCurrencyCreditAmount": max(-amount, 0),
                 "AccountingCurrencyAmount": amount,
-                "ReportingCurrencyAmount": round(amount * rates.get(voucher.currency, 1), 2),
+                "ReportingCurrencyAmount": round(amount * rate, 2),
                 "IsCredit": "Yes" if amount < 0 else "No",
             }
             record_id += 1
@@ -143,10 +145,12 @@ def _of_invoice(invoice: Invoice, category: str, postings: tuple[_Posting, ...])
     )
 
 
-def _rates(world: World) -> dict[str, float]:
-    """Return the latest rates to the reporting currency, which is the same for all ledgers here."""
-    return {
-        str(rate["FromCurrency"]): float(str(rate["Rate"])) / 100
-        for rate in written_of(world, "ExchangeRates")
-        if rate["ToCurrency"] == "USD"
-    }
+def _rate(rates: list[Record], currency: str, day: str) -> float:
+    """Return the day's rate to the reporting currency, which is the same for all ledgers here."""
+    found = (
+        float(str(rate["Rate"])) / 100
+        for rate in rates
+        if (rate["FromCurrency"], rate["ToCurrency"]) == (currency, _REPORTING_CURRENCY)
+        and str(rate["StartDate"])[:10] <= day <= str(rate["EndDate"])[:10]
+    )
+    return next(found, 1)
