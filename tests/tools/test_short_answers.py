@@ -128,7 +128,24 @@ def test_those_asked_for_come_alone(reader: Served) -> None:
     for companies in (["demf"], ["DEMF"], ["Germany"]):
         result = reader.call("get_environment_info", companies=companies)
         assert [row["company"] for row in result["companies"]] == ["demf"]
-    assert "no company has such an id or name" in reader.call("get_environment_info", companies=["zz"])["notes"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "unknown"),
+    [
+        (["zz"], [], "zz"),
+        (["USMF ", "zz"], ["usmf"], "zz"),
+        (["Nowhere", "germany", "q", " "], ["demf"], "Nowhere, q"),
+        (["zz", "zz"], [], "zz"),
+        (["usmf", "demf"], ["demf", "usmf"], ""),
+    ],
+)
+def test_each_company_that_there_is_not_is_named(
+    reader: Served, asked: list[str], found: list[str], unknown: str
+) -> None:
+    result = reader.call("get_environment_info", companies=asked)
+    assert [row["company"] for row in result["companies"]] == found
+    assert result.get("notes", []) == ([f"no company has this id or name: {unknown}"] if unknown else [])
 
 
 def test_currencies_may_fail_alone(reader: Served) -> None:
