@@ -70,6 +70,18 @@ class Served:
         return self.simulator.log(path)
 
 
+def each_part(batch: Mapping[str, Any]) -> list[Result]:
+    """Return what a batch says of each operation, in their order; those that are alike stand together in it."""
+    found = {
+        number: part
+        for part in batch["parts"]
+        for start, _, end in (each.partition("-") for each in part["numbers"].split(", "))
+        for number in range(int(start), int(end or start) + 1)
+    }
+    assert sorted(found) == list(range(1, len(found) + 1)), batch
+    return [found[number] for number in sorted(found)]
+
+
 def build_catalog(simulator: Simulator, folder: Path | str, **settings: str) -> None:
     """Build the simulator's catalog in a folder, by the operator's command; a server with this TMPDIR serves it."""
     given = {"D365FO_BASE_URL": simulator.base_url, "TMPDIR": str(folder), **simulator.identity_environment()}

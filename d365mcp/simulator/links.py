@@ -50,9 +50,9 @@ class Links:
             yield item, ours, [item.text("property"), *by.values()]
             yield item, self._entity(item, "entitySet"), [item.text("key", item.text("property")), *by]
         for item in shape.items("touches"):
-            by = item.pairs("by")
-            yield item, ours, by.values()
-            yield item, self._entity(item, "entitySet"), [*by, *item.plain("set")]
+            by, sums = item.pairs("by"), item.pairs("sum")
+            yield item, ours, [*by.values(), *sums.values()]
+            yield item, self._entity(item, "entitySet"), [*by, *item.plain("set"), *sums]
         for item in shape.items("defaults"):
             by = item.pairs("by")
             other = self._entity(item, "lookup") if item.member("lookup") else ours

@@ -66,11 +66,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Touch:
-    """What creating a record changes in a record of another entity set, as a first line opens its order."""
+    """What a record changes in one of another entity set: a first line opens its order, and each counts in its total."""
 
     entity_set: str
     by: Mapping[str, str]
     values: Mapping[str, object]
+    sums: Mapping[str, str]
+    """Their properties, and ours that they are the sums of."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ class Sequence:
     first: int
     within: tuple[str, ...]
     step: int
+    code: str
+    """The number sequence of F&O that says the next number, in the companies that have it."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ A world is an object with these members, all optional but `entities`:
 | `companies` | `[{dataAreaId, name}]`: companies a record may be created in; without it, any |
 | `entities` | `[{entitySet, publicEntityName, aotName, entityCategory, keys, properties, records, …}]`; an entry whose entity set is known from an earlier file adds to it |
 | `enumerations` | `[{name, members: [{name, position, label}], numericValues}]` |
-| `number_sequences` | `[{entitySet, property, format, first}]`, or `within` and `step` for line numbers |
+| `number_sequences` | `[{entitySet, property, format, first}]`, or `within` and `step` for line numbers; `code` names a record of SequenceV2Tables that says and keeps the next number |
 | `complexTypes` | `[{name, properties: [{name, edmType}]}]`: what actions may return beside values and records |
 | `navigationProperties` | `[{fromEntitySet, name, toEntitySet, cardinality, joins: {ours: theirs}}]` |
 | `actions` | `[{entitySet, name, bindingKind, parameters, returns, result, error, changes}]` |
@@ -36,7 +36,7 @@ An entity has the members of the entity reference, and may have
 | `newRecordDefaults` | `{nonTrivialDefaults}`: fixed values of a new record |
 | `defaults` | `[{property, from}]`, `[{property, lookup, by: {theirs: ours}, from}]`, `[{property, product: […]}]` or `[{property, today: true}]` |
 | `references` | `[{property, entitySet, key, by: {theirs: ours}, text, cascade}]`: values that must exist elsewhere, by further columns too |
-| `touches` | `[{entitySet, by: {theirs: ours}, set}]`: what a new record changes in another one |
+| `touches` | `[{entitySet, by: {theirs: ours}, set, sum: {theirs: ours}}]`: what a new record changes in another one, and what that one sums up |
 
 Anything else is passed over.
 """
@@ -311,7 +311,7 @@ def _reference(shape: Shape) -> Reference:
 
 
 def _touch(shape: Shape) -> Touch:
-    return Touch(shape.text("entitySet"), shape.pairs("by"), shape.plain("set"))
+    return Touch(shape.text("entitySet"), shape.pairs("by"), shape.plain("set"), shape.pairs("sum"))
 
 
 def _sequence(shape: Shape) -> Sequence:
@@ -321,6 +321,7 @@ def _sequence(shape: Shape) -> Sequence:
         first=shape.number("first", 1),
         within=shape.texts("within"),
         step=shape.number("step", 1),
+        code=shape.text("code", ""),
     )
 
 

@@ -14,9 +14,11 @@ from d365mcp.simulator.call import Call
 from d365mcp.simulator.data import Condition, Found, Reader
 from d365mcp.simulator.errors import Refusal, Reply, json_reply, write_refused
 from d365mcp.simulator.keys import key_condition, key_predicate
-from d365mcp.simulator.model import Default, Entity, Property, Record, Reference, Sequence
+from d365mcp.simulator.model import Default, Entity, Property, Record, Reference, Sequence, Touch
 from d365mcp.simulator.store import quoted
 from d365mcp.simulator.values import empty_value, stored
+
+_NUMBER_SEQUENCES = "SequenceV2Tables"
 
 
 class Writer:
@@ -34,12 +36,12 @@ class Writer:
             for prop, value in properties(entity, call.json_object())
             if prop.allow_edit_on_create  # whether F&O ignores or refuses the others is UNVERIFIED
         }
+        record = self._completed(call, owner, given)  # a number stays taken when the record is refused
         with self.store.all_or_nothing():
-            record = self._completed(call, owner, given)
             self._validate(entity, owner, record, owner.properties)
             self._refuse_duplicate(call, entity, owner, record)
             rec_id = self.store.insert(owner, record)
-            self._touch(owner, record)
+            self._touch(owner, record, is_new=True)
         created = self.reader.whole(call, entity, rec_id)
         key = quote(key_predicate(entity, created), safe="'=,")
         location = f"{call.base}/data/{entity.entity_set}({key})"
@@ -55,8 +57,10 @@ class Writer:
         if call.method == "PUT":
             rest = (prop for prop in entity.properties.values() if prop.allow_edit and not prop.is_key)
             changes = {prop.name: empty_value(prop) for prop in rest} | changes
+        changes = _multiplied(owner, found.values, changes) | changes
         self._validate(entity, owner, found.values | changes, changes)
         self.store.update(entity, found.rec_id, changes)
+        self._touch(owner, found.values | changes)
         return Reply(204)
 
     def delete(self, call: Call, entity: Entity, key: Mapping[str, object]) -> Reply:
@@ -96,7 +100,7 @@ class Writer:
             clock = self.store.world.clock
             return clock.today() if prop.data_type == "Date" else clock.now()
         if default.product_of:
-            return prod(float(str(record[name])) for name in default.product_of)
+            return _product(default, record)
         if default.looked_up_in:
             return self._looked_up(prop, default, record)
         return _cut(prop, record[default.source])
@@ -114,10 +118,20 @@ class Writer:
             rows = self.reader.rows(owner, where, [sequence.property], f"{quoted(sequence.property)} DESC")
             last = rows[0].values[sequence.property] if rows else 0
             return int(float(str(last))) + sequence.step
-        company = str(record.get("dataAreaId", ""))
+        number = self._next(owner, sequence, str(record.get("dataAreaId", "")))
+        return sequence.format.format(number) if sequence.format else number
+
+    def _next(self, owner: Entity, sequence: Sequence, company: str) -> int:
+        """Take the next number, from the record of the company's number sequence where there is one."""
+        known = self.entities.get(_NUMBER_SEQUENCES) if sequence.code else None
+        where = {"NumberSequenceCode": sequence.code, "ScopeValue": company}
+        if known and (rows := self.reader.rows(known, key_condition(known, where), ["Next"])):
+            number = int(str(rows[0].values["Next"]))
+            self.store.update(known, rows[0].rec_id, {"Next": number + sequence.step})
+            return number
         number = sequence.first + self.store.numbers[owner.entity_set, company]
         self.store.numbers[owner.entity_set, company] += sequence.step
-        return sequence.format.format(number) if sequence.format else number
+        return number
 
     def _validate(self, entity: Entity, owner: Entity, record: Record, changed: Mapping[str, object]) -> None:
         complaints = [*_unfilled(owner, record, changed), *self._dangling(owner, record, changed)]
@@ -155,13 +169,21 @@ class Writer:
         texts = self.store.world.labels.get(label or "", {})
         return texts.get(call.client.language) or texts.get("en-us") or name
 
-    def _touch(self, owner: Entity, record: Record) -> None:
+    def _touch(self, owner: Entity, record: Record, *, is_new: bool = False) -> None:
         for touch in owner.touches:
             other = self.entities[touch.entity_set]
             where = _matching(other, {theirs: record[ours] for theirs, ours in touch.by.items()}, record)
-            for row in self.reader.rows(other, where, touch.values):
-                if row.values != touch.values:
-                    self.store.update(other, row.rec_id, touch.values)
+            sums = {theirs: self._sum(owner, touch, ours, record) for theirs, ours in touch.sums.items()}
+            values = {**(touch.values if is_new else {}), **sums}
+            for row in self.reader.rows(other, where, values):
+                if row.values != values:
+                    self.store.update(other, row.rec_id, values)
+
+    def _sum(self, owner: Entity, touch: Touch, name: str, record: Record) -> object:
+        """The sum over all records that touch the same one."""
+        where = _matching(owner, {ours: record[ours] for ours in touch.by.values()}, record)
+        rows = self.reader.rows(owner, where, [name], limit=-1)
+        return round(sum(float(str(row.values[name])) for row in rows), 2)
 
     def _delete(self, owner: Entity, found: Found) -> None:
         for dependent, reference in self._references_to(owner):
@@ -172,6 +194,7 @@ class Writer:
                     raise _referenced(owner, reference, found, dependent)
                 self._delete(dependent, row)
         self.store.delete(owner, found.rec_id)
+        self._touch(owner, found.values)
 
     def _references_to(self, owner: Entity) -> Iterator[tuple[Entity, Reference]]:
         for entity in self.entities.values():
@@ -203,6 +226,19 @@ def _changes(entity: Entity, before: Record, body: Record) -> Record:
             # Whether F&O ignores or refuses a change of a fixed property is UNVERIFIED.
             raise write_refused(entity.aot_name, f"Error: Field '{prop.name}' does not allow editing")
     return changes
+
+
+def _multiplied(owner: Entity, before: Record, changes: Record) -> Record:
+    """The products of what an update changes, as a line's amount follows its quantity."""
+    return {
+        default.property: _product(default, before | changes)
+        for default in owner.defaults
+        if changes.keys() & set(default.product_of)
+    }
+
+
+def _product(default: Default, record: Record) -> float:
+    return prod(float(str(record[name])) for name in default.product_of)
 
 
 def _same(one: object, other: object) -> bool:

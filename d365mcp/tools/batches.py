@@ -69,7 +69,7 @@ async def batch(
         keys = [_key_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
         result |= BatchResult(count=len(keys), keys=keys)
     else:
-        result["parts"] = [_result_of(change, part) for change, part in zip(changes, answer.parts, strict=True)]
+        result["parts"] = [_result_of(numbers, changes, answer.parts) for numbers in _alike(changes, answer.parts)]
     if answer.error:
         result["error"] = answer.error.describe()
     return with_notes(result, notes)
@@ -139,13 +139,26 @@ def _outcome_of(parts: "Sequence[PartResult]", *, atomic: bool) -> str:
     return ", ".join([f"{counts['done']} of {len(parts)} done", *others])
 
 
-def _result_of(change: Change, part: "PartResult") -> dict[str, Any]:
+def _alike(changes: Sequence[Change], parts: "Sequence[PartResult]") -> list[list[int]]:
+    """Return the numbers of the operations that are reported together; one with an error stands alone."""
+    found: dict[object, list[int]] = {}
+    for number, (change, part) in enumerate(zip(changes, parts, strict=True), 1):
+        same = number if part.error else (change.kind, change.entity.entity_set, part.status, part.outcome)
+        found.setdefault(same, []).append(number)
+    return list(found.values())
+
+
+def _result_of(numbers: Sequence[int], changes: Sequence[Change], parts: "Sequence[PartResult]") -> dict[str, Any]:
+    change, part = changes[numbers[0] - 1], parts[numbers[0] - 1]
+    keys = [_key_of(changes[number - 1], parts[number - 1]) for number in numbers]
     result: dict[str, Any] = {
+        "numbers": _ranges(numbers),
         "operation": change.kind,
         "entity_set": change.entity.entity_set,
         "status": part.status,
         "outcome": part.outcome,
-        "key": _key_of(change, part),
+        "keys": keys if part.outcome == "done" else None,
+        "key": keys[0] if part.error else None,
         "error": part.error.describe() if part.error else None,
     }
     return {name: value for name, value in result.items() if value}

@@ -79,11 +79,11 @@ async def _add_companies(
     failures: dict[str, dict[str, Any]],
 ) -> None:
     """Add the companies asked for, or all where they are few, with the currency of their books."""
-    words = [word.strip().casefold() for word in asked]
+    words = list(dict.fromkeys(word.strip() for word in asked if word.strip()))
     rows = [row for row in known if any(_is_meant(row, word) for word in words)] if words else known
     result["company_count"] = len(known)
-    if words and not rows:
-        result["notes"] = ["no company has such an id or name"]
+    if unknown := [word for word in words if not any(_is_meant(row, word) for row in known)]:
+        result["notes"] = [f"no company has this id or name: {', '.join(unknown)}"]
     if not words and len(known) > _MANY_COMPANIES:
         rows = [row for row in known if row["company"] == result.get("default_company")]
         result["notes"] = [f"{len(known)} companies: name those you want in companies, by id or by a word of the name"]
@@ -94,6 +94,7 @@ async def _add_companies(
 
 
 def _is_meant(row: Mapping[str, str], word: str) -> bool:
+    word = word.casefold()
     return word == row["company"] or (len(word) > 1 and word in row["name"].casefold())
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from tests.endurance.callers import HEADERS, told
-from tests.served import serving
+from tests.served import each_part, serving
 from tests.simulated import Simulator
 
 CALLERS = 24
@@ -153,7 +153,7 @@ class Writer:
     def note(self, trace: str, arguments: Mapping[str, Any], content: dict[str, Any], error: dict[str, Any]) -> None:
         operations = arguments.get("operations", ())
         places = range(1, len(operations) + 1) if operations else (0,)
-        parts = content.get("parts", [])
+        parts = each_part(content) if "parts" in content else []
         for place in places:
             own = parts[place - 1] if parts else content
             problem = error or own.get("error") or {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from calendar import month_name
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -21,7 +24,7 @@ DAYS = ("2027-01-01", "2028-02-29")
 # What is read of the sets that have many records of many columns.
 WIDE = {
     "SalesOrderLinesV3": (
-        *("dataAreaId", "SalesOrderNumber", "SalesOrderLineStatus", "ItemNumber"),
+        *("dataAreaId", "SalesOrderNumber", "SalesOrderLineStatus", "ItemNumber", "LineDescription"),
         *("OrderedSalesQuantity", "LineAmount", "ShippingSiteId", "ShippingWarehouseId"),
     ),
     "SalesInvoiceV2Lines": ("dataAreaId", "InvoiceNumber", "LineAmount"),
@@ -126,17 +129,54 @@ def test_what_happens_every_day_has_happened_lately(world: World) -> None:
     assert len(this_month) == 1
 
 
+def test_whatever_is_booked_lies_in_one_fiscal_period(world: World) -> None:
+    periods = [(day(row["StartDate"]), day(row["EndDate"])) for row in world.rows("FiscalPeriods")]
+    for booked in {day(row["AccountingDate"]) for row in world.rows("GeneralJournalAccountEntries")}:
+        assert sum(first <= booked <= last for first, last in periods) == 1, booked
+
+
+def test_the_days_of_the_calendar_are_those_its_periods_begin_with(world: World) -> None:
+    periods = world.by("FiscalPeriods", "Calendar", "StartDate")
+    days = world.by("FiscalCalendars", "CalendarId", "GregorianDate")
+    assert days.keys() == periods.keys()
+    for key, first in days.items():
+        period = periods[key]
+        assert first["YearName"] == period["FiscalYear"] == day(period["StartDate"])[:4]
+        for name in ("PeriodName", "Month", "Quarter"):
+            assert first[name] == period[name], first
+    this_year = {row["YearName"] for row in days.values() if row["YearOffset"] == 0}
+    this_month = {row["GregorianDate"] for row in days.values() if row["PeriodOffset"] == 0}
+    this_quarter = {(row["YearName"], row["Quarter"]) for row in days.values() if row["QuarterOffset"] == 0}
+    assert this_year == {world.today[:4]}
+    assert {text[:7] for text in this_month} == {world.today[:7]}
+    assert this_quarter == {(days["Fiscal", text]["YearName"], days["Fiscal", text]["Quarter"]) for text in this_month}
+
+
 def test_order_totals_are_the_sums_of_their_lines(world: World) -> None:
     lines = world.sums("SalesOrderLinesV3", "LineAmount", "dataAreaId", "SalesOrderNumber")
     totals = world.sums("SalesOrderHeadersV2", "OrderTotalAmount", "dataAreaId", "SalesOrderNumber")
     assert lines == totals
 
 
-def test_lines_have_the_status_of_their_order(world: World) -> None:
-    orders = world.by("SalesOrderHeadersV2", "dataAreaId", "SalesOrderNumber")
-    for line in world.rows("SalesOrderLinesV3"):
-        order = orders[line["dataAreaId"], line["SalesOrderNumber"]]
-        assert line["SalesOrderLineStatus"] == order["SalesOrderStatus"], line
+@pytest.mark.parametrize(
+    ("kind", "headers", "lines"),
+    [
+        ("SalesOrder", "SalesOrderHeadersV2", "SalesOrderLinesV3"),
+        ("PurchaseOrder", "PurchaseOrderHeadersV2", "PurchaseOrderLinesV2"),
+    ],
+)
+def test_lines_have_the_status_of_their_order(world: World, kind: str, headers: str, lines: str) -> None:
+    orders = world.by(headers, "dataAreaId", f"{kind}Number")
+    for line in world.rows(lines):
+        order = orders[line["dataAreaId"], line[f"{kind}Number"]]
+        assert line[f"{kind}LineStatus"] == order[f"{kind}Status"], line
+
+
+def test_what_was_received_had_been_confirmed(world: World) -> None:
+    orders = world.by("PurchaseOrderHeadersV2", "dataAreaId", "PurchaseOrderNumber")
+    received = {(row["dataAreaId"], row["PurchaseOrderNumber"]) for row in world.rows("ProductReceiptHeaders")}
+    received |= {key for key, order in orders.items() if order["PurchaseOrderStatus"] in ("Received", "Invoiced")}
+    assert {orders[key]["DocumentApprovalStatus"] for key in received} == {"Confirmed"}
 
 
 def test_each_order_that_was_shipped_has_its_packing_slip(world: World) -> None:
@@ -217,6 +257,23 @@ def test_the_ledger_has_what_customers_owe_and_vendors_are_owed(
     assert {(company,): round(amount, 2) for company, amount in ledger.items()} == owed
 
 
+def test_amounts_are_reported_at_the_rate_of_their_day(world: World) -> None:
+    rates = [
+        (row["FromCurrency"], day(row["StartDate"]), day(row["EndDate"]), row["Rate"] / 100)
+        for row in world.rows("ExchangeRates")
+        if row["ToCurrency"] == "USD"
+    ]
+    used = set()
+    for entry in world.rows("GeneralJournalAccountEntries"):
+        currency, booked = entry["TransactionCurrencyCode"], day(entry["AccountingDate"])
+        fitting = [rate for code, first, last, rate in rates if code == currency and first <= booked <= last]
+        (rate,) = fitting or [1]
+        assert bool(fitting) == (currency != "USD"), entry
+        assert entry["ReportingCurrencyAmount"] == pytest.approx(entry["TransactionCurrencyAmount"] * rate, abs=0.006)
+        used.add((currency, rate))
+    assert len(used) > 1
+
+
 def test_vouchers_sum_to_zero(world: World) -> None:
     for amount in ("TransactionCurrencyAmount", "AccountingCurrencyAmount", "ReportingCurrencyAmount"):
         sums = world.sums("GeneralJournalAccountEntries", amount, "DataArea", "Voucher")
@@ -225,6 +282,84 @@ def test_vouchers_sum_to_zero(world: World) -> None:
         debit, credit = row["TransactionCurrencyDebitAmount"], row["TransactionCurrencyCreditAmount"]
         assert round(debit - credit, 2) == row["TransactionCurrencyAmount"]
         assert (row["IsCredit"] == "Yes") == (credit > 0)
+
+
+JOURNALS = {
+    "LedgerJournal": "TransDate",
+    "CustomerPaymentJournal": "TransactionDate",
+    "VendorPaymentJournal": "TransactionDate",
+}
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_that_was_posted_is_in_the_ledger_and_no_other_one(world: World, kind: str) -> None:
+    booked: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for entry in world.rows("GeneralJournalAccountEntries"):
+        booked[entry["DataArea"], entry["Voucher"]].append(entry)
+    lines: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for line in world.rows(f"{kind}Lines"):
+        lines[line["dataAreaId"], line["JournalBatchNumber"]].append(line)
+    journals = world.by(f"{kind}Headers", "dataAreaId", "JournalBatchNumber")
+    assert lines.keys() == journals.keys()
+    for key, journal in journals.items():
+        for line in lines[key]:
+            entries = booked.get((line["dataAreaId"], line["Voucher"]), [])
+            if journal["IsPosted"] == "No":
+                assert not entries, line
+                continue
+            account = line["AccountDisplayValue"] if line["AccountType"] == "Ledger" else CONTROL[line["AccountType"]]
+            assert line["DebitAmount"] - line["CreditAmount"] in [
+                entry["TransactionCurrencyAmount"] for entry in entries if entry["LedgerAccount"] == account
+            ], line
+            assert {day(entry["AccountingDate"]) for entry in entries} == {day(line[JOURNALS[kind]])}
+
+
+CONTROL = {"Cust": "130100---", "Vend": "200100---"}
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_names_its_customer_or_vendor_and_no_month(world: World, kind: str) -> None:
+    masters = {"Cust": ("CustomersV3", "CustomerAccount"), "Vend": ("VendorsV2", "VendorAccountNumber")}
+    accounts = {
+        name: {(row["dataAreaId"], row[key]) for row in world.rows(theirs)} for name, (theirs, key) in masters.items()
+    }
+    main = {row["MainAccountId"] for row in world.rows("MainAccounts")}
+    for line in world.rows(f"{kind}Lines"):
+        account = line["AccountDisplayValue"]
+        if line["AccountType"] == "Ledger":
+            assert account.split("-")[0] in main, line
+        else:
+            assert (line["dataAreaId"], account.replace("\\", "")) in accounts[line["AccountType"]], line
+    for row in (*world.rows(f"{kind}Headers"), *world.rows(f"{kind}Lines")):
+        for name in ("Description", "Text", "TransactionText"):
+            assert not PERIOD.search(row.get(name, "")), row  # its dates move, and the text does not
+
+
+PERIOD = re.compile(rf"\b({'|'.join(month_name[1:])}|week \d+|Q[1-4]|20\d\d)\b")
+
+
+def test_the_vouchers_of_a_journal_balance_and_add_up_to_its_totals(world: World) -> None:
+    sides: defaultdict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0, 0])
+    for line in world.rows("LedgerJournalLines"):
+        debit, credit = line["DebitAmount"], line["CreditAmount"]
+        other = bool(line["OffsetAccountDisplayValue"])
+        voucher = sides[line["dataAreaId"], line["JournalBatchNumber"], line["Voucher"]]
+        voucher[0] += debit + credit * other
+        voucher[1] += credit + debit * other
+    for key, (debit, credit) in sides.items():
+        assert debit == credit, key
+    for key, journal in world.by("LedgerJournalHeaders", "dataAreaId", "JournalBatchNumber").items():
+        debits = sum(debit for (company, number, _), (debit, _) in sides.items() if (company, number) == key)
+        assert journal["JournalTotalDebit"] == journal["JournalTotalCredit"] == debits, journal
+
+
+def test_no_expense_is_booked_twice_in_a_month(world: World) -> None:
+    booked = Counter(
+        (entry["DataArea"], entry["LedgerAccount"], entry["AccountingDate"][:7], entry["TransactionCurrencyAmount"])
+        for entry in world.rows("GeneralJournalAccountEntries")
+        if entry["JournalCategory"] == "GeneralJournal" and entry["LedgerAccount"].startswith("6")
+    )
+    assert {key for key, count in booked.items() if count > 1} == set()
 
 
 def test_stock_is_what_is_there_less_what_orders_reserve(world: World) -> None:
@@ -248,6 +383,83 @@ def test_stock_is_what_is_there_less_what_orders_reserve(world: World) -> None:
     assert {key: row["OnHandQuantity"] for key, row in by_status.items()} == {
         key: row["OnHandQuantity"] for key, row in stocks.items()
     }
+
+
+def test_stock_that_is_ordered_is_what_open_lines_have_not_received(world: World) -> None:
+    number = ("dataAreaId", "PurchaseOrderNumber", "PurchaseOrderLineNumber")
+    received = world.sums("ProductReceiptLines", "ReceivedPurchaseQuantity", *number)
+    stocked = {(row["dataAreaId"], row["WarehouseId"]) for row in world.rows("Warehouses")}
+    awaited: defaultdict[tuple[Any, ...], float] = defaultdict(float)
+    for line in world.rows("PurchaseOrderLinesV2"):
+        company, warehouse = line["dataAreaId"], line["ReceivingWarehouseId"]
+        if line["PurchaseOrderLineStatus"] == "Backorder" and (company, warehouse) in stocked:
+            came = received.get((company, line["PurchaseOrderNumber"], line["LineNumber"]), 0)
+            where = company, line["ItemNumber"], line["ReceivingSiteId"], warehouse
+            awaited[where] += line["OrderedPurchaseQuantity"] - came
+    place = ("dataAreaId", "ItemNumber", "InventorySiteId", "InventoryWarehouseId")
+    ordered = world.sums("WarehousesOnHandV2", "OrderedQuantity", *place)
+    assert {key: quantity for key, quantity in ordered.items() if quantity} == awaited
+
+
+def test_lines_of_transfer_orders_leave_as_their_order_does(world: World) -> None:
+    orders = world.by("TransferOrderHeaders", "dataAreaId", "TransferOrderNumber")
+    remains = {"Created": "Shipping", "Shipped": "Receiving", "Received": "None"}
+    lines = world.rows("TransferOrderLines")
+    assert {(line["dataAreaId"], line["TransferOrderNumber"]) for line in lines} == orders.keys()
+    for line in lines:
+        order = orders[line["dataAreaId"], line["TransferOrderNumber"]]
+        for name in ("ShippingWarehouseId", "RequestedShippingDate"):
+            assert line[name] == order[name], line
+        assert line["LineStatus"] == remains[order["TransferOrderStatus"]], line
+
+
+def test_free_text_invoices_are_numbered_by_date(world: World) -> None:
+    invoices = sorted(world.rows("FreeTextInvoiceHeaders"), key=lambda row: (row["dataAreaId"], row["FreeTextNumber"]))
+    for before, after in pairwise(invoices):
+        if before["dataAreaId"] == after["dataAreaId"]:
+            assert before["InvoiceDate"] <= after["InvoiceDate"], after
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "key"),
+    [
+        ("ProductsV2", "ProductNumber"),
+        ("AllProducts", "ProductNumber"),
+        ("MainAccounts", "MainAccountId"),
+        ("SystemUsers", "UserID"),
+        ("Workers", "PersonnelNumber"),
+        ("People", "PartyNumber"),
+    ],
+)
+def test_a_list_that_companies_share_begins_with_an_ordinary_record(world: World, entity_set: str, key: str) -> None:
+    first = min(row[key] for row in world.rows(entity_set))
+    assert first.isalnum(), first
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "lines", "place", "created"),
+    [
+        ("Sales", "SalesOrderHeadersV2", "SalesOrderLinesV3", "Shipping", "OrderCreationDateTime"),
+        ("Purchase", "PurchaseOrderHeadersV2", "PurchaseOrderLinesV2", "Receiving", "AccountingDate"),
+    ],
+)
+def test_quality_orders_test_what_their_order_has(
+    world: World, kind: str, headers: str, lines: str, place: str, created: str
+) -> None:
+    orders = world.by(headers, "dataAreaId", f"{kind}OrderNumber")
+    where = ("dataAreaId", f"{kind}OrderNumber", "ItemNumber", f"{place}SiteId", f"{place}WarehouseId")
+    ordered = world.sums(lines, f"Ordered{kind}Quantity", *where)
+    names = {(row["ItemNumber"], row["LineDescription"]) for row in world.rows(lines)}
+    tested = [row for row in world.rows("QualityOrderHeaders") if row[f"{kind}OrderNumber"]]
+    for row in tested:
+        company, number, item = row["dataAreaId"], row[f"{kind}OrderNumber"], row["ItemNumber"]
+        order = orders[company, number]
+        assert row["CustomerAccountNumber"] == order.get("OrderingCustomerAccountNumber", "")
+        assert row["VendorAccountNumber"] == order.get("OrderVendorAccountNumber", "")
+        assert row["InventoryQuantity"] <= ordered[company, number, item, row["InventorySiteId"], row["WarehouseId"]]
+        assert (item, row["ProductName"]) in names
+        assert day(row["ValidatedDateTime"]) == EMPTY or row["ValidatedDateTime"] >= order[created]
+    assert tested
 
 
 def test_companies_of_the_world_trade_in_pairs(world: World) -> None:
@@ -299,6 +511,16 @@ FOREIGN_KEYS = [
     ("FreeTextInvoiceHeaders", "CustomersV3", ("dataAreaId", "dataAreaId"), ("CustomerAccount", "CustomerAccount")),
     ("WarehousesOnHandV2", "ReleasedProductsV2", ("dataAreaId", "dataAreaId"), ("ItemNumber", "ItemNumber")),
     ("WarehousesOnHandV2", "Warehouses", ("dataAreaId", "dataAreaId"), ("InventoryWarehouseId", "WarehouseId")),
+    ("CustomersV3", "CustomerPaymentMethods", ("dataAreaId", "dataAreaId"), ("PaymentMethod", "Name")),
+    ("CustomersV3", "PaymentTerms", ("dataAreaId", "dataAreaId"), ("PaymentTerms", "Name")),
+    ("CustomersV3", "TaxGroups", ("dataAreaId", "dataAreaId"), ("SalesTaxGroup", "TaxGroupCode")),
+    ("CustomersV3", "Currencies", ("SalesCurrencyCode", "CurrencyCode")),
+    ("VendorsV2", "VendorPaymentMethods", ("dataAreaId", "dataAreaId"), ("DefaultVendorPaymentMethodName", "Name")),
+    ("VendorsV2", "PaymentTerms", ("dataAreaId", "dataAreaId"), ("DefaultPaymentTermsName", "Name")),
+    ("ReleasedProductsV2", "ProductsV2", ("ProductNumber", "ProductNumber")),
+    ("ReleasedProductsV2", "VendorsV2", ("dataAreaId", "dataAreaId"), ("PrimaryVendorAccountNumber", "VendorAccountNumber")),
+    ("ReleasedProductsV2", "UnitsOfMeasure", ("SalesUnitSymbol", "UnitSymbol")),
+    ("TransferOrderLines", "ReleasedProductsV2", ("dataAreaId", "dataAreaId"), ("ItemNumber", "ItemNumber")),
     ("CustomersV3", "CustomerGroups", ("dataAreaId", "dataAreaId"), ("CustomerGroupId", "CustomerGroupId")),
     ("VendorsV2", "VendorGroups", ("dataAreaId", "dataAreaId"), ("VendorGroupId", "VendorGroupId")),
     ("SecurityUserRoleAssociations", "SystemUsers", ("UserId", "UserID")),
@@ -322,6 +544,8 @@ def test_ledger_accounts_are_main_accounts(world: World) -> None:
 
 def test_number_sequences_are_ahead_of_what_they_numbered(world: World) -> None:
     nexts = {(row["Name"], row["ScopeValue"]): row["Next"] for row in world.rows("SequenceV2Tables")}
+    for row in world.rows("SequenceV2Tables"):
+        assert row["Smallest"] <= row["Next"] <= row["Largest"] == 10 ** row["Format"].count("#") - 1, row
     for row in world.rows("SalesOrderHeadersV2"):
         assert int(row["SalesOrderNumber"]) < nexts["Sales order", row["dataAreaId"]]
     for row in world.rows("PurchaseOrderHeadersV2"):

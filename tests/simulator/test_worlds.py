@@ -321,6 +321,14 @@ def without(entity: dict[str, Any], name: str) -> dict[str, Any]:
             "touches[0]: Kinds has no property 'Nme'",
         ),
         (
+            world(entities=[ITEMS | {"touches": [{"entitySet": "Kinds", "sum": {"Nme": "Id"}}]}, KINDS]),
+            "touches[0]: Kinds has no property 'Nme'",
+        ),
+        (
+            world(entities=[ITEMS | {"touches": [{"entitySet": "Kinds", "sum": {"Id": "Nme"}}]}, KINDS]),
+            "touches[0]: Items has no property 'Nme'",
+        ),
+        (
             world(entities=[ITEMS | {"defaults": [{"property": "Id", "lookup": "Kinds", "from": "Nme"}]}, KINDS]),
             "defaults[0]: Kinds has no property 'Nme'",
         ),

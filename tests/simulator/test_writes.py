@@ -62,6 +62,42 @@ def test_numbers_are_given_in_order_and_start_again_after_a_reset(simulator: Sim
     assert create(fo, "SalesOrderHeadersV2", **order)["SalesOrderNumber"] == "000812"
 
 
+@pytest.mark.parametrize(
+    ("code", "company", "entity_set", "number", "body"),
+    [
+        ("Sale_37", "usmf", "SalesOrderHeadersV2", "SalesOrderNumber", {"OrderingCustomerAccountNumber": "US-001"}),
+        ("Sale_37", "demf", "SalesOrderHeadersV4", "SalesOrderNumber", {"OrderingCustomerAccountNumber": "DE-013"}),
+        ("Purc_25", "usmf", "PurchaseOrderHeadersV2", "PurchaseOrderNumber", {"OrderVendorAccountNumber": "US-101"}),
+        ("Cust_9", "usmf", "CustomersV3", "CustomerAccount", CUSTOMER),
+        (
+            "Vend_9",
+            "usmf",
+            "VendorsV2",
+            "VendorAccountNumber",
+            {"VendorOrganizationName": "Tailspin", "VendorGroupId": "10"},
+        ),
+    ],
+)
+def test_a_number_sequence_says_the_next_number(
+    fo: httpx.Client, code: str, company: str, entity_set: str, number: str, body: dict[str, str]
+) -> None:
+    def sequence() -> int:
+        asked = f"NumberSequenceCode eq '{code}' and ScopeValue eq '{company}'"
+        (row,) = fo.get(f"/data/SequenceV2Tables?$filter={asked}").json()["value"]
+        return int(row["Next"])
+
+    for expected in (sequence(), sequence() + 1):
+        created = create(fo, entity_set, **body | {"dataAreaId": company})
+        assert int(created[number].removeprefix("US-")) == expected == sequence() - 1
+
+
+def test_a_number_that_was_taken_by_hand_is_passed_over(fo: httpx.Client) -> None:
+    order = {"dataAreaId": "usmf", "OrderingCustomerAccountNumber": "US-001"}
+    create(fo, "SalesOrderHeadersV2", **order, SalesOrderNumber="000812")
+    assert fo.post("/data/SalesOrderHeadersV2", json=order).status_code == 400
+    assert create(fo, "SalesOrderHeadersV2", **order)["SalesOrderNumber"] == "000813"
+
+
 def test_a_key_that_is_sent_is_kept(fo: httpx.Client) -> None:
     assert create(fo, "CustomersV3", **CUSTOMER, CustomerAccount="TT/1 ")["CustomerAccount"] == "TT/1 "
     assert fo.get("/data/CustomersV3(dataAreaId='usmf',CustomerAccount='TT%2F1%20')").status_code == 200
@@ -98,6 +134,31 @@ def test_a_first_line_opens_its_order(fo: httpx.Client) -> None:
     ).json()
     assert after["SalesOrderStatus"] == "Backorder"
     assert after["@odata.etag"] != order["@odata.etag"]
+
+
+def test_the_total_of_an_order_follows_its_lines(fo: httpx.Client) -> None:
+    created = create(fo, "SalesOrderHeadersV2", dataAreaId="usmf", OrderingCustomerAccountNumber="US-003")
+    number = {"dataAreaId": "usmf", "SalesOrderNumber": created["SalesOrderNumber"]}
+
+    def total() -> float:
+        order = fo.get(f"/data/SalesOrderHeadersV4(dataAreaId='usmf',SalesOrderNumber='{number['SalesOrderNumber']}')")
+        return float(order.json()["OrderTotalAmount"])
+
+    line = create(fo, "SalesOrderLinesV3", **number, ItemNumber="D0001", OrderedSalesQuantity=3)
+    assert total() == 4350
+    other = create(fo, "SalesOrderLinesV2", **number, ItemNumber="D0001", OrderedSalesQuantity=1, SalesPrice=0.1)
+    assert total() == 4350.1
+    first, second = (
+        f"/data/SalesOrderLinesV3(dataAreaId='usmf',InventoryLotId='{each['InventoryLotId']}')"
+        for each in (line, other)
+    )
+    assert fo.patch(first, json={"OrderedSalesQuantity": 2}).status_code == 204
+    assert fo.get(first).json()["LineAmount"] == 2900
+    assert total() == 2900.1
+    assert fo.patch(first, json={"LineAmount": 2800}).status_code == 204
+    assert total() == 2800.1
+    assert fo.delete(second).status_code == 204
+    assert total() == 2800
 
 
 def test_journal_lines_are_numbered_within_their_journal(fo: httpx.Client) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.d365.test_infolog import INFOLOGS
-from tests.served import Served
+from tests.served import Served, each_part
 
 pytestmark = pytest.mark.alike
 
@@ -224,7 +224,7 @@ def test_a_batch_that_is_not_atomic_goes_on_after_a_failure(writer: Served, patt
     if set(wanted) == {"done"}:
         assert (result["outcome"], result["count"]) == ("done", len(pattern))
     else:
-        assert [part["outcome"] for part in result["parts"]] == wanted
+        assert [part["outcome"] for part in each_part(result)] == wanted
     assert groups(writer) == {
         "91",
         *(letter for letter, outcome in zip(pattern, wanted, strict=True) if outcome == "done"),
@@ -247,10 +247,10 @@ def test_an_atomic_batch_names_the_operation_that_failed_and_no_other(writer: Se
         assert result["outcome"] == "done"
         return
     assert result["outcome"] == "failed: nothing was changed"
-    assert [part["outcome"] for part in result["parts"]] == [
+    assert [part["outcome"] for part in each_part(result)] == [
         "failed" if each == "-" else "not done" for each in pattern
     ]
-    assert [part["error"]["http_status"] for part in result["parts"] if "error" in part] == [500]
+    assert [part["error"]["http_status"] for part in each_part(result) if "error" in part] == [500]
     assert groups(writer) == {"91"}
 
 
@@ -260,8 +260,8 @@ def test_a_refused_change_set_is_recognised_in_any_language(writer: Served, lang
     body = odata(message, WRITE_EXCEPTION)
     writer.simulator.fault("/CustomerGroups", method="POST", after_n=1, status=500, body=body)
     result = writer.call("batch", operations=[create("a"), create("b"), create("c")])
-    assert [part["outcome"] for part in result["parts"]] == ["not done", "failed", "not done"]
-    error = result["parts"][1]["error"]
+    assert [part["outcome"] for part in each_part(result)] == ["not done", "failed", "not done"]
+    error = each_part(result)[1]["error"]
     assert (error["code"], error["retryable"]) == ("bad_request", False)
     assert error["d365_messages"][1:] == entries
 
@@ -281,8 +281,8 @@ def test_an_atomic_batch_that_fails_without_a_reason_is_not_nothing_was_changed(
 def test_a_part_whose_answer_is_missing_is_of_unknown_outcome(writer: Served, *, atomic: bool) -> None:
     writer.simulator.fault("/CustomerGroups", method="POST", kind="drop", after=True, times=2)
     result = writer.call("batch", operations=[create("a"), create("b"), create("c")], atomic=atomic)
-    assert [part["outcome"] for part in result["parts"]] == ["unknown", "unknown", "done"]
-    for letter, part in zip("ab", result["parts"], strict=False):
+    assert [part["outcome"] for part in each_part(result)] == ["unknown", "unknown", "done"]
+    for letter, part in zip("ab", each_part(result), strict=False):
         assert f"CustomerGroupId eq '{letter}'" in part["error"]["hint"]
     assert result["outcome"] == "1 of 3 done, 2 unknown"
 
@@ -291,7 +291,7 @@ def test_a_part_whose_answer_is_missing_is_of_unknown_outcome(writer: Served, *,
 def test_a_part_that_shows_nothing_is_of_unknown_outcome(writer: Served, fault: dict[str, Any]) -> None:
     writer.simulator.fault("/CustomerGroups", method="POST", **fault, after=True)
     result = writer.call("batch", operations=[create("a"), create("b")], atomic=False)
-    assert [part["outcome"] for part in result["parts"]] == ["unknown", "done"]
+    assert [part["outcome"] for part in each_part(result)] == ["unknown", "done"]
     assert groups(writer) == {"a", "b"}
 
 
@@ -300,8 +300,8 @@ def test_each_kind_of_operation_has_its_own_words_in_a_batch(writer: Served) -> 
     update = {"operation": "update", **missing, "data": {"Description": "x"}}
     operations = [create("a"), update, {"operation": "delete", **missing}, create("b")]
     result = writer.call("batch", operations=operations, atomic=False, confirm=True)
-    assert [part["outcome"] for part in result["parts"]] == ["done", "failed", "failed", "done"]
-    errors = [part["error"] for part in result["parts"] if "error" in part]
+    assert [part["outcome"] for part in each_part(result)] == ["done", "failed", "failed", "done"]
+    errors = [part["error"] for part in each_part(result) if "error" in part]
     assert {(error["code"], error["message"]) for error in errors} == {
         ("not_found", "No CustomerGroups record has this key.")
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.served import Served
+from tests.served import Served, each_part
 from tests.simulated import Simulator
 
 US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
@@ -75,11 +75,54 @@ def test_keys_that_f_and_o_numbered_are_in_it(writer: Served) -> None:
     assert len({key["JournalBatchNumber"] for key in result["keys"]}) == 2
 
 
-def test_a_batch_that_did_not_go_well_says_it_part_by_part(writer: Served) -> None:
-    parts = [update("US-003", CreditLimit=1), update("nobody", CreditLimit=1)]
-    result = writer.call("batch", operations=parts, atomic=False)
-    assert [part["outcome"] for part in result["parts"]] == ["done", "failed"]
+SOME = ["US-003", "US-004", "nobody", *[f"US-{number:03}" for number in range(5, 15)]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "atomic", "wanted"),
+    [
+        ({}, True, [("1-2, 4-13", "not done"), ("3", "failed")]),
+        ({"heed_prefer": 1}, False, [("1-2, 4-13", "done"), ("3", "failed")]),
+        ({"heed_prefer": 0}, False, [("1-2", "done"), ("3", "failed"), ("4-13", "not run")]),
+    ],
+)
+def test_a_batch_that_did_not_go_well_says_together_what_is_alike(
+    writer: Served, settings: dict[str, int], wanted: list[tuple[str, str]], *, atomic: bool
+) -> None:
+    writer.simulator.control(**settings)
+    result = writer.call("batch", operations=[update(account, CreditLimit=1) for account in SOME], atomic=atomic)
+    assert [(part["numbers"], part["outcome"]) for part in result["parts"]] == wanted
+    for part in each_part(result):
+        assert (part["operation"], part["entity_set"]) == ("update", "CustomersV3")
+        assert ("keys" in part) == (part["outcome"] == "done")
+    done = [each["CustomerAccount"] for part in result["parts"] for each in part.get("keys", ())]
+    outcomes = [part["outcome"] for part in each_part(result)]
+    assert done == [account for account, outcome in zip(SOME, outcomes, strict=True) if outcome == "done"]
+    failed = each_part(result)[2]
+    assert failed["key"] == {"dataAreaId": "usmf", "CustomerAccount": "nobody"}
+    assert failed["error"]["message"]
     assert "keys" not in result
+
+
+def test_only_operations_of_one_kind_on_one_entity_set_are_alike(writer: Served) -> None:
+    group = {"operation": "create", "entity_name": "CustomerGroups", "data": {"CustomerGroupId": "91"}}
+    journal = {"operation": "create", "entity_name": "LedgerJournalHeaders", "data": {"JournalName": "GenJrn"}}
+    operations = [journal, group, journal, update("US-003", CreditLimit=1), update("nobody", CreditLimit=1)]
+    result = writer.call("batch", operations=operations, atomic=False)
+    assert [(part["numbers"], part["entity_set"]) for part in result["parts"]] == [
+        ("1, 3", "LedgerJournalHeaders"),
+        ("2", "CustomerGroups"),
+        ("4", "CustomersV3"),
+        ("5", "CustomersV3"),
+    ]
+    first, second = result["parts"][0]["keys"]
+    assert int(second["JournalBatchNumber"]) == int(first["JournalBatchNumber"]) + 1
+
+
+def test_operations_that_fail_stand_alone_each_with_its_error(writer: Served) -> None:
+    operations = [update(account, CreditLimit=1) for account in ("nobody", "US-003", "no one")]
+    result = writer.call("batch", operations=operations, atomic=False)
+    assert [part["numbers"] for part in result["parts"] if "error" in part] == ["1", "3"]
 
 
 def test_a_note_on_several_operations_is_said_once(writer: Served) -> None:
@@ -128,7 +171,24 @@ def test_those_asked_for_come_alone(reader: Served) -> None:
     for companies in (["demf"], ["DEMF"], ["Germany"]):
         result = reader.call("get_environment_info", companies=companies)
         assert [row["company"] for row in result["companies"]] == ["demf"]
-    assert "no company has such an id or name" in reader.call("get_environment_info", companies=["zz"])["notes"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "unknown"),
+    [
+        (["zz"], [], "zz"),
+        (["USMF ", "zz"], ["usmf"], "zz"),
+        (["Nowhere", "germany", "q", " "], ["demf"], "Nowhere, q"),
+        (["zz", "zz"], [], "zz"),
+        (["usmf", "demf"], ["demf", "usmf"], ""),
+    ],
+)
+def test_each_company_that_there_is_not_is_named(
+    reader: Served, asked: list[str], found: list[str], unknown: str
+) -> None:
+    result = reader.call("get_environment_info", companies=asked)
+    assert [row["company"] for row in result["companies"]] == found
+    assert result.get("notes", []) == ([f"no company has this id or name: {unknown}"] if unknown else [])
 
 
 def test_currencies_may_fail_alone(reader: Served) -> None:

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from d365mcp.simulator.derived import calendars, deliveries, intercompany, invoices, ledger, stock, transactions
+from d365mcp.simulator.derived import (
+    calendars,
+    deliveries,
+    intercompany,
+    invoices,
+    journals,
+    ledger,
+    stock,
+    transactions,
+)
 from d365mcp.simulator.model import Record, World
 
 DERIVED: Mapping[str, Callable[[World], Iterator[Record]]] = {
@@ -20,6 +29,7 @@ DERIVED: Mapping[str, Callable[[World], Iterator[Record]]] = {
     "on_hand_by_status": stock.on_hand_by_status,
     "packing_slip_lines": deliveries.packing_slip_lines,
     "packing_slips": deliveries.packing_slips,
+    "posted_customer_payments": journals.posted_customer_payments,
     "product_receipt_lines": deliveries.product_receipt_lines,
     "product_receipts": deliveries.product_receipts,
     "purchase_order_headers": intercompany.purchase_order_headers,

@@ -1,4 +1,7 @@
-"""The general ledger: a voucher for each invoice and payment, and the month's rent and wages. Each sums to zero."""
+"""The general ledger: the vouchers of invoices, payments and posted journals, and the month's rent and wages.
+
+Each voucher sums to zero.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from dataclasses import dataclass
 from d365mcp.simulator.contents import written_of
 from d365mcp.simulator.derived.calendars import month_ends
 from d365mcp.simulator.derived.invoices import Invoice, customer_invoices, vendor_invoices
+from d365mcp.simulator.derived.journals import posted_lines
 from d365mcp.simulator.derived.transactions import Payment, customer_payment, vendor_payment
 from d365mcp.simulator.model import Record, World
 
 _FIRST_ENTRY = 68719479835
-_MONTHS = 36
 _COST_SHARE = 0.6
+_REPORTING_CURRENCY = "USD"
 _RECEIVABLE, _INVENTORY, _PAYABLE = "130100---", "140200---", "200100---"
 _SALES, _SERVICES, _COST = "401100-001--", "401200-001--", "500100-001--"
 _RENT, _WAGES, _PAYROLL_BANK = "606300-001--", "601500-001-022-", "110160---"
@@ -39,11 +43,12 @@ class _Voucher:
 
 def ledger_entries(world: World) -> Iterator[Record]:
     names = {str(ledger["LegalEntityId"]): str(ledger["Name"]) for ledger in written_of(world, "Ledgers")}
-    rates = _rates(world)
+    rates = list(written_of(world, "ExchangeRates"))
     journals: Counter[str] = Counter()
     record_id = _FIRST_ENTRY
     for voucher in _vouchers(world):
         journals[voucher.company] += 1
+        rate = _rate(rates, voucher.currency, voucher.day)
         for account, amount, posting in voucher.postings:
             yield {
                 "GeneralJournalAccountEntryRecId": record_id,
@@ -65,7 +70,7 @@ def ledger_entries(world: World) -> Iterator[Record]:
                 "TransactionCurrencyDebitAmount": max(amount, 0),
                 "TransactionCurrencyCreditAmount": max(-amount, 0),
                 "AccountingCurrencyAmount": amount,
-                "ReportingCurrencyAmount": round(amount * rates.get(voucher.currency, 1), 2),
+                "ReportingCurrencyAmount": round(amount * rate, 2),
                 "IsCredit": "Yes" if amount < 0 else "No",
             }
             record_id += 1
@@ -73,6 +78,7 @@ def ledger_entries(world: World) -> Iterator[Record]:
 
 def _vouchers(world: World) -> Iterator[_Voucher]:
     yield from _monthly(world)
+    yield from map(_journal_line, posted_lines(world))
     for invoice in customer_invoices(world):
         yield _customer_invoice(invoice)
         if paid := customer_payment(world, invoice):
@@ -100,7 +106,7 @@ def _monthly(world: World) -> Iterator[_Voucher]:
     """Yield rent and wages of the companies that rent and employ, at the end of each month."""
     number = 10000001
     for company, currency in (("usmf", "USD"), ("usrt", "USD"), ("demf", "EUR")):
-        for day in month_ends(world, _MONTHS):
+        for day in month_ends(world):
             rent = ((_RENT, 13500.0, "LedgerJournal"), (_bank(currency), -13500.0, "LedgerJournal"))
             wages = ((_WAGES, 61000.0, "LedgerJournal"), (_PAYROLL_BANK, -61000.0, "LedgerJournal"))
             for text, postings in (("Rent", rent), ("Salaries and wages", wages)):
@@ -109,6 +115,17 @@ def _monthly(world: World) -> Iterator[_Voucher]:
                     company, voucher, day.isoformat(), currency, "", "GeneralJournal", f"{text} {day:%Y-%m}", postings
                 )
                 number += 1
+
+
+def _journal_line(line: Record) -> _Voucher:
+    """Return the voucher of a line that has its offset account beside it."""
+    amount = float(str(line["DebitAmount"])) - float(str(line["CreditAmount"]))
+    account, offset = str(line["AccountDisplayValue"]), str(line["OffsetAccountDisplayValue"])
+    company, number, day, currency, text = (
+        str(line[name]) for name in ("dataAreaId", "Voucher", "TransDate", "CurrencyCode", "Text")
+    )
+    postings = ((account, amount, "LedgerJournal"), (offset, -amount, "LedgerJournal"))
+    return _Voucher(company, number, day[:10], currency, "", "GeneralJournal", text, postings)
 
 
 def _customer_invoice(invoice: Invoice) -> _Voucher:
@@ -128,10 +145,12 @@ def _of_invoice(invoice: Invoice, category: str, postings: tuple[_Posting, ...])
     )
 
 
-def _rates(world: World) -> dict[str, float]:
-    """Return the latest rates to the reporting currency, which is the same for all ledgers here."""
-    return {
-        str(rate["FromCurrency"]): float(str(rate["Rate"])) / 100
-        for rate in written_of(world, "ExchangeRates")
-        if rate["ToCurrency"] == "USD"
-    }
+def _rate(rates: list[Record], currency: str, day: str) -> float:
+    """Return the day's rate to the reporting currency, which is the same for all ledgers here."""
+    found = (
+        float(str(rate["Rate"])) / 100
+        for rate in rates
+        if (rate["FromCurrency"], rate["ToCurrency"]) == (currency, _REPORTING_CURRENCY)
+        and str(rate["StartDate"])[:10] <= day <= str(rate["EndDate"])[:10]
+    )
+    return next(found, 1)
