@@ -145,6 +145,7 @@ def _named_in(prop: EntityProperty, entity: DataEntity, known: Families) -> str 
             noun,
             party + noun.removesuffix("s"),
             noun.removesuffix("s"),
+            f"{noun}header",
             _ALIASES.get(noun, ""),
         ):
             row = known.newest(family)
@@ -155,7 +156,7 @@ def _named_in(prop: EntityProperty, entity: DataEntity, known: Families) -> str 
 
 async def belonging(context: ToolContext, entity: DataEntity, known: Families) -> dict[str, str]:
     """Return the entities whose records go with this one's, and the columns of the key that they share (inferred)."""
-    own = {prop.name for prop in entity.key} - _PLAIN_KEYS
+    own = _telling_key(entity)
     linked = {link.related_entity for link in entity.navigation_properties}
     rows = await _candidates(context, entity, known, own)
     others = await asyncio.gather(
@@ -163,20 +164,24 @@ async def belonging(context: ToolContext, entity: DataEntity, known: Families) -
     )
     found = {}
     for other in others:
-        if other is not None and (shared := _shared(entity, other, own)):
+        if other is not None and (shared := shared_key(entity, other)):
             found[other.entity_set] = " ".join(sorted(shared))
     return dict(list(found.items())[:_LISTED])
 
 
-def _shared(entity: DataEntity, other: DataEntity, own: Collection[str]) -> set[str]:
+def shared_key(entity: DataEntity, other: DataEntity) -> set[str]:
     """Return the key columns that tie two entities: all of one's key, or two of either."""
-    theirs = {prop.name for prop in other.key} - _PLAIN_KEYS
-    ours_there, theirs_here = set(own) & other.properties.keys(), theirs & entity.properties.keys()
-    if own and (ours_there == set(own) or len(ours_there) > 1):
+    own, theirs = _telling_key(entity), _telling_key(other)
+    ours_there, theirs_here = own & other.properties.keys(), theirs & entity.properties.keys()
+    if own and (ours_there == own or len(ours_there) > 1):
         return ours_there
-    if (theirs and theirs_here == theirs) or len(theirs_here & set(own)) > 1:
+    if (theirs and theirs_here == theirs) or len(theirs_here & own) > 1:
         return theirs_here
     return set()
+
+
+def _telling_key(entity: DataEntity) -> set[str]:
+    return {prop.name for prop in entity.key} - _PLAIN_KEYS
 
 
 async def _candidates(
