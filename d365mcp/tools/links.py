@@ -164,12 +164,12 @@ async def belonging(context: ToolContext, entity: DataEntity, known: Families) -
     )
     found = {}
     for other in others:
-        if other is not None and (shared := shared_key(entity, other)):
+        if other is not None and (shared := tying_columns(entity, other)):
             found[other.entity_set] = " ".join(sorted(shared))
     return dict(list(found.items())[:_LISTED])
 
 
-def shared_key(entity: DataEntity, other: DataEntity) -> set[str]:
+def tying_columns(entity: DataEntity, other: DataEntity) -> set[str]:
     """Return the key columns that tie two entities: all of one's key, or two of either."""
     own, theirs = _telling_key(entity), _telling_key(other)
     ours_there, theirs_here = own & other.properties.keys(), theirs & entity.properties.keys()

@@ -9,7 +9,7 @@ from d365mcp.d365.models import COMPANY, DataEntity, EntityProperty
 from d365mcp.errors import D365McpError, InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.tools.columns import default_columns, spaced_words, without_version
 from d365mcp.tools.common import entity_or_none, related_entities
-from d365mcp.tools.links import Families, families, shared_key, validated_by
+from d365mcp.tools.links import Families, families, tying_columns, validated_by
 from d365mcp.tools.tool import ToolContext
 
 _NAMED = 3
@@ -311,6 +311,6 @@ async def _named_alike(context: ToolContext, entity: DataEntity, name: str) -> l
         other = await entity_or_none(context, hit.summary.entity_set)
         if other is None or other.entity_set == entity.entity_set or name.casefold() not in other.names_by_folded:
             continue
-        if shared := shared_key(entity, other):
+        if shared := tying_columns(entity, other):
             places.append(_Place(other, f"linked by {' and '.join(sorted(shared))}, inferred"))
     return places
