@@ -222,12 +222,12 @@ class Unavailable(D365Error):
     retryable = True
 
 
-def close_names(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
+def close_names(name: str, candidates: Iterable[str], limit: int = 3, *, cutoff: float = 0.6) -> list[str]:
     """Return the candidates most like `name`, whatever their case, best first."""
     from difflib import get_close_matches  # seldom needed
 
     by_folded: Mapping[str, str] = {candidate.casefold(): candidate for candidate in candidates}
-    return [by_folded[found] for found in get_close_matches(name.casefold()[:80], by_folded, limit, cutoff=0.6)]
+    return [by_folded[found] for found in get_close_matches(name.casefold()[:80], by_folded, limit, cutoff)]
 
 
 def or_list(names: Sequence[str]) -> str:

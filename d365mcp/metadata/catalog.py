@@ -32,6 +32,9 @@ MAX_KEPT = 2_000
 # Lists of everything there is, megabytes each: one, but with on-behalf-of one for each user.
 MAX_LISTS = 8
 LABELS_IN_FLIGHT = 8
+_SUGGESTED = 3
+# An action is not what was asked for where it is named for less of it.
+_MOST_UNNAMED = 0.5
 # Asked for beyond this, enumerations of a wide entity would cost more calls than they save.
 _MAX_ENUMERATION_CALLS = 40
 
@@ -65,6 +68,9 @@ class EntitiesFound:
     more: int
     not_served: "Hit | None"
     searched: int
+    lacking: tuple[str, ...]  # the telling words that none of them has
+    is_guess: bool  # none of them is named for more than half of the question
+    unknown: tuple[str, ...]  # names with a version that there is not
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class OthersFound:
     found: tuple[tuple[str, tuple[str, ...]], ...]  # a name, and the members that have the words it has not
     more: int
     searched: int
+    lacking: tuple[str, ...] = ()  # the words that none of them has
 
 
 @dataclass
@@ -123,7 +130,16 @@ class MetadataCatalog:
         for summary in summaries:
             if wanted in (summary.entity_set.casefold(), summary.public_name.casefold(), summary.aot_name.casefold()):
                 return await self.of_summary(summary)
-        raise UnknownName("data entity", name, close_entities(name, summaries), hint="Try d365fo_search_entities.")
+        close = list(dict.fromkeys([*await self.meant_by(name), *close_entities(name, summaries)]))
+        raise UnknownName("data entity", name, close[:_SUGGESTED], hint="Try d365fo_search_entities.")
+
+    async def meant_by(self, name: str) -> list[str]:
+        """Return the entity set that search finds for a name, where it is named for all of it."""
+        if await self.snapshots.current() is None:  # the names alone would have to be indexed first
+            return []
+        found = await self.search_entities(name, limit=1)
+        is_clear = not found.lacking and all(hit.is_named and not hit.unnamed for hit in found.hits)
+        return [hit.summary.entity_set for hit in found.hits] if is_clear else []
 
     async def of_summary(self, summary: EntitySummary) -> DataEntity:
         if not summary.data_service_enabled or not summary.public_name:
@@ -188,13 +204,11 @@ class MetadataCatalog:
 
         snapshot = await self.snapshots.current()
         if snapshot is not None:
-            return await asyncio.to_thread(
-                lambda: _entities_found(snapshot.finder.find(words, keep, public_only=public_only), snapshot, limit)
-            )
-        finder = await self.finder_kept.get("", self.finder_by_names)
-        found = await asyncio.to_thread(finder.find, words, keep, public_only=public_only)
-        return EntitiesFound(
-            tuple(found.hits[:limit]), max(0, len(found.hits) - limit), found.not_served, found.searched
+            finder = await asyncio.to_thread(lambda: snapshot.finder)
+        else:
+            finder = await self.finder_kept.get("", self.finder_by_names)
+        return await asyncio.to_thread(
+            lambda: _entities_found(finder.find(words, keep, public_only=public_only), snapshot, limit)
         )
 
     async def entities_with(self, words: str) -> Sequence[EntitySummary]:
@@ -211,11 +225,11 @@ class MetadataCatalog:
         """Return the enumerations or actions (`Set.Action`) that fit words best. Actions need a snapshot: else none."""
         snapshot = await self.snapshots.current()
         if snapshot is not None:
-            return await asyncio.to_thread(lambda: _others_found(snapshot.search(kind), words, limit, snapshot))
+            return await asyncio.to_thread(_others_found, snapshot.search(kind), kind, words, limit, snapshot)
         if kind != "enumeration":
             return OthersFound((), 0, 0)
         search = await self.enumeration_search.get("", self.search_enumeration_names)
-        return _others_found(search, words, limit)
+        return _others_found(search, kind, words, limit)
 
     async def search_enumeration_names(self) -> "Search":
         return await asyncio.to_thread(_search_of, [name for name, _ in await self.client.enumeration_names()])
@@ -316,17 +330,20 @@ def closing_with(owner: T, connection: sqlite3.Connection) -> T:
     return owner
 
 
-def _entities_found(result: "EntityResult", snapshot: Snapshot, limit: int) -> EntitiesFound:
+def _entities_found(result: "EntityResult", snapshot: Snapshot | None, limit: int) -> EntitiesFound:
     """Return what a snapshot knows of the best hits. Unpacks their entities: never on the event loop."""
     hits = tuple(_with_details(snapshot, hit) for hit in result.hits[:limit])
     not_served = _with_details(snapshot, result.not_served) if result.not_served else None
-    return EntitiesFound(hits, max(0, len(result.hits) - limit), not_served, result.searched)
+    more = max(0, len(result.hits) - limit)
+    return EntitiesFound(hits, more, not_served, result.searched, result.lacking, result.is_guess, result.unknown)
 
 
-def _with_details(snapshot: Snapshot, hit: "Hit") -> "Hit":
+def _with_details(snapshot: Snapshot | None, hit: "Hit") -> "Hit":
     """Return a hit with its label, in the first language that has one, its key, and the columns that were asked for."""
     from d365mcp.metadata.search.questions import fields_with
 
+    if snapshot is None:
+        return hit
     entity = snapshot.entity(hit.summary.entity_set or hit.summary.aot_name)
     label_id = hit.summary.label_id
     labels = (snapshot.labels([label_id], language).get(label_id) for language in snapshot.languages)
@@ -337,10 +354,14 @@ def _with_details(snapshot: Snapshot, hit: "Hit") -> "Hit":
     return replace(hit, label=label, key=key, columns=fields_with(entity.properties, hit.unnamed))
 
 
-def _others_found(search: "Search", words: str, limit: int, snapshot: Snapshot | None = None) -> OthersFound:
-    found = search.find(words)
+def _others_found(search: "Search", kind: str, words: str, limit: int, snapshot: Snapshot | None = None) -> OthersFound:
+    wanted = search.wanted(words)
+    found = search.fitting(wanted)
+    if kind == "action":
+        found = [each for each in found if wanted.unnamed_share(each.unnamed) <= _MOST_UNNAMED]
     best = tuple((each.ref, _members(snapshot, each)) for each in found[:limit])
-    return OthersFound(best, max(0, len(found) - limit), search.size)
+    lacking = search.lacking(wanted, {each.ref: each.unnamed for each in found})
+    return OthersFound(best, max(0, len(found) - limit), search.size, lacking)
 
 
 def _members(snapshot: Snapshot | None, found: "Found") -> tuple[str, ...]:
@@ -356,4 +377,4 @@ def close_entities(name: str, summaries: Iterable[EntitySummary]) -> list[str]:
     by_name = {known: row.entity_set for row in public for known in (row.entity_set, row.public_name) if known}
     alike = [by_name[found] for found in close_names(name, by_name, 6)]
     containing = sorted((row.entity_set for row in public if name.casefold() in row.entity_set.casefold()), key=len)
-    return list(dict.fromkeys([*containing[:2], *alike]))[:3]
+    return list(dict.fromkeys([*containing[:2], *alike]))[:_SUGGESTED]

@@ -17,6 +17,7 @@ OTHER_WORDS = "try other or fewer words, or the English name"
 # Left of an answer's budget for all that is not records: names, notes, a cursor.
 ENVELOPE_CHARS = 1_500
 MAX_COMPANIES = 2_000
+_MOST_QUOTED = 3
 
 
 class _HasNotes(TypedDict, total=False):
@@ -98,6 +99,11 @@ async def unknown_companies(context: ToolContext, named: Iterable[str]) -> list[
 def _unknown_company(company: str, close: Sequence[str]) -> str:
     hint = f"did you mean {or_list(close)}?" if close else "LegalEntities has those there are"
     return f"F&O has no company {company}: {hint}"
+
+
+def quoted_words(words: Sequence[str]) -> str:
+    """Return words as notes quote them, the first few."""
+    return or_list([f'"{word}"' for word in words[:_MOST_QUOTED]])
 
 
 def squeezed(text: str) -> str:

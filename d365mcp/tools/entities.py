@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.tools.common import OTHER_WORDS, squeezed
+from d365mcp.errors import or_list
+from d365mcp.tools.common import OTHER_WORDS, quoted_words, squeezed
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -50,9 +51,16 @@ def _search_notes(found: "EntitiesFound") -> Iterator[str]:
     if found.not_served is not None:
         label = f" ({found.not_served.label})" if found.not_served.label else ""
         name = found.not_served.summary.aot_name
-        yield f"{name}{label} fits better, but OData does not serve it: it is for data management only"
+        fits = "fits better" if found.hits else "fits"
+        yield f"{name}{label} {fits}, but OData does not serve it: it is for data management only"
+    if found.unknown:
+        yield f"there is no {or_list(found.unknown)} here"
     if not found.hits:
-        yield f"nothing fits among {found.searched} entities: {OTHER_WORDS}"
+        if found.not_served is None:
+            yield f"nothing fits among {found.searched} entities: {OTHER_WORDS}"
+    elif found.lacking:
+        guess = "a guess: " if found.is_guess else ""
+        yield f"{guess}none of these is named for {quoted_words(found.lacking)}"
     elif not any(hit.is_named for hit in found.hits):
         yield "nothing is named like this: only columns of these have the words"
 

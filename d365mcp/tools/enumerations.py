@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.tools.common import OTHER_WORDS
+from d365mcp.tools.common import OTHER_WORDS, quoted_words
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
@@ -44,15 +44,19 @@ async def search_actions(
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
 ) -> FoundResult:
     """Find OData actions (post, confirm, calculate) by words."""
+    found = await context.catalog.search_others(query, "action", limit)
     if context.catalog.note():
         return FoundResult(notes=[NO_ACTIONS], found=[])
-    return _found_result(await context.catalog.search_others(query, "action", limit), "actions", "", [])
+    return _found_result(found, "actions", "", [])
 
 
 def _found_result(found: "OthersFound", kind: str, parts: str, notes: list[str | None]) -> FoundResult:
     """Return what was found: a name, and the parts of it that have the words."""
     if not found.found:
-        notes = [*notes, f"none of the {found.searched} {kind} here has these words: {OTHER_WORDS}"]
+        words = quoted_words(found.lacking) or "these words"
+        notes = [*notes, f"none of the {found.searched} {kind} here has {words}: {OTHER_WORDS}"]
+    elif found.lacking:
+        notes = [*notes, f"none of these {kind} has {quoted_words(found.lacking)}"]
     result = FoundResult()
     if found.more:
         result["more"] = found.more

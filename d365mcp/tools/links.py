@@ -116,6 +116,17 @@ async def validated_by(
     """Return by property the entity that has its values: as navigation properties say, and as names let infer."""
     if entity.is_read_only:
         return {}, {}
+    facts, inferred = named_by(entity, chosen, known)
+    names = [name for name in inferred if spaced_words(name).endswith(" name")]
+    keyed = await asyncio.gather(*(_has_name_as_key(context, inferred[name]) for name in names))
+    only_displayed = {name for name, is_key in zip(names, keyed, strict=True) if not is_key}
+    return facts, {name: other for name, other in inferred.items() if name not in only_displayed}
+
+
+def named_by(
+    entity: DataEntity, chosen: Iterable[EntityProperty], known: Families
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return by property the entity of which it names a record: as navigation properties say, and as names let infer."""
     said = {
         here: f"{known.entity_set(link.related_entity)}.{there}"
         for link in entity.navigation_properties
@@ -129,10 +140,7 @@ async def validated_by(
             facts[prop.name] = said[prop.name]
         elif prop.type_name == "Edm.String" and (name := _named_in(prop, entity, known)):
             inferred[prop.name] = name
-    names = [name for name in inferred if spaced_words(name).endswith(" name")]
-    keyed = await asyncio.gather(*(_has_name_as_key(context, inferred[name]) for name in names))
-    only_displayed = {name for name, is_key in zip(names, keyed, strict=True) if not is_key}
-    return facts, {name: other for name, other in inferred.items() if name not in only_displayed}
+    return facts, inferred
 
 
 async def _has_name_as_key(context: ToolContext, entity_set: str) -> bool:
@@ -159,6 +167,7 @@ def _named_in(prop: EntityProperty, entity: DataEntity, known: Families) -> str 
         for family in (
             party + noun,
             noun,
+            f"{noun}header",
             party + noun.removesuffix("s"),
             noun.removesuffix("s"),
             _ALIASES.get(noun, ""),
@@ -173,12 +182,12 @@ async def belonging(context: ToolContext, entity: DataEntity, known: Families) -
     """Return the entities whose records go with this one's, and the columns that tie them (inferred)."""
     rows = await _candidates(context, entity, known)
     others = await asyncio.gather(*(entity_or_none(context, row.entity_set) for row in rows))
-    ties = {other.entity_set: _tie(entity, other) for other in others if other is not None}
+    ties = {other.entity_set: tie(entity, other) for other in others if other is not None}
     found = {entity_set: ", ".join(tie) for entity_set, tie in ties.items() if tie}
     return dict(list(found.items())[:_LISTED])
 
 
-def _tie(entity: DataEntity, other: DataEntity) -> list[str]:
+def tie(entity: DataEntity, other: DataEntity) -> list[str]:
     """Return the columns that tie two entities: as the other's navigation says, else the key of one in the other."""
     family = _family(entity.public_name)
     for link in other.navigation_properties:

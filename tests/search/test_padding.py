@@ -125,7 +125,7 @@ def test_an_action_that_is_not_there_is_said(cataloged: Served, live: Served) ->
     assert cataloged.call("search_actions", query="confirm") == {"found": [{"name": "VendorsV2.confirmAddress"}]}
     none = cataloged.call("search_actions", query="post a journal")
     assert none["found"] == []
-    assert "none of the 1 actions here has these words" in notes(none)
+    assert 'none of the 1 actions here has "post" or "journal"' in notes(none)
     assert "there is none yet" in notes(live.call("search_actions", query="confirm"))
 
 
@@ -133,4 +133,4 @@ def test_an_enumeration_names_the_members_that_were_asked_for(cataloged: Served)
     blocked = cataloged.call("search_enumerations", query="vendor blocked for payment")
     assert blocked["found"] == [{"name": "CustVendorBlocked", "members": "Payment"}]
     none = cataloged.call("search_enumerations", query="zzyzx")
-    assert "none of the 1 enumerations here has these words" in notes(none)
+    assert 'none of the 1 enumerations here has "zzyzx"' in notes(none)

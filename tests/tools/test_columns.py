@@ -114,6 +114,20 @@ def test_a_page_that_goes_on_goes_on_without_it_too(reader: Served) -> None:
         ("CustomersV3", "Email", "PrimaryContactEmail"),
         ("CustomersV3", "CustomerGroup", "CustomerGroupId"),
         ("CustomersV3", "CreditLimt", "CreditLimit"),
+        ("CustomersV3", "Email", "Did you mean PrimaryContactEmail"),
+        ("CustomersV3", "AccountNum", "Did you mean CustomerAccount?"),
+        ("CustomersV3", "Group", 'Did you mean CustomerGroupId (label "Customer group")?'),
+        ("CustomersV3", "PaymTermId", "Did you mean PaymentTerms"),
+        ("CustomerGroups", "Name", "Did you mean Description"),
+        ("MainAccounts", "Description", "Did you mean Name"),
+        ("VendorsV3", "PaymTermId", "Did you mean DefaultPaymentTermsName"),
+        ("ProjectsV2", "Status", "Did you mean ProjectStage?"),
+        ("PurchaseOrderHeadersV2", "Status", "Did you mean PurchaseOrderStatus?"),
+        ("PurchaseOrderHeadersV2", "PurchId", "Did you mean PurchaseOrderNumber"),
+        ("PurchaseOrderHeadersV2", "Vendor", "Did you mean OrderVendorAccountNumber"),
+        ("SalesOrderHeadersV4", "Customer", "Did you mean OrderingCustomerAccountNumber"),
+        ("SalesOrderLinesV3", "SalesId", "Did you mean SalesOrderNumber"),
+        ("SalesOrderLinesV3", "Total", "Did you mean LineAmount"),
         ("SalesOrderHeadersV4", "Status", "SalesOrderStatus"),
         ("SalesOrderLinesV3", "Qty", "OrderedSalesQuantity"),
     ],
@@ -124,6 +138,15 @@ def test_what_was_meant_is_found_by_label_and_meaning(
     for arguments in ({"select": [name]}, {"filter": f"{name} eq 'x'"}, {"order_by": [name]}):
         error = catalogued.refuse("query_entities", entity_name=entity_set, **arguments)
         assert (error["code"], suggested in error["message"]) == ("unknown_name", True), error
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "name"),
+    [("CustomersV3", "e"), ("CustomersV3", "Balance"), ("FreeTextInvoiceHeaders", "Amount"), ("CustomersV3", "Zzz")],
+)
+def test_where_nothing_comes_close_nothing_is_suggested(catalogued: Served, entity_set: str, name: str) -> None:
+    error = catalogued.refuse("query_entities", entity_name=entity_set, select=[name])
+    assert error["message"] == f'No property "{name}".'
 
 
 def test_live_labels_of_the_likely_columns_are_read(reader: Served) -> None:
@@ -137,8 +160,41 @@ def test_a_column_of_a_related_entity_is_said_with_it(served: str, request: pyte
     server: Served = request.getfixturevalue(served)
     columns = ["ItemNumber", "ProductName"]
     result = server.call("query_entities", entity_name="ReleasedProductsV2", select=columns, company="usmf", top=1)
-    assert "ProductsV2 (linked by ProductNumber, inferred)" in result["notes"][0]
+    assert "ProductsV2 (linked by ProductNumber, inferred) has ProductName" in result["notes"][0]
     assert list(result["records"][0]) == ["ItemNumber"]
+
+
+@pytest.mark.parametrize(
+    ("entity_set", "name", "place"),
+    [
+        ("SalesOrderLinesV3", "ProductName", "ProductsV2 (linked by ItemNumber and ReleasedProductsV2.ProductNumber, inferred)"),
+        ("PurchaseOrderLinesV2", "ProductName", "ProductsV2 (linked by ItemNumber and ReleasedProductsV2.ProductNumber"),
+        ("TransferOrderLines", "ProductName", "ProductsV2 (linked by ItemNumber and ReleasedProductsV2.ProductNumber"),
+        ("ProductionOrderHeaders", "ProductName", "ProductsV2 (linked by ItemNumber and"),
+        ("SalesOrderLinesV3", "CustomerAccount", "SalesOrderHeadersV4 (linked by SalesOrderNumber, inferred) has OrderingC"),
+        ("PurchaseOrderLinesV2", "VendorAccount", "PurchaseOrderHeadersV2 (expand PurchaseOrderHeader) has OrderVendorA"),
+        ("SalesOrderHeadersV4", "CustomerName", "CustomersV3 (linked by OrderingCustomerAccountNumber, inferred) has Organ"),
+        ("SalesOrderHeadersV4", "CustomerEmail", "CustomersV3 (linked by OrderingCustomerAccountNumber, inferred) has Prim"),
+        ("PurchaseOrderHeadersV2", "VendorName", ") has VendorOrganizationName"),
+        ("FreeTextInvoiceHeaders", "CustomerName", "CustomersV3 (linked by CustomerAccount, inferred) has OrganizationName"),
+        ("SalesInvoiceHeadersV2", "CustomerName", "CustomersV3 (linked by InvoiceCustomerAccountNumber, inferred) has Org"),
+        ("CustomersV3", "CustomerGroupName", "CustomerGroups (expand CustomerGroup) has Description"),
+        ("VendorsV3", "VendorGroupDescription", "VendorGroups (linked by VendorGroupId, inferred) has Description"),
+        ("SalesOrderLinesV3", "warehousename", "Warehouses (linked by ShippingWarehouseId, inferred) has WarehouseName"),
+        ("ProductsV2", "ItemNumber", "ReleasedProductsV2 (linked by ProductNumber, inferred) has ItemNumber"),
+    ],
+)  # fmt: skip
+def test_what_only_a_related_entity_has_is_said_with_the_way_there(
+    catalogued: Served, entity_set: str, name: str, place: str
+) -> None:
+    message = catalogued.refuse("query_entities", entity_name=entity_set, select=[name])["message"]
+    assert place in message
+    assert message.count("inferred)") + message.count("(expand") == 1  # one place is enough
+
+
+def test_a_place_that_fits_comes_before_a_column_that_is_merely_similar(catalogued: Served) -> None:
+    error = catalogued.refuse("query_entities", entity_name="SalesOrderLinesV3", select=["ProductName"])
+    assert "SalesProductCategoryName" not in error["message"]
 
 
 def test_several_wrong_names_are_answered_together(reader: Served) -> None:

@@ -13,6 +13,8 @@ Keep = Callable[[EntitySummary], bool]
 
 # An entity that OData does not serve is mentioned where it fits better by that, and by that much of the best.
 _CLEARLY = 0.1
+# Of hits that are named for no more than half of the question, so many are enough.
+_GUESSES, _GUESSED = 5, 0.5
 # What is found beside the newest public entity of a name is rarely what is meant.
 # One country's: what ends in _RU or _BR, and the Russian modules (RAsset, RTax25).
 _LOCAL = re.compile(r"_[A-Z]{1,3}(Entity)?$|^R[A-Z]")
@@ -41,6 +43,9 @@ class EntityResult:
     hits: Sequence[Hit]
     not_served: Hit | None
     searched: int
+    lacking: tuple[str, ...]  # the telling words that no hit has
+    is_guess: bool  # no hit is named for more than half of the question
+    unknown: tuple[str, ...]  # names with a version that there is not, though there are others
 
 
 class EntityFinder:
@@ -53,10 +58,12 @@ class EntityFinder:
         self.versioned = {
             name.casefold(): row.aot_name for row in self.rows.values() for name in row.names if VERSION.search(name)
         }
+        self.hidden = {row.aot_name.casefold(): row for row in self.rows.values() if not row.data_service_enabled}
         self.families: dict[str, list[str]] = {}
         for row in self.rows.values():
             if row.data_service_enabled:
                 self.families.setdefault(_family(row), []).append(_display_name(row))
+        self.unversioned = {VERSION.sub("", name).casefold() for name in self.written.values()}
         for names in self.families.values():
             names.sort(key=version_of, reverse=True)
         self.standings = {name: self.standing(row) for name, row in self.rows.items()}
@@ -65,18 +72,34 @@ class EntityFinder:
         """Return the entities that fit a question."""
         # Capitals part a name's words, so it gets them back.
         question = NAME_LIKE.sub(lambda token: self.written.get(token[0].casefold(), token[0]), question)
-        asked = {self.versioned.get(token.casefold()) for token in NAME_LIKE.findall(question)}
+        names = NAME_LIKE.findall(question)
+        asked = {self.versioned.get(name.casefold()) for name in names}
         wanted = self.search.wanted(question)
         hits = self.ranked(wanted, asked, lambda row: keep(row) and (row.data_service_enabled or not public_only))
         least = least_score(hits[0].score, exact=hits[0].is_exact) if hits else 0.0
         kept = [self.with_versions(hit) for hit in self.newest(hits) if hit.score >= least]
-        not_served = None
-        if public_only:
-            best = kept[0].score if kept else 0.0
-            clearly = best + _CLEARLY * max(1.0, best)
-            others = self.ranked(wanted, asked, lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY)
-            not_served = next((hit for hit in others if hit.is_named and hit.score > clearly), None)
-        return EntityResult(kept, not_served, self.search.size)
+        lacking = self.search.lacking(wanted, {hit.summary.aot_name: hit.unnamed for hit in kept}) if kept else ()
+        is_guess = all(wanted.unnamed_share(hit.unnamed) >= _GUESSED for hit in kept)
+        if is_guess:
+            kept = kept[:_GUESSES]
+        not_served = self.not_served(wanted, names, keep, kept[0].score if kept else 0.0) if public_only else None
+        unknown = tuple(filter(self.is_other_version, names))
+        return EntityResult(kept, not_served, self.search.size, lacking, is_guess, unknown)
+
+    def not_served(self, wanted: Wanted, names: Sequence[str], keep: Keep, best: float) -> Hit | None:
+        """Return the entity that OData does not serve but that was named, or that has all telling words and fits better."""
+        hidden = (self.hidden.get(name.casefold()) for name in names if len(name_words(name)) > 1)
+        if named := next((row for row in hidden if row and keep(row)), None):
+            return Hit(named, 1.0, is_named=True, unnamed=(), is_exact=True)
+        clearly = best + _CLEARLY * max(1.0, best)
+        others = self.ranked(wanted, set(), lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY)
+        better = (hit for hit in others if hit.is_named and hit.score > clearly)
+        return next((hit for hit in better if not wanted.unnamed_share(hit.unnamed)), None)
+
+    def is_other_version(self, name: str) -> bool:
+        """Return whether a name is of a version that there is not, of an entity that there is."""
+        is_unknown = VERSION.search(name) is not None and name.casefold() not in self.written
+        return is_unknown and VERSION.sub("", name).casefold() in self.unversioned
 
     def ranked(self, wanted: Wanted, asked: set[str | None], keep: Keep, least: float = 0.0) -> list[Hit]:
         """Return the entities to keep, best first: those that are named as asked before all others."""

@@ -147,6 +147,13 @@ class Index:
         is_common = named and documents > _COMMON * len(self.documents)
         return {posting >> 8: posting & FULL_WORTH for posting in array("I", named if is_common else named + fields)}
 
+    def all_with(self, word: str) -> tuple[set[int], set[int]]:
+        """Return the documents that have a word in a name or label, and those that have it in a field, however common."""
+        query = "SELECT named, fields FROM search_words WHERE kind = ? AND word = ?"
+        found = self.connection.execute(query, (self.kind, word)).fetchone() or (b"", b"")
+        named, fields = ({posting >> 8 for posting in array("I", each)} for each in found)
+        return named, fields
+
     def read_heard(self, word: str) -> Postings:
         """Return the documents that have a word in phrases, names or labels."""
         query = "SELECT heard FROM search_phrases WHERE kind = ? AND word = ?"

@@ -4,12 +4,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 
 from d365mcp.metadata.search.index import Index, Postings
 from d365mcp.metadata.search.scoring import FULL_WORTH, rarity
-from d365mcp.metadata.search.synonyms import SIDES, WEAK
+from d365mcp.metadata.search.synonyms import FILLERS, SIDES, WEAK
 from d365mcp.metadata.search.terms import LONGEST, MEANINGS, Phrase, name_words, question_words, usual
 from d365mcp.metadata.search.vocabulary import Vocabulary
 
@@ -31,6 +31,8 @@ _OPPOSITE = 0.4
 _WEAKLY = 0.35
 # What fits much worse than the best is left out, more of it beside one that says exactly what was asked.
 _LEAST_SHARE, _BESIDE_EXACT = 0.5, 0.6
+# A word that more of the documents have in phrases tells something only where so many are named by it.
+_OFTEN_HEARD, _OFTEN_NAMED = 0.05, 0.01
 # A name or label that says more than the question loses, one that says exactly the question wins.
 _SPARE, _NEXT_TO, _EXACT = 0.06, 0.03, 0.1
 
@@ -43,6 +45,11 @@ class Term:
     weight: float
     ways: tuple[tuple[Phrase, float], ...]
     padded: tuple[str, ...]  # the ways as names and labels have them
+    is_telling: bool  # something should be named by it
+
+    def is_among(self, unnamed: Sequence["Term"]) -> bool:
+        """Return whether it is one of what a document is not named for: what no document has is always."""
+        return not self.ways or self in unnamed
 
     def is_in(self, texts: str) -> bool:
         return any(text in texts for text in self.padded)
@@ -63,10 +70,16 @@ class Found:
 class Wanted:
     """What a question asks, and the documents that have any of it, by number, best first."""
 
-    terms: Sequence[Term]
+    said: Mapping[str, str]  # the question's own word, by the one it was understood as
+    telling: Sequence[Term]
+    terms: Sequence[Term]  # those that any document has
     documents: Sequence[int]
     scores: Mapping[int, float]  # what their words are worth
     heard: Mapping[int, float]  # how much of the question their phrases have
+
+    def unnamed_share(self, unnamed: Sequence[Term]) -> float:
+        """Return how many of the telling words a document is not named for."""
+        return sum(term.is_among(unnamed) for term in self.telling) / max(1, len(self.telling))
 
 
 class Search:
@@ -80,8 +93,40 @@ class Search:
 
     def find(self, question: str) -> list[Found]:
         """Return what fits a question about as well as the best."""
-        found = self.best(self.wanted(question))
+        return self.fitting(self.wanted(question))
+
+    def fitting(self, wanted: Wanted) -> list[Found]:
+        found = self.best(wanted)
         return [each for each in found if each.score >= least_score(found[0].score, exact=found[0].is_exact)]
+
+    def lacking(self, wanted: Wanted, found: Mapping[str, Sequence[Term]]) -> tuple[str, ...]:
+        """Return the telling words that none of these documents has, in name, label or field; of none, of all there are.
+
+        `found` are the terms each is not named for.
+        """
+        unnamed = [term for term in wanted.telling if all(term.is_among(others) for others in found.values())]
+        numbers = {self.numbers[ref] for ref in found} if unnamed else set()
+        lacking = (
+            term for term in unnamed if not (having := self.all_having(term)) or (found and not numbers & having)
+        )
+        return tuple(dict.fromkeys(wanted.said[term.word] for term in lacking))
+
+    def tells(self, word: str, ways: Iterable[Phrase]) -> bool:
+        """Return whether something should be named by a word: not what is said of anything, or stands in between."""
+        if word in WEAK or word in SIDES or word in FILLERS or not word.isalpha():
+            return False
+        if len(self.index.heard(usual(word))) <= max(1, _OFTEN_HEARD * self.size):
+            return True
+        named = (len(self.index.all_with(run[0])[0]) for run in ways if len(run) == 1)
+        return max(named, default=0) >= _OFTEN_NAMED * self.size
+
+    def all_having(self, term: Term) -> set[int]:
+        having = (self.index.all_with(run[0]) if len(run) == 1 else (self.index.having(run),) for run, _ in term.ways)
+        return {number for places in having for place in places for number in place}
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        return {ref: number for number, (ref, _, _) in enumerate(self.index.documents)}
 
     @property
     def size(self) -> int:
@@ -89,8 +134,14 @@ class Search:
 
     def wanted(self, question: str) -> Wanted:
         """Return what a question asks, and what each document that has any of it is worth."""
-        words = [known for word in question_words(question)[:_MOST_TERMS] for known in self.vocabulary.understood(word)]
-        terms = self.terms(words)
+        understood = [
+            (known, word)
+            for word in question_words(question)[:_MOST_TERMS]
+            for known in self.vocabulary.understood(word)
+        ]
+        words = [known for known, _ in understood]
+        asked = self.terms(words)
+        terms = [term for term in asked if term.ways]
         scores = self.named(terms)
         worth = max(0.0, _BY_PHRASE * (1 - max(scores.values(), default=0.0) / _NAMED_SHARE))
         heard = self.heard(words) if worth else {}
@@ -98,7 +149,9 @@ class Search:
         for number, share in heard.items():
             if share >= least:
                 scores[number] += worth * share
-        return Wanted(terms, sorted(scores, key=scores.__getitem__, reverse=True), scores, heard)
+        telling = [term for term in asked if term.is_telling]
+        best = sorted(scores, key=scores.__getitem__, reverse=True)
+        return Wanted(dict(understood), telling, terms, best, scores, heard)
 
     def named(self, terms: Sequence[Term]) -> defaultdict[int, float]:
         """Return how much of a question the documents have in names, labels and fields."""
@@ -138,7 +191,7 @@ class Search:
     def terms(self, words: Sequence[str]) -> list[Term]:
         """Return what a question's words mean here: runs with a meaning of their own first, else single words."""
         others = (meanings for run, meanings in _runs(words) for _ in run)
-        return [term for term in map(self.term, words, others) if term.ways]
+        return list(map(self.term, words, others))
 
     def term_of(self, word: str, others: tuple[Phrase, ...]) -> Term:
         ways: dict[Phrase, float] = {(kin,): worth for kin, worth in self.vocabulary.kin(word).items()}
@@ -148,7 +201,8 @@ class Search:
         known = tuple((run, worth) for run, worth in ways.items() if all(map(self.index.has, run)))
         weight = rarity(self.size, len(self.index.heard(usual(word))))
         weight *= _WEAKLY if word in WEAK else 1
-        return Term(word, weight, known, tuple(_padded(run) for run, _ in known))
+        tells = self.tells(word, (run for run, _ in known))
+        return Term(word, weight, known, tuple(_padded(run) for run, _ in known), tells)
 
     def met_by(self, term: Term) -> Postings:
         """Return the documents that have a term in one of its ways, and what the best of these is worth."""

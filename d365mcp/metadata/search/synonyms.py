@@ -41,6 +41,11 @@ have has having all any every each per about between into through please tell so
 dynamics odata stored maintain maintained define defined own im der die das und von mit alle
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+# Words of a question that phrases have, too, but no name need have.
+_FILLERS = """
+how much many when where who whom whose why not no if then than also only just still yet
+"""
+FILLERS = frozenset(_FILLERS.split())
 # Names never say who owes whom; phrases do.
 SIDES = frozenset(["we", "us"])
 # Words that tell a state or a kind more often than the thing: they count, but little.
