@@ -26,6 +26,7 @@ COUNTING = ("alerts/failing", "workbook/summary", "workbook/tools")
 MISTAKES = {
     "InvalidArgument",
     "UnknownName",
+    "UnknownColumn",
     "InvalidCursor",
     "NotAllowed",
     "BadRequest",
