@@ -162,7 +162,7 @@ def test_what_is_not_on_the_list_is_refused_by_name_before_anything_is_fetched(s
 def test_a_statement_that_wants_too_much_memory_is_refused(server: InProcess, sql: str) -> None:
     forget_peak()
     before = memory()
-    error = server.run_sql(sql, 20)
+    error = server.run_sql(sql, 60)
     assert error["is_error"] and "MB it may use" in error["message"], error
     assert memory() - before < FLAT_BYTES
 
