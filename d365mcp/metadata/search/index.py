@@ -162,9 +162,7 @@ class Index:
 
     def having_all(self, words: Iterable[str]) -> set[int]:
         """Return the documents that have all of the words, however common, wherever these stand."""
-        query = "SELECT named, fields FROM search_words WHERE kind = ? AND word = ?"
-        rows = [self.connection.execute(query, (self.kind, word)).fetchone() or (b"", b"") for word in words]
-        found = [{posting >> 8 for posting in array("I", named + fields)} for named, fields in rows]
+        found = [named | fields for named, fields in map(self.all_with, words)]
         return set.intersection(*found) if found else set()
 
     def having(self, run: Phrase) -> Postings:
