@@ -92,19 +92,22 @@ class EntityFinder:
         if named := next((row for row in hidden if row and keep(row)), None):
             return Hit(named, 1.0, is_named=True, unnamed=(), is_exact=True)
         clearly = best + _CLEARLY * max(1.0, best)
-        others = self.ranked(wanted, set(), lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY)
-        better = (hit for hit in others if hit.is_named and hit.score > clearly)
-        return next((hit for hit in better if not wanted.unnamed_share(hit.unnamed)), None)
+        others = self.ranked(
+            wanted, set(), lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY, only_named=True
+        )
+        return next((hit for hit in others if hit.is_named and hit.score > clearly), None)
 
     def is_other_version(self, name: str) -> bool:
         """Return whether a name is of a version that there is not, of an entity that there is."""
         is_unknown = VERSION.search(name) is not None and name.casefold() not in self.written
         return is_unknown and VERSION.sub("", name).casefold() in self.unversioned
 
-    def ranked(self, wanted: Wanted, asked: set[str | None], keep: Keep, least: float = 0.0) -> list[Hit]:
+    def ranked(
+        self, wanted: Wanted, asked: set[str | None], keep: Keep, least: float = 0.0, *, only_named: bool = False
+    ) -> list[Hit]:
         """Return the entities to keep, best first: those that are named as asked before all others."""
         rows = self.rows
-        found = self.search.best(wanted, lambda ref: ref in rows and keep(rows[ref]), least)
+        found = self.search.best(wanted, lambda ref: ref in rows and keep(rows[ref]), least, only_named=only_named)
         hits = [
             Hit(
                 rows[each.ref],

@@ -179,14 +179,24 @@ class Search:
             left -= weight if postings else 0
         return shares
 
-    def best(self, wanted: Wanted, keep: Callable[[str], bool] = lambda ref: True, least: float = 0.0) -> list[Found]:
-        """Return the documents to keep that fit, best first. `least` is what their words have to be worth."""
+    def best(
+        self,
+        wanted: Wanted,
+        keep: Callable[[str], bool] = lambda ref: True,
+        least: float = 0.0,
+        *,
+        only_named: bool = False,
+    ) -> list[Found]:
+        """Return the documents to keep that fit, best first.
+
+        `least` is what their words have to be worth; with `only_named` they have to be named for all that tells something.
+        """
         documents, scores = self.index.documents, wanted.scores
         wording = _Wording(wanted, documents)
         enough = takewhile(lambda number: scores[number] >= least, wanted.documents)
-        kept = (number for number in enough if keep(documents[number][0]))
-        found = [wording.compared(number, scores[number]) for number in islice(kept, _MOST_COMPARED)]
-        return sorted(found, key=lambda each: -each.score)
+        kept = islice((number for number in enough if keep(documents[number][0])), _MOST_COMPARED)
+        fitting = filter(wording.has_all_telling, kept) if only_named else kept
+        return sorted((wording.compared(number, scores[number]) for number in fitting), key=lambda each: -each.score)
 
     def terms(self, words: Sequence[str]) -> list[Term]:
         """Return what a question's words mean here: runs with a meaning of their own first, else single words."""
@@ -221,6 +231,7 @@ class _Wording:
     def __init__(self, wanted: Wanted, documents: Sequence[tuple[str, str, str]]) -> None:
         self.documents, self.heard = documents, wanted.heard
         self.terms = terms = wanted.terms
+        self.telling = wanted.telling
         # Who owes us money is a customer, but names are not all that was asked for.
         self.has_side = any(term.word in SIDES for term in terms)
         self.said = {word for term in terms for run, _ in term.ways for word in run}
@@ -243,6 +254,11 @@ class _Wording:
         unnamed = tuple([term for term in self.terms if not term.is_in(texts)])
         is_named = len(unnamed) < len(self.terms) or self.heard.get(number, 0.0) >= _MEANT_SHARE
         return Found(ref, score, is_named, unnamed, is_exact)
+
+    def has_all_telling(self, number: int) -> bool:
+        """Return whether a document is named for every word that tells something."""
+        _, names, labels = self.documents[number]
+        return all(term.is_in(f"{names}|{labels}") for term in self.telling)
 
     def unsaid(self, texts: str) -> int:
         """Return how many words a text has that the question does not say: the text with the fewest counts."""
