@@ -6,6 +6,8 @@ import pytest
 
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 CUSTOMERS = {"entity_name": "CustomersV3", "select": ["CustomerAccount", "OrganizationName"]}
 ORDERS = {"entity_name": "SalesOrderHeadersV2", "select": ["SalesOrderNumber"]}
 

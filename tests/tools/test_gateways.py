@@ -6,6 +6,8 @@ import pytest
 
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 CUSTOMERS = {"entity_name": "CustomersV3", "select": ["CustomerAccount"]}
 KEY = {"dataAreaId": "usmf", "CustomerAccount": "US-001"}
 HTML = {"content-type": "text/html"}

@@ -10,6 +10,8 @@ from d365mcp.tools import ALL_TOOLS
 from tests.served import Served
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 CUSTOMERS = {"entity_name": "CustomersV3"}
 
 

@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.dev_host import ROOT
 from tests.served import Served
+
+pytestmark = pytest.mark.alike
 
 US_001 = {"dataAreaId": "usmf", "CustomerAccount": "US-001"}
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 BOTH = pytest.mark.parametrize("served", ["reader", "catalogued"])
 
 

@@ -7,6 +7,8 @@ import pytest
 from tests.served import Served, each_part
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 US_003 = {"dataAreaId": "usmf", "CustomerAccount": "US-003"}
 
 
