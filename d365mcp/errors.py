@@ -56,6 +56,11 @@ class D365McpError(Exception):
         self.http_status: int | None = None
         self.activity_id: str | None = None
 
+    def reword(self, message: str) -> None:
+        """Say it in other words: one who caught it knows more."""
+        self.message = message
+        self.args = (message,)
+
     def describe(self) -> dict[str, Any]:
         """Return the one error shape every tool answers with; absent facts are left out."""
         facts = {

@@ -58,6 +58,8 @@ def parse(sql: str) -> exp.Query:
 
 def _keep_written(tree: exp.Query, sql: str) -> None:
     """Let the statement's columns know how they were written, where their text is found beyond doubt."""
+    if all(isinstance(column, exp.Alias | exp.Column) for column in tree.selects):
+        return
     for column, text in zip(tree.selects, _written_columns(sql), strict=False):
         with suppress(ParseError, TokenError):
             if not isinstance(column, exp.Alias | exp.Column) and _column_of(text) == column:

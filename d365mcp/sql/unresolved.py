@@ -9,6 +9,7 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
+from d365mcp.d365.filters.names import place_of_company
 from d365mcp.d365.models import COMPANY, DataEntity
 from d365mcp.errors import InvalidArgument, UnknownName, close_names, or_list
 from d365mcp.sql.statement import is_catalog_table
@@ -134,13 +135,8 @@ def _unknown(name: str, sources: Sequence[_Source]) -> UnknownColumn:
     names = [each for source in sources for each in (source.names or {}).values()]
     found = {each.entity.entity_set: each.entity for each in sources if each.entity and not each.is_in_catalog}
     if name.casefold() == COMPANY.casefold() and found:
-        hints = [_about_company(entity) for entity in found.values()]
+        hints = [f"{place_of_company(entity)}." for entity in found.values()]
     else:
         hints = [f"d365fo_get_entity_schema lists the columns of {or_list([*found])}."] if found else []
         hints += [each.listed() for each in sources if each.is_in_catalog or not each.entity]
     return UnknownColumn(name, close_names(name, names), [*found.values()], " ".join(hints))
-
-
-def _about_company(entity: DataEntity) -> str:
-    columns = entity.company_columns
-    return f"{entity.entity_set} " + (f"has its company in {columns[0]}." if columns else "is shared by all companies.")

@@ -180,8 +180,7 @@ async def _checked_part(context: ToolContext, place: int, part: _BatchPart) -> C
             return await checked_update(context, entity, key, _given(data, "data"), if_match, fresh=False)
         return await checked_delete(context, entity, key, if_match, fresh=False)
     except InvalidArgument as error:
-        error.message = f"Operation {place}: {error.message}"
-        error.args = (error.message,)
+        error.reword(f"Operation {place}: {error.message}")
         raise
 
 

@@ -183,7 +183,7 @@ async def belonging(context: ToolContext, entity: DataEntity, known: Families) -
     rows = await _candidates(context, entity, known)
     others = await asyncio.gather(*(entity_or_none(context, row.entity_set) for row in rows))
     ties = {other.entity_set: tie(entity, other) for other in others if other is not None}
-    found = {entity_set: ", ".join(tie) for entity_set, tie in ties.items() if tie}
+    found = {entity_set: ", ".join(columns) for entity_set, columns in ties.items() if columns}
     return dict(list(found.items())[:_LISTED])
 
 

@@ -17,7 +17,7 @@ from d365mcp.events import current_operation
 from d365mcp.tools.common import unknown_companies, with_enumerations, with_notes
 from d365mcp.tools.parameters import Company, Format
 from d365mcp.tools.results import row_chars, to_csv
-from d365mcp.tools.suggestions import message_for
+from d365mcp.tools.suggestions import meaning_of
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -111,17 +111,14 @@ def _import_planner() -> None:
 
 async def _explain(context: ToolContext, error: "UnknownColumn") -> None:
     """Let an error name the columns that were meant, by label and meaning too."""
-    plain = UnknownName("property", error.name, ()).message
     found = {}
     for entity in error.entities[:_MOST_EXPLAINED]:
-        message = _EXPANDED.sub("", await message_for(context, entity, error.name))
-        if meant := message.removeprefix(plain).strip():
-            found[entity.entity_set] = meant
+        if meaning := await meaning_of(context, entity, error.name):
+            found[entity.entity_set] = _EXPANDED.sub("", meaning)
     if found:
         several = len(error.entities) > 1
-        texts = [f"{entity_set}: {meant}" if several else meant for entity_set, meant in found.items()]
-        error.message = " ".join([UnknownName("column", error.name, ()).message, *texts])
-        error.args = (error.message,)
+        texts = [f"{entity_set}: {meaning}" if several else meaning for entity_set, meaning in found.items()]
+        error.reword(" ".join([UnknownName("column", error.name, ()).message, *texts]))
 
 
 async def _entity_of(context: ToolContext, name: str, columns: list[str]) -> DataEntity:

@@ -69,7 +69,7 @@ async def chosen_columns(
     """
     found = {name.strip(): find_property(name.strip(), entity) for name in names}
     unknown = [name for name, prop in found.items() if prop is None]
-    messages = [await message_for(context, entity, name) for name in unknown[:MOST_SUGGESTIONS]]
+    messages = [await _message_for(context, entity, name) for name in unknown[:MOST_SUGGESTIONS]]
     if more := len(unknown) - len(messages):
         messages.append(f"There is none by {more} other names, too.")
     columns = tuple(dict.fromkeys(prop.name for prop in found.values() if prop))
@@ -101,16 +101,14 @@ async def chosen_expand(
 
 def _error(unknown: Sequence[str], messages: Sequence[str], entity: DataEntity) -> InvalidArgument:
     error = unknown_properties(unknown, entity)
-    error.message = " ".join(messages)
-    error.args = (error.message,)
+    error.reword(" ".join(messages))
     return error
 
 
 async def explain_unknown(context: ToolContext, entity: DataEntity, error: UnknownName) -> None:
     """Put better suggestions into an error about a column."""
     if error.kind == "property" and entity.entity_set in (error.hint or ""):  # not of a related entity
-        error.message = await message_for(context, entity, error.name)
-        error.args = (error.message,)
+        error.reword(await _message_for(context, entity, error.name))
 
 
 async def explain_all_unknown(
@@ -120,18 +118,19 @@ async def explain_all_unknown(
     unknown = [name for name in names if not name.startswith("@odata.") and find_property(name, entity) is None]
     for name in unknown[:MOST_SUGGESTIONS]:
         plain = unknown_properties([name], entity).message
-        error.message = error.message.replace(plain, await message_for(context, entity, name))
-    error.args = (error.message,)
+        error.reword(error.message.replace(plain, await _message_for(context, entity, name)))
 
 
-async def message_for(context: ToolContext, entity: DataEntity, name: str) -> str:
-    """Say that there is no such column, which is meant, or else which related entity has it."""
-    plain = unknown_properties([name], entity)
+async def _message_for(context: ToolContext, entity: DataEntity, name: str) -> str:
+    return " ".join(filter(None, [UnknownName("property", name, ()).message, await meaning_of(context, entity, name)]))
+
+
+async def meaning_of(context: ToolContext, entity: DataEntity, name: str) -> str:
+    """Say which column is meant by one that there is not, or else which related entity has it; nothing if unknown."""
     if name == "*" or name.casefold() == COMPANY.casefold():
-        return plain.message
-    base = UnknownName("property", name, ()).message
+        return _did_you_mean(close_names(name, entity.properties))
     if len(name) < _SHORTEST:
-        return base
+        return ""
     scored = await _scored(context, entity, name)
     if not scored or scored[0].score < _EXACT:
         place = await _elsewhere(context, entity, name, scored[0].score if scored else 0)
@@ -141,7 +140,11 @@ async def message_for(context: ToolContext, entity: DataEntity, name: str) -> st
         meant = [str(column) for column in scored if column.score >= _EXACT]
         # What another word says may be meant, and so may what has the very name: the item's number, the product's.
         place = "" if scored[0].has(name) else _with_name(await _named_alike(context, entity, name), name)
-    return " ".join(filter(None, [base, f"Did you mean {or_list(meant[:_NAMED])}?" if meant else "", place]))
+    return " ".join(filter(None, [_did_you_mean(meant[:_NAMED]), place]))
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f"Did you mean {or_list(names)}?" if names else ""
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,17 @@ def find_property(name: str, entity: DataEntity) -> EntityProperty | None:
 def _unknown_property(name: str, entity: DataEntity) -> UnknownName:
     hint = f"d365fo_get_entity_schema lists the properties of {entity.entity_set}."
     if name.casefold() == COMPANY.casefold():
-        place = (
-            f"has its company in {entity.company_columns[0]}"
-            if entity.company_columns
-            else "is shared by all companies"
-        )
-        hint = f"{entity.entity_set} {place}: leave dataAreaId out."
+        hint = f"{place_of_company(entity)}: leave dataAreaId out."
     if name == "*":
         hint = "Name those you need. d365fo_get_entity_record with include_empty shows all of one record."
     return UnknownName("property", name, close_names(name, entity.properties), hint=hint)
+
+
+def place_of_company(entity: DataEntity) -> str:
+    """Return what an entity without dataAreaId has instead."""
+    columns = entity.company_columns
+    place = f"has its company in {columns[0]}" if columns else "is shared by all companies"
+    return f"{entity.entity_set} {place}"
 
 
 def properties_named(names: Iterable[str], entity: DataEntity) -> list[EntityProperty]:

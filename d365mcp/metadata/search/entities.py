@@ -2,8 +2,9 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from d365mcp.d365.models import VERSION, EntitySummary, version_of
 from d365mcp.metadata.search.questions import Search, Term, Wanted, least_score
@@ -63,7 +64,6 @@ class EntityFinder:
         for row in self.rows.values():
             if row.data_service_enabled:
                 self.families.setdefault(_family(row), []).append(_display_name(row))
-        self.unversioned = {VERSION.sub("", name).casefold() for name in self.written.values()}
         for names in self.families.values():
             names.sort(key=version_of, reverse=True)
         self.standings = {name: self.standing(row) for name, row in self.rows.items()}
@@ -96,6 +96,10 @@ class EntityFinder:
             wanted, set(), lambda row: keep(row) and not row.data_service_enabled, best - _CLEARLY, only_named=True
         )
         return next((hit for hit in others if hit.is_named and hit.score > clearly), None)
+
+    @cached_property
+    def unversioned(self) -> Set[str]:
+        return {VERSION.sub("", name).casefold() for name in self.written.values()}
 
     def is_other_version(self, name: str) -> bool:
         """Return whether a name is of a version that there is not, of an entity that there is."""
