@@ -49,7 +49,7 @@ class Azurite:
     def stop(self) -> None:
         self.go_on()
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
 
     def hang(self) -> None:
         """Take connections and answer none of them."""

@@ -49,7 +49,7 @@ class DevHost:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the host and return its exit status."""
         self._process.send_signal(number)
-        status = self._process.wait(10)
+        status = self._process.wait(60)
         if self._process.stdout is not None:
             self._process.stdout.close()
         return status

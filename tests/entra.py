@@ -73,7 +73,7 @@ class Entra:
                 asked = Asked(urlsplit(self.path).path, dict(parse_qsl(form)), headers)
                 entra.asked.append(asked)
                 if entra.held:
-                    entra.held.wait(10)
+                    entra.held.wait(60)
                 answer = entra.answer(asked)
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():

@@ -74,7 +74,7 @@ class Simulator:
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without the public authorities, which take a while to load
         if self.certificate:
             trust.load_verify_locations(self.certificate)
-        return httpx.Client(base_url=self.base_url, headers=headers, timeout=30, trust_env=False, verify=trust)
+        return httpx.Client(base_url=self.base_url, headers=headers, timeout=60, trust_env=False, verify=trust)
 
     def control(self, **commands: Any) -> None:
         """Turn something; `d365mcp/simulator/control.py` lists the commands."""
@@ -105,6 +105,6 @@ class Simulator:
     def stop(self) -> None:
         self.http.close()
         self.process.terminate()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 
 def get(served: Served, path: str) -> tuple[int, dict[str, Any]]:
-    reply = httpx.get(f"{served.base_url}/{path}", timeout=30, trust_env=False)
+    reply = httpx.get(f"{served.base_url}/{path}", timeout=60, trust_env=False)
     assert reply.headers["content-type"].startswith("application/health+json")
     return reply.status_code, reply.json()
 
@@ -63,7 +63,7 @@ def test_deep_health_is_for_those_who_may_call(simulator: Simulator) -> None:
     with DevHost(ROOT, environ={**environ, **simulator.identity_environment()}) as host:
         assert httpx.get(f"{host.base_url}/health", trust_env=False).status_code == 200
         assert httpx.get(f"{host.base_url}/health/deep", trust_env=False).status_code == 401
-        keyed = httpx.get(f"{host.base_url}/health/deep", headers={"x-functions-key": "k"}, trust_env=False, timeout=30)
+        keyed = httpx.get(f"{host.base_url}/health/deep", headers={"x-functions-key": "k"}, trust_env=False, timeout=60)
         assert keyed.status_code == 200
 
 

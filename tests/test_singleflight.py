@@ -338,7 +338,7 @@ def test_whatever_comes_and_goes_there_is_one_flight_at_a_time_and_everybody_get
             await asyncio.sleep(0)
             if chance.random() < 0.5:
                 chance.choice(callers).cancel()
-        ended, pending = await asyncio.wait(callers, timeout=5)
+        ended, pending = await asyncio.wait(callers, timeout=60)
         assert not pending
         failures = [each.exception() for each in ended if not each.cancelled()]
         assert all(isinstance(each, ValueError | TimeoutError | None) for each in failures)
@@ -388,7 +388,7 @@ def in_threads(count: int, work: Callable[[], object]) -> list[object]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     return found
 
 

@@ -26,7 +26,7 @@ async def google_genai(url: str, arguments: dict[str, Any]) -> dict[str, Any]:
 async def openai_agents(url: str, arguments: dict[str, Any], *, strict: bool) -> dict[str, Any]:
     from agents.mcp import MCPServerStreamableHttp, MCPUtil
 
-    async with MCPServerStreamableHttp({"url": url}, client_session_timeout_seconds=30) as server:
+    async with MCPServerStreamableHttp({"url": url}, client_session_timeout_seconds=60) as server:
         tools = [MCPUtil.to_function_tool(tool, server, strict) for tool in await server.list_tools()]
         answer = await server.call_tool(CALLED, arguments)
     return {

@@ -87,7 +87,7 @@ class Visitor:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Client]:
         async with (
-            httpx2.AsyncClient(auth=self.auth, trust_env=False, timeout=30) as http,
+            httpx2.AsyncClient(auth=self.auth, trust_env=False, timeout=60) as http,
             Client(streamable_http_client(self.url, http_client=http)) as client,
         ):
             yield client

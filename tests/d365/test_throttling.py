@@ -256,7 +256,7 @@ def shared(storage: Kept, environment: str = ENVIRONMENT) -> SharedThrottling:
 
 def settled(instance: SharedThrottling) -> None:
     """Wait until it neither reads nor writes."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while instance.at_work and time.monotonic() < end:
         time.sleep(0.01)
     assert not instance.at_work

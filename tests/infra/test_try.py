@@ -29,7 +29,7 @@ def try_it(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     given = {**os.environ, "PATH": path, "PORT": free_port(), "CHECKOUT": str(ROOT), "TRIED": str(folder), **environ}
     command = [str(ROOT / "infra" / "container" / "try")]
     done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120)
-    _, alive = psutil.wait_procs(started(folder), timeout=10)
+    _, alive = psutil.wait_procs(started(folder), timeout=60)
     assert alive == []
     return done
 

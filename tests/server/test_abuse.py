@@ -123,7 +123,7 @@ def served(simulator_process: Simulator) -> Iterator[Served]:
 @contextmanager
 def connected(served: Served, sent: bytes) -> Iterator[socket.socket]:
     host, _, port = served.base_url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         with suppress(OSError):  # the server may have had enough before the end
             connection.sendall(sent)
         yield connection

@@ -36,7 +36,7 @@ def test_a_client_of_2025_03_26_may_send_several_messages_at_once(simulator: Sim
     ]
     headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     with serving(simulator) as served:
-        reply = httpx.post(served.url, json=messages, headers=headers, timeout=30, trust_env=False)
+        reply = httpx.post(served.url, json=messages, headers=headers, timeout=60, trust_env=False)
     assert reply.status_code == 200
     call, tools, unknown, resource, malformed = reply.json()
     assert (call["id"], len(call["result"]["structuredContent"]["records"])) == ("a", 5)

@@ -69,7 +69,7 @@ def served(process: Served, simulator: Simulator) -> Served:
 def ask(served: Served, authorization: str | None, method: str = "tools/list", **more: Any) -> httpx.Response:
     message = {"jsonrpc": "2.0", "id": 1, "method": method, **more}
     headers = HEADERS if authorization is None else {**HEADERS, "authorization": authorization}
-    return httpx.post(served.url, json=message, headers=headers, timeout=30, trust_env=False)
+    return httpx.post(served.url, json=message, headers=headers, timeout=60, trust_env=False)
 
 
 def call(served: Served, authorization: str, tool: str, **arguments: Any) -> httpx.Response:
@@ -104,7 +104,7 @@ def test_every_method_wants_a_token_first(served: Served, method: str) -> None:
 
 def test_deep_health_is_for_signed_in_callers(served: Served) -> None:
     headers = {"authorization": bearer(served)}
-    assert httpx.get(f"{served.base_url}/health/deep", headers=headers, timeout=30, trust_env=False).status_code == 200
+    assert httpx.get(f"{served.base_url}/health/deep", headers=headers, timeout=60, trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -609,7 +609,7 @@ def principal(*pairs: tuple[str, str], role_typ: str = ROLE, auth_typ: str | Non
 
 def ask_easy(served: Served, headers: dict[str, str]) -> httpx.Response:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    return httpx.post(served.url, json=message, headers={**HEADERS, **headers}, timeout=30, trust_env=False)
+    return httpx.post(served.url, json=message, headers={**HEADERS, **headers}, timeout=60, trust_env=False)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ CALL = {
 
 def ask(served: Served, message: dict[str, Any], **headers: str) -> httpx.Response:
     body = {"jsonrpc": "2.0", "id": 1, **message}
-    return httpx.post(served.url, json=body, headers={**HEADERS, **headers}, timeout=30, trust_env=False)
+    return httpx.post(served.url, json=body, headers={**HEADERS, **headers}, timeout=60, trust_env=False)
 
 
 def deep(served: Served, **headers: str) -> httpx.Response:

@@ -40,7 +40,7 @@ def reading(simulator_process: Simulator) -> Iterator[Served]:
 
 def ask(served: Served, headers: dict[str, str], method: str, **params: Any) -> Any:
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    return httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=30).json()
+    return httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=60).json()
 
 
 def offered(served: Served, headers: dict[str, str], method: str, kind: str, name: str = "name") -> set[str]:

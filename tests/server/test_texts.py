@@ -95,7 +95,7 @@ def test_a_prompt_s_arguments_are_read_as_hosts_send_them(
 ) -> None:
     message = {"name": "answer_business_question", "arguments": sent}
     asked = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": message}
-    answer = httpx.post(served.url, json=asked, trust_env=False, timeout=30).json()
+    answer = httpx.post(served.url, json=asked, trust_env=False, timeout=60).json()
     text = answer["result"]["messages"][0]["content"]["text"]
     assert text.startswith(said or "First ask me: What do you want to know")
 

@@ -197,7 +197,7 @@ def test_the_process_ends_although_a_request_is_at_work() -> None:
     while caller.is_alive() and running.most_in_flight() == 0:
         time.sleep(0.01)
     running.stop()
-    caller.join(timeout=5)
+    caller.join(timeout=60)
     assert not caller.is_alive()
 
 

@@ -53,7 +53,7 @@ def complaint(tmp_path: Path, content: Any) -> str:
     path = tmp_path / "world.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     command = [sys.executable, "-m", "d365mcp.simulator", "--port", "0", "--world", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -368,7 +368,7 @@ def test_the_process_is_ready_quickly_and_ends_cleanly(stop: signal.Signals) -> 
     running = Simulator.start()
     assert time.perf_counter() - started < 10
     running.process.send_signal(stop)
-    assert running.process.wait(timeout=20) == 0
+    assert running.process.wait(timeout=60) == 0
     running.stop()
 
 

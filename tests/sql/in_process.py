@@ -130,7 +130,7 @@ def busy_child(seconds: float = 1.0) -> int:
     raise TimeoutError("No statement is at work.")
 
 
-def wait_until_gone(process: int, seconds: float = 5.0) -> None:
+def wait_until_gone(process: int, seconds: float = 60.0) -> None:
     """Raise TimeoutError for a process that does not end. Blocks."""
     deadline = time.monotonic() + seconds
     while process in children():

@@ -340,7 +340,7 @@ telemetry = start(read_settings())
 """
     given = {"PATH": "", "APPLICATIONINSIGHTS_CONNECTION_STRING": settings.application_insights, **environment}
     done = subprocess.run(
-        [sys.executable, "-c", prelude + program], cwd=ROOT, env=given, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", prelude + program], cwd=ROOT, env=given, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

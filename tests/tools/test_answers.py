@@ -111,7 +111,7 @@ def ask(served: Served, tool: str, arguments: Mapping[str, Any], headers: Mappin
     """Return the body of an answer as it comes over the wire."""
     called = {"name": f"d365fo_{tool}", "arguments": arguments}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
-    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=30)
+    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=60)
     assert reply.status_code == 200
     return reply.text
 
@@ -326,7 +326,7 @@ PLAIN: list[dict[str, Any]] = [{}, {"_meta": {"progressToken": 1}}]  # the secon
 
 def tools(served: Served, headers: Mapping[str, str], params: Mapping[str, Any]) -> list[dict[str, Any]]:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
-    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=30)
+    reply = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=60)
     return list(reply.json()["result"]["tools"])
 
 
@@ -334,7 +334,7 @@ def structured(served: Served, headers: Mapping[str, str], params: Mapping[str, 
     called = {"name": "d365fo_query_entities", "arguments": {**CUSTOMERS, "top": 1}, **params}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
     headers = {**headers, "accept": "application/json"}
-    result = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=30).json()["result"]
+    result = httpx.post(served.url, json=message, headers=headers, trust_env=False, timeout=60).json()["result"]
     assert json.loads(result["content"][0]["text"])["records"]
     return "structuredContent" in result
 

@@ -445,7 +445,7 @@ def test_all_arguments_together_may_be_json_text(reader: Served, arguments: Any,
     called = {"name": "d365fo_query_entities", "arguments": arguments}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
     headers = {"mcp-protocol-version": version} if version else {}
-    answer = httpx.post(reader.url, json=message, headers=headers, trust_env=False, timeout=30).json()
+    answer = httpx.post(reader.url, json=message, headers=headers, trust_env=False, timeout=60).json()
     assert len(answer["result"]["structuredContent"]["records"]) == 1
 
 
@@ -453,7 +453,7 @@ def test_all_arguments_together_may_be_json_text(reader: Served, arguments: Any,
 def test_no_arguments_may_be_written_as_anything_empty(reader: Served, arguments: Any) -> None:
     called = {"name": "d365fo_get_server_config", "arguments": arguments}
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
-    answer = httpx.post(reader.url, json=message, trust_env=False, timeout=30).json()
+    answer = httpx.post(reader.url, json=message, trust_env=False, timeout=60).json()
     assert not answer["result"].get("isError")
 
 

@@ -86,6 +86,6 @@ def test_what_writes_nothing_to_f_and_o_is_on_offer_unless_the_request_only_read
 
         assert tool in names()
         assert tool not in names(**{"x-mcp-readonly": "true"})
-        called = httpx.post(served.url, json=ask, headers={"x-mcp-readonly": "true"}, trust_env=False, timeout=30)
+        called = httpx.post(served.url, json=ask, headers={"x-mcp-readonly": "true"}, trust_env=False, timeout=60)
         error = json.loads(called.json()["result"]["content"][0]["text"])
         assert (error["code"], "x-mcp-readonly" in error["message"]) == ("not_allowed", True)

@@ -111,7 +111,7 @@ class Caller:
     def __init__(self, host: DevHost) -> None:
         headers = {"accept": "application/json", "cookie": canary("cookie"), "mcp-protocol-version": "2025-11-25"}
         keys = {"x-functions-key": FUNCTION_KEY, "authorization": f"Bearer {canary('caller')}"}
-        self.http = httpx.Client(base_url=host.base_url, headers={**headers, **keys}, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=host.base_url, headers={**headers, **keys}, trust_env=False, timeout=60)
         self.answers: list[str] = []
 
     def __enter__(self) -> Self:

@@ -63,7 +63,7 @@ def client(host: DevHost) -> Iterator[httpx.Client]:
 
 
 def client_of(host: DevHost) -> httpx.Client:
-    return httpx.Client(base_url=f"{host.base_url}/v1", timeout=10)
+    return httpx.Client(base_url=f"{host.base_url}/v1", timeout=60)
 
 
 # --- Requests and answers ----------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_local_settings_stand_where_the_environment_says_nothing_else(app: Path)
 
 def failure(app: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "--app", app, *arguments], capture_output=True, text=True, timeout=20
+        [sys.executable, SCRIPT, "--app", app, *arguments], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
     return done.stderr

@@ -48,7 +48,7 @@ class Run:
         """Read to the end and return the exit status."""
         assert self.process.stdout is not None
         self.output += self.process.stdout.read()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def given_to_func(output: str) -> dict[str, Any]:
 
 
 def assert_all_gone(programs: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(programs, timeout=5)
+    _, alive = psutil.wait_procs(programs, timeout=60)
     assert alive == []
 
 
@@ -242,7 +242,7 @@ def operators_command(output: str) -> subprocess.CompletedProcess[str]:
     bare = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     return subprocess.run(
         ["/bin/sh", "-c", "\n".join(lines[first : first + 2])],
-        cwd=ROOT, env=bare, capture_output=True, text=True, timeout=50,
+        cwd=ROOT, env=bare, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
