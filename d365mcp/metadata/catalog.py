@@ -9,7 +9,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from d365mcp.d365.client import D365Client
@@ -71,6 +71,7 @@ class EntitiesFound:
     lacking: tuple[str, ...]  # the telling words that none of them has
     is_guess: bool  # none of them is named for more than half of the question
     unknown: tuple[str, ...]  # names with a version that there is not
+    corrected: Mapping[str, str]  # what was read for a word without a meaning, by that word
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class OthersFound:
     more: int
     searched: int
     lacking: tuple[str, ...] = ()  # the words that none of them has
+    corrected: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what was read for a word without a meaning, by that word
 
 
 @dataclass
@@ -335,7 +339,9 @@ def _entities_found(result: "EntityResult", snapshot: Snapshot | None, limit: in
     hits = tuple(_with_details(snapshot, hit) for hit in result.hits[:limit])
     not_served = _with_details(snapshot, result.not_served) if result.not_served else None
     more = max(0, len(result.hits) - limit)
-    return EntitiesFound(hits, more, not_served, result.searched, result.lacking, result.is_guess, result.unknown)
+    return EntitiesFound(
+        hits, more, not_served, result.searched, result.lacking, result.is_guess, result.unknown, result.corrected
+    )
 
 
 def _with_details(snapshot: Snapshot | None, hit: "Hit") -> "Hit":
@@ -361,7 +367,7 @@ def _others_found(search: "Search", kind: str, words: str, limit: int, snapshot:
         found = [each for each in found if wanted.unnamed_share(each.unnamed) <= _MOST_UNNAMED]
     best = tuple((each.ref, _members(snapshot, each)) for each in found[:limit])
     lacking = search.lacking(wanted, {each.ref: each.unnamed for each in found})
-    return OthersFound(best, max(0, len(found) - limit), search.size, lacking)
+    return OthersFound(best, max(0, len(found) - limit), search.size, lacking, wanted.corrected)
 
 
 def _members(snapshot: Snapshot | None, found: "Found") -> tuple[str, ...]:

@@ -106,6 +106,11 @@ def quoted_words(words: Sequence[str]) -> str:
     return or_list([f'"{word}"' for word in words[:_MOST_QUOTED]])
 
 
+def correction_notes(corrected: Mapping[str, str], lacking: Sequence[str]) -> list[str]:
+    """Say what words without a meaning are read as, those aside that nothing was found for."""
+    return [f'"{word}" is read as "{meant}"' for word, meant in corrected.items() if word not in lacking]
+
+
 def squeezed(text: str) -> str:
     """Return a text's letters and digits in lower case: a label that says no more than a name is the same."""
     return "".join(sign for sign in text.casefold() if sign.isalnum())

@@ -7,7 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from d365mcp.errors import or_list
-from d365mcp.tools.common import OTHER_WORDS, quoted_words, squeezed
+from d365mcp.tools.common import OTHER_WORDS, correction_notes, quoted_words, squeezed
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def _search_notes(found: "EntitiesFound") -> Iterator[str]:
     if not found.hits:
         if found.not_served is None:
             yield f"nothing fits among {found.searched} entities: {OTHER_WORDS}"
-    elif found.lacking:
+        return
+    yield from correction_notes(found.corrected, found.lacking)
+    if found.lacking:
         guess = "a guess: " if found.is_guess else ""
         yield f"{guess}none of these is named for {quoted_words(found.lacking)}"
     elif not any(hit.is_named for hit in found.hits):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from d365mcp.tools.common import OTHER_WORDS, quoted_words
+from d365mcp.tools.common import OTHER_WORDS, correction_notes, quoted_words
 from d365mcp.tools.parameters import Language
 from d365mcp.tools.tool import ToolContext
 
@@ -55,8 +55,10 @@ def _found_result(found: "OthersFound", kind: str, parts: str, notes: list[str |
     if not found.found:
         words = quoted_words(found.lacking) or "these words"
         notes = [*notes, f"none of the {found.searched} {kind} here has {words}: {OTHER_WORDS}"]
-    elif found.lacking:
-        notes = [*notes, f"none of these {kind} has {quoted_words(found.lacking)}"]
+    else:
+        notes = [*notes, *correction_notes(found.corrected, found.lacking)]
+        if found.lacking:
+            notes.append(f"none of these {kind} has {quoted_words(found.lacking)}")
     result = FoundResult()
     if found.more:
         result["more"] = found.more

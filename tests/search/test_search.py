@@ -56,6 +56,26 @@ def test_a_question_finds_its_entity(served: Served, question: str, entity_set: 
     assert entity_set in [each["entity_set"] for each in found["entities"]]
 
 
+@pytest.mark.parametrize("door", ["served", "catalogued"])
+@pytest.mark.parametrize(
+    ("tool", "question", "note"),
+    [
+        ("entities", "cusotmer groups", '"cusotmer" is read as "customer"'),
+        ("entities", "custmer invoces", '"custmer" is read as "customer"'),
+        ("entities", "customer groups", None),
+        ("entities", "salesorderlines", None),  # its words are in one, none is misspelt
+        ("entities", "customer zzqx", None),  # like no word
+        ("enumerations", "sales statsu", '"statsu" is read as "status"'),
+        ("enumerations", "sales status", None),
+    ],
+)
+def test_a_word_that_is_read_as_another_is_said(
+    request: pytest.FixtureRequest, door: str, tool: str, question: str, note: str | None
+) -> None:
+    answer = request.getfixturevalue(door).call(f"search_{tool}", query=question)
+    assert [each for each in answer.get("notes", ()) if "is read as" in each][:1] == [note][: note is not None]
+
+
 def test_the_newest_version_comes_first(served: Served) -> None:
     best = served.call("search_entities", query="vendors", limit=20)["entities"][0]
     assert best["entity_set"] == "VendorsV3"
@@ -114,7 +134,6 @@ def test_of_guesses_there_are_few(catalogued: Served, question: str) -> None:
     + [
         "Kundengruppen",
         "how much stock is left",
-        "cusotmer groups",
         "SalesTable",
         "sales order product name",
         "payroll",

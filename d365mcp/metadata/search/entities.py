@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,6 +47,7 @@ class EntityResult:
     lacking: tuple[str, ...]  # the telling words that no hit has
     is_guess: bool  # no hit is named for more than half of the question
     unknown: tuple[str, ...]  # names with a version that there is not, though there are others
+    corrected: Mapping[str, str]  # what was read for a word without a meaning, by that word
 
 
 class EntityFinder:
@@ -84,7 +85,7 @@ class EntityFinder:
             kept = kept[:_GUESSES]
         not_served = self.not_served(wanted, names, keep, kept[0].score if kept else 0.0) if public_only else None
         unknown = tuple(filter(self.is_other_version, names))
-        return EntityResult(kept, not_served, self.search.size, lacking, is_guess, unknown)
+        return EntityResult(kept, not_served, self.search.size, lacking, is_guess, unknown, wanted.corrected)
 
     def not_served(self, wanted: Wanted, names: Sequence[str], keep: Keep, best: float) -> Hit | None:
         """Return the entity that OData does not serve but that was named, or that has all telling words and fits better."""

@@ -70,7 +70,8 @@ class Found:
 class Wanted:
     """What a question asks, and the documents that have any of it, by number, best first."""
 
-    said: Mapping[str, str]  # the question's own word, by the one it was understood as
+    said: Mapping[str, str]  # the question's own word, by the one it is read as
+    corrected: Mapping[str, str]  # what is read for a word without a meaning, by that word
     telling: Sequence[Term]
     terms: Sequence[Term]  # those that any document has
     documents: Sequence[int]
@@ -134,12 +135,10 @@ class Search:
 
     def wanted(self, question: str) -> Wanted:
         """Return what a question asks, and what each document that has any of it is worth."""
-        understood = [
-            (known, word)
-            for word in question_words(question)[:_MOST_TERMS]
-            for known in self.vocabulary.understood(word)
-        ]
-        words = [known for known, _ in understood]
+        readings = [(word, self.vocabulary.reading(word)) for word in question_words(question)[:_MOST_TERMS]]
+        corrected = {word: reading.words[0] for word, reading in readings if reading.is_typo}
+        said = {known: word for word, reading in readings for known in reading.words}
+        words = [known for _, reading in readings for known in reading.words]
         asked = self.terms(words)
         terms = [term for term in asked if term.ways]
         scores = self.named(terms)
@@ -151,7 +150,7 @@ class Search:
                 scores[number] += worth * share
         telling = [term for term in asked if term.is_telling]
         best = sorted(scores, key=scores.__getitem__, reverse=True)
-        return Wanted(dict(understood), telling, terms, best, scores, heard)
+        return Wanted(said, corrected, telling, terms, best, scores, heard)
 
     def named(self, terms: Sequence[Term]) -> defaultdict[int, float]:
         """Return how much of a question the documents have in names, labels and fields."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from d365mcp.metadata.search.index import Index
 from d365mcp.metadata.search.synonyms import SHORT
@@ -21,13 +22,20 @@ def _understood() -> frozenset[str]:
     return frozenset([*usual_words(), *(word for said in MEANINGS for word in said)])
 
 
+class Reading(NamedTuple):
+    """What a word is read as: words that mean something here, as far as there are any."""
+
+    words: Sequence[str]
+    is_typo: bool = False  # it means nothing, but is like a word that does
+
+
 class Vocabulary:
     """The words of one kind's index."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self.kin = lru_cache(maxsize=1024)(self.kin_of)
-        self.understood = lru_cache(maxsize=1024)(self.understood_as)
+        self.reading = lru_cache(maxsize=1024)(self.reading_of)
 
     def kin_of(self, word: str) -> dict[str, float]:
         """Return the other words with the same root, and what they are worth."""
@@ -37,13 +45,14 @@ class Vocabulary:
         others = [other for other, _ in self.index.beginning_with(own)]
         return {other: _BY_KIN for other in others if other != word and root(other) == own}
 
-    def understood_as(self, word: str) -> Sequence[str]:
+    def reading_of(self, word: str) -> Reading:
         """Return a word that means something here, else the words it is made of, else the one most like it."""
         if self.means(word) or self.kin(word):
-            return [word]
+            return Reading([word])
         if len(word) >= _SHORTEST_COMPOUND and (parts := self.parts(word)):
-            return parts
-        return [self.closest(word)] if len(word) >= _SHORTEST_TYPO else [word]
+            return Reading(parts)
+        close = self.closest(word) if len(word) >= _SHORTEST_TYPO else word
+        return Reading([close], is_typo=close != word)
 
     def means(self, word: str) -> bool:
         return word in _understood() or self.index.has(word) or bool(self.index.heard(usual(word)))
