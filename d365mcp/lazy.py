@@ -7,7 +7,7 @@ deadlock, and an import on the event loop blocks every other request.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +19,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Started at once, the imports would cost the first answer 20 to 40 ms.
-ARM_SECONDS = 0.02
+SOON_SECONDS = 0.02
+# A client's first requests come in a row. What they seldom need would take half of the processor from them.
+LATER_SECONDS = 1.0
 # The longest that a caller waits.
 LOAD_SECONDS = 230.0
 
@@ -59,20 +61,19 @@ class Lazy(Generic[T]):
 
 
 class Arming:
-    """Begins loading what comes late, one after the other, shortly after the first answer."""
+    """Begins loading what comes late after the first answer: what most calls need soon, the rest when these are out."""
 
-    def __init__(self, *parts: Lazy[Any]) -> None:
-        self.parts = parts
+    def __init__(self, soon: Sequence[Lazy[Any]], later: Lazy[Any]) -> None:
+        self.soon, self.later = soon, later
         self.armed = False
 
     def __call__(self) -> None:
         if not self.armed:
             self.armed = True
-            asyncio.get_running_loop().call_later(ARM_SECONDS, self.start)
-
-    def start(self) -> None:
-        for part in self.parts:
-            part.start()
+            loop = asyncio.get_running_loop()
+            loop.call_later(LATER_SECONDS, self.later.start)
+            for part in self.soon:
+                loop.call_later(SOON_SECONDS, part.start)
 
 
 def _not_loaded(package: str) -> NotReady:

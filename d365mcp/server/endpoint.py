@@ -85,7 +85,7 @@ class Endpoint:
         self.prepared = prepared
         self.executor = executor
         self.callers = callers or Callers(settings)
-        self.arm = Arming(*self.callers.late, *([executor] if executor else []), engine)
+        self.arm = Arming([*self.callers.late, *([executor] if executor else [])], engine)
         self.permits = asyncio.Semaphore(settings.tool_permits)
         self.in_flight = 0
         self.answered = 0

@@ -25,7 +25,7 @@ from tests.functions_runtime import Call, FunctionsRuntime
 
 HERE = Path(__file__).parent
 NOOP = HERE / "noop"
-LOADED_SECONDS = 2.0  # after its first answer a process has loaded the rest
+LOADED_SECONDS = 4.0  # after its first answer a process has loaded the rest
 HANDSHAKE = {
     "protocolVersion": "2025-11-25",
     "capabilities": {},
