@@ -242,7 +242,7 @@ def test_a_wait_for_a_connection_ends_with_the_requests_time_and_says_so(simulat
 def test_refused_sql_leaves_an_instance_its_way_to_f_and_o(simulator: Simulator) -> None:
     """One table of four is too large, which ends the reading of the others, at whatever turn that is."""
     four = "SELECT count(*) AS n FROM CustomersV3 JOIN CustomerGroups ON 1=1 JOIN VendorsV2 ON 1=1 JOIN VendorGroups ON 1=1"
-    with serving(simulator, MCP_REQUEST_TIMEOUT="8") as served:
+    with serving(simulator, MCP_REQUEST_TIMEOUT="20") as served:
         assert served.call("query_entities", entity_name="CustomersV3", top=1)["records"]
         for _ in range(24):
             refused = served.refuse("query_sql", sql=four, max_rows_scanned=1)

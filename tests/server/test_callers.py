@@ -32,6 +32,8 @@ from tests.served import Served, serving
 from tests.signing import API, PUBLIC_CLIENT, TENANT, USER, claims, private_key, public_key, publish, signed, token
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 OTHER_TENANT = "aaaaaaaa-0000-4000-8000-00000000000f"
 STRANGE_TENANT = "aaaaaaaa-0000-4000-8000-0000000000ff"
 CUSTOM = "https://mcp.contoso.com/mcp"

@@ -17,6 +17,8 @@ from mcp_types import ResourceTemplateReference
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 HEADERS = {"content-type": "application/json", "accept": "application/json", "mcp-protocol-version": "2025-11-25"}
 READ = {"method": "resources/read", "params": {"uri": "d365fo://entities/CustomersV3"}}
 REFERENCE = {"type": "ref/resource", "uri": "d365fo://entities/{name}"}

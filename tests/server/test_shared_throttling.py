@@ -99,7 +99,7 @@ def test_without_an_answering_storage_each_goes_by_itself(simulator: Simulator, 
             if trouble == "hangs":
                 storage.stop()
     assert took[0] >= 1
-    assert max(took[1:]) < 1.5
+    assert max(took[1:]) < 8  # the storage is waited for at least ten
 
 
 def test_a_write_waits_with_the_others_and_goes_out_once(simulator: Simulator) -> None:

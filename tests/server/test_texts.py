@@ -18,6 +18,8 @@ from d365mcp.tools import ALL_TOOLS
 from tests.served import Served, serving
 from tests.simulated import Simulator
 
+pytestmark = pytest.mark.alike
+
 
 @pytest.fixture(scope="module")
 def served(simulator_process: Simulator) -> Iterator[Served]:

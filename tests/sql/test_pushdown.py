@@ -17,7 +17,7 @@ from tests.sql.trial import Trial, tried
 
 pytestmark = pytest.mark.alike
 
-STATEMENTS, FEWER = 300, 100
+STATEMENTS, FEWER = 200, 60
 # Of these many at least something has to be pushed, and only so many may be refused: else little would be tested.
 PUSHED, REFUSED = 0.5, 0.15
 

@@ -23,6 +23,8 @@ from tests.served import Result, Served, serving
 from tests.simulated import Simulator
 from tests.telemetry.conftest import Workspace
 
+pytestmark = pytest.mark.alike
+
 UPSTREAM_MS = 100
 
 

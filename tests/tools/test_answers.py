@@ -226,7 +226,7 @@ def differing(texts: list[str]) -> list[tuple[str, str]]:
 def test_javascript_writes_any_answer_as_it_reads_it() -> None:
     written: list[str] = []
 
-    @given(st.lists(VALUES, min_size=20, max_size=40))
+    @given(st.lists(VALUES, min_size=10, max_size=20))
     def collect(values: list[Any]) -> None:
         written.extend(map(compact, values))
 

@@ -19,6 +19,8 @@ from d365mcp.tools.arguments import ADDED, DECISIVE, RENAMED
 from d365mcp.tools.tool import Tool
 from tests.served import Served
 
+pytestmark = pytest.mark.alike
+
 Arguments = dict[str, Any]
 Schema = Mapping[str, Any]
 
