@@ -277,11 +277,13 @@ def announced(storage: Kept, wait: float) -> None:
 
 
 def test_what_one_instance_meets_another_hears_once(storage: Kept) -> None:
+    before = time.monotonic()
     announced(storage, 9)
     other = shared(storage)
     found = heard(other)
     assert found is not None
-    assert (found.seconds, 0 <= time.monotonic() - found.at < 3) == (9, True)
+    assert found.seconds == 9
+    assert before - 0.1 < found.at <= time.monotonic()  # the record has the time of another clock
     assert heard(other) is None
     assert heard(shared(storage, "https://fabrikam.operations.dynamics.com")) is None
 
@@ -347,10 +349,11 @@ def test_a_clock_that_is_wrong_moves_a_wait_by_no_more_than_the_time_between_loo
 
 def test_the_storage_is_asked_once_in_a_while_however_many_calls_go_out(storage: Kept) -> None:
     instance = shared(storage)
+    began = time.monotonic()
     for _ in range(2000):
         instance.heard()
         time.sleep(0.0005)
-    assert storage.asked == 1
+    assert storage.asked <= 1 + (time.monotonic() - began) // 5
 
 
 @pytest.mark.parametrize("trouble", [{"refuses": True}, {"seconds": 9.0}])
