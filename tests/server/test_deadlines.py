@@ -80,7 +80,7 @@ def hosted(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def unhurried(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
-    """A server whose host leaves it time for a first refusal on a busy machine."""
+    """A server whose host leaves it time for a first exchange on a busy machine."""
     yield from hosting(simulator, tmp_path, monkeypatch, AzureFunctionsJobHost__functionTimeout="00:00:06")
 
 
@@ -136,9 +136,9 @@ def test_a_write_that_was_refused_in_time_may_be_tried_again(hosted: Hosted, bus
     assert not any(entry["done"] for entry in hosted.simulator.log("/data") if entry["method"] == "PATCH")
 
 
-def test_a_write_that_was_done_stays_done_when_reading_back_takes_too_long(hosted: Hosted) -> None:
-    hosted.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=5)
-    result = hosted.call("update_entity_record", {**WRITES["update_entity_record"][1], "return_record": True})
+def test_a_write_that_was_done_stays_done_when_reading_back_takes_too_long(unhurried: Hosted) -> None:
+    unhurried.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=30)
+    result = unhurried.call("update_entity_record", {**WRITES["update_entity_record"][1], "return_record": True})
     assert result["outcome"] == "updated"
     assert "could not be read back" in result["notes"][0]
 

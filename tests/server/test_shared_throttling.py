@@ -16,7 +16,8 @@ from tests.simulated import Simulator
 pytestmark = pytest.mark.once
 
 GROUPS = {"entity_name": "CustomerGroups", "top": 1}
-WAIT = 12
+WAIT = 17
+HEARD = 13  # within five seconds, and some more on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ def test_what_one_instance_meets_another_waits_for_too(simulator: Simulator, azu
     refused = next(at for at, status in times if status == 429)
     later = [at - refused for at, status in times if at > refused]
     gap = max(after - before for before, after in zip([0.0, *later], later, strict=False))
-    assert gap > WAIT - 9  # it hears within five seconds
-    assert not [at for at in later if 9 < at < WAIT]
+    assert gap > WAIT - HEARD
+    assert not [at for at in later if HEARD < at < WAIT]
     assert [status for _, status in times].count(429) == 1
 
 
