@@ -16,6 +16,7 @@ from d365mcp.d365.client import D365Client
 from d365mcp.d365.kept_answers import KeptAnswers
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import D365McpError, InvalidArgument, NotFound, UnknownName, close_names
+from d365mcp.metadata.shared_connection import SharedConnection
 from d365mcp.metadata.snapshot import Snapshot
 from d365mcp.metadata.snapshot_cache import SnapshotCache
 from d365mcp.metadata.store import Progress
@@ -320,15 +321,15 @@ def _search_of(enumerations: list[str]) -> "Search":
     return closing_with(Search(connection, "enumeration"), connection)
 
 
-def indexed(documents: "Iterable[SearchDocument]") -> sqlite3.Connection:
+def indexed(documents: "Iterable[SearchDocument]") -> SharedConnection:
     from d365mcp.metadata.search.index import write_index
 
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     write_index(connection, documents)
-    return connection
+    return SharedConnection(connection)
 
 
-def closing_with(owner: T, connection: sqlite3.Connection) -> T:
+def closing_with(owner: T, connection: SharedConnection) -> T:
     """Return `owner`; its connection is closed when nobody holds it any more."""
     weakref.finalize(owner, connection.close)
     return owner

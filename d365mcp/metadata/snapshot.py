@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from d365mcp.d365.metadata_service import entity_from, enumeration_from, summary_from
 from d365mcp.d365.models import DataEntity, EntitySummary, Enumeration
 from d365mcp.errors import StorageError
+from d365mcp.metadata.shared_connection import SharedConnection
 from d365mcp.wire import read_json, write_json
 
 if TYPE_CHECKING:
@@ -69,9 +70,8 @@ def write_fact(connection: sqlite3.Connection, name: str, value: str) -> None:
     connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
 
-def read_fact(connection: sqlite3.Connection, name: str) -> str | None:
-    found = connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-    return found[0] if found else None
+def read_fact(connection: sqlite3.Connection | SharedConnection, name: str) -> str | None:
+    return next((value for (value,) in connection.execute("SELECT value FROM facts WHERE name = ?", (name,))), None)
 
 
 def packed(row: Mapping[str, Any]) -> bytes:
@@ -91,7 +91,7 @@ STORED: Mapping[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
 }
 
 
-def stored_rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
+def stored_rows(connection: sqlite3.Connection | SharedConnection, table: str) -> Iterator[dict[str, Any]]:
     """Yield F&O's own rows: of entities, schemas or enumerations."""
     query, read = STORED[table]
     for (kept,) in connection.execute(query):
@@ -122,9 +122,8 @@ class Snapshot:
         if not is_ours(path, environment_url):
             raise StorageError("The catalog's file is damaged, or another version's or environment's.")
         self.path = path
-        self.connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self.connection = SharedConnection(sqlite3.connect(address, uri=True, check_same_thread=False))
         # Closed when the last call that reads it lets go of it: a newer one may have taken over long before.
         weakref.finalize(self, self.connection.close)
         self.read: dict[str, DataEntity | None] = {}  # by name: a wide entity takes 10 ms to unpack
@@ -178,12 +177,12 @@ class Snapshot:
 
     def read_entity(self, folded: str) -> DataEntity | None:
         query = "SELECT schemas.body, names.aot_name FROM names JOIN schemas USING (entity_set) WHERE names.folded = ?"
-        found = self.connection.execute(query, (folded,)).fetchone()
+        found = self.connection.row(query, (folded,))
         if found is None:
             return None
         entity = entity_from(unpacked(found[0]))
         category = self.category(found[1])
-        used = {prop.enumeration for prop in entity.properties.values() if prop.enumeration}
+        used = dict.fromkeys(prop.enumeration for prop in entity.properties.values())
         return replace(
             entity,
             aot_name=found[1],
@@ -192,11 +191,11 @@ class Snapshot:
         )
 
     def category(self, aot_name: str | None) -> str | None:
-        found = self.connection.execute("SELECT row FROM entities WHERE aot_name = ?", (aot_name,)).fetchone()
+        found = self.connection.row("SELECT row FROM entities WHERE aot_name = ?", (aot_name,))
         return summary_from(read_json(found[0])).category if found else None
 
     def enumeration(self, name: str) -> Enumeration | None:
-        found = self.connection.execute("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),)).fetchone()
+        found = self.connection.row("SELECT row FROM enumerations WHERE folded = ?", (name.casefold(),))
         return enumeration_from(read_json(found[0])) if found else None
 
     def enumerations(self, names: Iterable[str]) -> Iterator[Enumeration]:

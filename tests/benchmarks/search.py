@@ -33,6 +33,7 @@ from d365mcp.d365.models import EntitySummary
 from d365mcp.metadata.search.entities import EntityFinder, Hit
 from d365mcp.metadata.search.index import SearchDocument, write_index
 from d365mcp.metadata.search.phrases import Phrasebook
+from d365mcp.metadata.shared_connection import SharedConnection
 from d365mcp.tools.entities import described_hit
 from d365mcp.tools.results import compact
 
@@ -62,7 +63,7 @@ def finder(entities: list[dict[str, Any]], copies: int = 1) -> EntityFinder:
             label, phrases = each["label"] or "", phrasebook.of([each["name"]])
             documents.append(SearchDocument("entity", (name,), label, tuple(fields), name, phrases=phrases))
     write_index(connection, documents)
-    return EntityFinder(connection, rows)
+    return EntityFinder(SharedConnection(connection), rows)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from d365mcp.metadata.search.entities import EntityFinder
 from d365mcp.metadata.search.index import SearchDocument, write_index
 from d365mcp.metadata.search.phrases import Phrasebook
 from d365mcp.metadata.search.questions import Search
+from d365mcp.metadata.shared_connection import SharedConnection
 
 pytestmark = pytest.mark.alike
 
@@ -68,7 +69,7 @@ def finder() -> Iterator[EntityFinder]:
     ]
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [*entities, *others])
-        yield EntityFinder(connection, [row(line) for line in lines])
+        yield EntityFinder(SharedConnection(connection), [row(line) for line in lines])
 
 
 def found(finder: EntityFinder, question: str) -> list[str]:
@@ -130,7 +131,7 @@ def test_what_is_kept_out_makes_room_for_others() -> None:
     wanted = SearchDocument("entity", ("CustomerSheetsOfAnotherAndQuiteLongName",), ref="wanted")
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [*many, wanted])
-        search = Search(connection, "entity")
+        search = Search(SharedConnection(connection), "entity")
         hits = search.best(search.wanted("customer sheets"), lambda ref: ref == "wanted")
     assert [hit.ref for hit in hits] == ["wanted"]
 
@@ -154,7 +155,7 @@ def test_a_question_without_sense_finds_nothing(finder: EntityFinder, question: 
 def test_other_scripts_are_searched(finder: EntityFinder) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [SearchDocument("entity", ("X",), "Группы клиентов", ref="groups")])
-        assert [hit.ref for hit in Search(connection, "entity").find("Группы")] == ["groups"]
+        assert [hit.ref for hit in Search(SharedConnection(connection), "entity").find("Группы")] == ["groups"]
 
 
 def test_no_question_is_both_tuned_on_and_held_out() -> None:
@@ -172,7 +173,7 @@ def test_a_label_in_another_language_counts_as_one_in_the_first() -> None:
     ]
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, documents)
-        search = Search(connection, "entity")
+        search = Search(SharedConnection(connection), "entity")
         assert [found.ref for found in search.find("Clients")][0] == "Customers"
         assert {found.ref for found in search.find("Debitoren")} >= {"Customers", "Alone"}
 
@@ -181,5 +182,5 @@ def test_what_speaks_of_customers_and_vendors_alike_fits_questions_about_either(
     names = ("CustVendorBlocked", "VendorBlocked", "CustomerBlocked")
     with closing(sqlite3.connect(":memory:")) as connection:
         write_index(connection, [SearchDocument("enumeration", (name,), ref=name) for name in names])
-        found = [each.ref for each in Search(connection, "enumeration").find("customer blocked")]
+        found = [each.ref for each in Search(SharedConnection(connection), "enumeration").find("customer blocked")]
     assert found == ["CustomerBlocked", "CustVendorBlocked"]

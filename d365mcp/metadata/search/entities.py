@@ -1,7 +1,6 @@
 """Finds entities: what fits the words, and of that what people mean, the newest public one. Performs no I/O."""
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +8,7 @@ from functools import cached_property
 from d365mcp.d365.models import VERSION, EntitySummary, version_of
 from d365mcp.metadata.search.questions import Search, Term, Wanted, least_score
 from d365mcp.metadata.search.terms import NAME_LIKE, name_words
+from d365mcp.metadata.shared_connection import SharedConnection
 
 Keep = Callable[[EntitySummary], bool]
 
@@ -53,7 +53,7 @@ class EntityResult:
 class EntityFinder:
     """Searches the entities of an indexed connection. `rows` are their light rows, by AOT name in the index."""
 
-    def __init__(self, connection: sqlite3.Connection, rows: Iterable[EntitySummary]) -> None:
+    def __init__(self, connection: SharedConnection, rows: Iterable[EntitySummary]) -> None:
         self.search = Search(connection, "entity")
         self.rows = {row.aot_name: row for row in rows}
         self.written = {name.casefold(): name for row in self.rows.values() for name in row.names}

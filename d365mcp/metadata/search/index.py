@@ -22,6 +22,7 @@ from d365mcp.metadata.search.scoring import (
     summed,
 )
 from d365mcp.metadata.search.terms import Phrase, name_words, said_words, usual
+from d365mcp.metadata.shared_connection import SharedConnection
 
 # A posting is a document's number and, in its last eight bits, what the word is worth there.
 _TABLES = """
@@ -124,23 +125,23 @@ def _parted(texts: Iterable[Phrase]) -> str:
 class Index:
     """Reads the index of one kind."""
 
-    def __init__(self, connection: sqlite3.Connection, kind: str) -> None:
+    def __init__(self, connection: SharedConnection, kind: str) -> None:
         self.connection = connection
         self.kind = _KINDS.index(kind)
         query = "SELECT ref, names, labels FROM search_documents WHERE kind = ? ORDER BY number"
-        self.documents: list[tuple[str, str, str]] = connection.execute(query, (self.kind,)).fetchall()
+        self.documents: list[tuple[str, str, str]] = connection.execute(query, (self.kind,))
         self.has = lru_cache(maxsize=4096)(self.is_there)
         self.postings = lru_cache(maxsize=512)(self.read_postings)
         self.heard = lru_cache(maxsize=512)(self.read_heard)
 
     def is_there(self, word: str) -> bool:
         query = "SELECT 1 FROM search_words WHERE kind = ? AND word = ?"
-        return self.connection.execute(query, (self.kind, word)).fetchone() is not None
+        return self.connection.row(query, (self.kind, word)) is not None
 
     def read_postings(self, word: str) -> Postings:
         """Return the documents that have a word; for a common one, those that have it in a name or label."""
         query = "SELECT documents, named, fields FROM search_words WHERE kind = ? AND word = ?"
-        found = self.connection.execute(query, (self.kind, word)).fetchone()
+        found = self.connection.row(query, (self.kind, word))
         if found is None:
             return {}
         documents, named, fields = found
@@ -150,14 +151,14 @@ class Index:
     def all_with(self, word: str) -> tuple[set[int], set[int]]:
         """Return the documents that have a word in a name or label, and those that have it in a field, however common."""
         query = "SELECT named, fields FROM search_words WHERE kind = ? AND word = ?"
-        found = self.connection.execute(query, (self.kind, word)).fetchone() or (b"", b"")
+        found = self.connection.row(query, (self.kind, word)) or (b"", b"")
         named, fields = ({posting >> 8 for posting in array("I", each)} for each in found)
         return named, fields
 
     def read_heard(self, word: str) -> Postings:
         """Return the documents that have a word in phrases, names or labels."""
         query = "SELECT heard FROM search_phrases WHERE kind = ? AND word = ?"
-        found = self.connection.execute(query, (self.kind, word)).fetchone()
+        found = self.connection.row(query, (self.kind, word))
         return {posting >> 8: posting & FULL_WORTH for posting in array("I", found[0])} if found else {}
 
     def having_all(self, words: Iterable[str]) -> set[int]:
@@ -181,4 +182,4 @@ class Index:
     def beginning_with(self, start: str) -> list[tuple[str, int]]:
         """Return the words that begin so, and how many documents have each."""
         query = "SELECT word, documents FROM search_words WHERE kind = ? AND word >= ? AND word < ?"
-        return self.connection.execute(query, (self.kind, start, f"{start}{{")).fetchall()  # { comes after z
+        return self.connection.execute(query, (self.kind, start, f"{start}{{"))  # { comes after z

@@ -1,6 +1,5 @@
 """What a question asks, and which documents of a kind fit it. Performs no I/O but SQLite's."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from d365mcp.metadata.search.scoring import FULL_WORTH, rarity
 from d365mcp.metadata.search.synonyms import FILLERS, SIDES, WEAK
 from d365mcp.metadata.search.terms import LONGEST, MEANINGS, Phrase, name_words, question_words, usual
 from d365mcp.metadata.search.vocabulary import Vocabulary
+from d365mcp.metadata.shared_connection import SharedConnection
 
 _MOST_TERMS = 12
 _MOST_COMPARED = 40
@@ -86,7 +86,7 @@ class Wanted:
 class Search:
     """Searches the documents of one kind."""
 
-    def __init__(self, connection: sqlite3.Connection, kind: str) -> None:
+    def __init__(self, connection: SharedConnection, kind: str) -> None:
         self.index = Index(connection, kind)
         self.vocabulary = Vocabulary(self.index)
         self.term = lru_cache(maxsize=1024)(self.term_of)
