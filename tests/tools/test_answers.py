@@ -4,9 +4,11 @@ Hosts cut long answers and keep the head; two pass on both forms where they diff
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from d365mcp.tools import ALL_TOOLS
 from d365mcp.tools.results import compact
 from d365mcp.tools.tool import Tool
-from tests.served import Served, serving
+from tests.served import Served, build_catalog, serving
 from tests.simulated import Simulator
 
 pytestmark = pytest.mark.alike
@@ -369,3 +371,61 @@ def test_the_text_of_a_document_says_what_is_attached(writer: Served) -> None:
     )
     assert next(iter(said)) == "attached"
     assert answer.structured_content == said
+
+
+# Asked beside them: answers that are put together from many parts.
+MORE: list[tuple[str, Answer]] = [
+    *(
+        ("get_entity_schema", {"entity_name": name, "detail": detail})
+        for name in (
+            "VendorsV2",
+            "SalesOrderHeadersV2",
+            "SalesOrderLinesV3",
+            "PurchaseOrderHeadersV2",
+            "ReleasedProductsV2",
+        )
+        for detail in ("compact", "full")
+    ),
+    *(
+        ("search_entities", {"query": words})
+        for words in ("who owes us money", "zebra customers", "bank account", "unpaid")
+    ),
+    ("get_entity_schema", {**CUSTOMERS, "columns": ["group", "status", "name", "zebra"]}),
+    ("query_entities", {**CUSTOMERS, "select": ["CustomerName", "Telephone", "Zebra", "OrganizationName"]}),
+    ("query_entities", {**CUSTOMERS, "filter": "Custgroup eq '1' and Zebra eq 2"}),
+    ("query_entities", {**CUSTOMERS, "company": "qqqq", "expand": ["Zebra"]}),
+    ("create_entity_record", {**CUSTOMERS, "data": {"Zebra": 1, "CustName": "x", "OnHoldStatus": "Perhaps"}}),
+    ("batch", {"operations": [CHANGE, {**CHANGE, "data": {"Zebra": 1}}], "atomic": False}),
+    ("query_sql", {"sql": "SELECT c.Zebra, g.Name FROM CustomersV3 c JOIN CustomerGroups g USING (dataAreaId)"}),
+    (
+        "query_sql",
+        {"sql": "SELECT count(*) n FROM CustomersV3 c JOIN CustomerGroups g USING (dataAreaId, CustomerGroupId)"},
+    ),
+]
+# These say when, how long or which process.
+UNSTEADY = {
+    "get_server_performance",
+    "get_server_config",
+    "sync_metadata",
+    "get_sync_progress",
+    "reset_performance_stats",
+}
+UNSTEADY_PARTS = re.compile(r'"(?:seconds|rows_scanned)":\{[^}]*\}|"next_cursor":"[^"]*"|"latency_ms":\d+')
+
+
+@pytest.mark.once
+def test_another_process_answers_in_the_same_words(simulator_process: Simulator, tmp_path: Path) -> None:
+    """Python orders a set of texts anew in each process."""
+    build_catalog(simulator_process, tmp_path)
+    calls = [(tool, arguments) for tool, arguments in [*CALLS, *MORE] if tool not in UNSTEADY]
+
+    def answers(seed: str) -> list[str]:
+        settings = {"MCP_TOOLSETS": "all", "MCP_READ_ONLY": "false", "TMPDIR": str(tmp_path), "PYTHONHASHSEED": seed}
+        simulator_process.reset()
+        with serving(simulator_process, **settings) as served:
+            return [UNSTEADY_PARTS.sub("", text_of(ask(served, tool, arguments))) for tool, arguments in calls]
+
+    changed = [
+        (call, one, other) for call, one, other in zip(calls, answers("1"), answers("2"), strict=True) if one != other
+    ]
+    assert changed == []
