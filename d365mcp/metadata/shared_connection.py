@@ -17,7 +17,7 @@ class SharedConnection:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take over a connection that was opened with `check_same_thread=False`."""
         self._connection = connection
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # the garbage collector may close it while the same thread reads
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows, each a tuple. Raises sqlite3.Error."""
