@@ -22,7 +22,7 @@ from tests.served import build_catalog, serving
 from tests.simulated import Simulator
 
 THREADS = 6
-ROUNDS = 30
+ROUNDS = 10
 
 
 @pytest.fixture(autouse=True)
