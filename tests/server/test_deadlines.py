@@ -81,7 +81,7 @@ def hosted(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def unhurried(simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
     """A server whose host leaves it time for a first exchange on a busy machine."""
-    yield from hosting(simulator, tmp_path, monkeypatch, AzureFunctionsJobHost__functionTimeout="00:00:06")
+    yield from hosting(simulator, tmp_path, monkeypatch, AzureFunctionsJobHost__functionTimeout="00:00:20")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_read_whose_answer_does_not_come_in_time_may_be_tried_again(hosted: Ho
 
 def test_a_write_whose_token_does_not_come_in_time_was_not_sent(unhurried: Hosted) -> None:
     unhurried.simulator.control(revoke_tokens=True)
-    unhurried.simulator.fault("/msi/token", kind="slow", seconds=30)
+    unhurried.simulator.fault("/msi/token", kind="slow", seconds=60)
     error = unhurried.call("update_entity_record", WRITES["update_entity_record"][1])
     assert (error["code"], error["retryable"]) == ("deadline_exceeded", True)
     assert [entry["done"] for entry in unhurried.simulator.log("/data")] == [False]
@@ -137,9 +137,9 @@ def test_a_write_that_was_refused_in_time_may_be_tried_again(hosted: Hosted, bus
 
 
 def test_a_write_that_was_done_stays_done_when_reading_back_takes_too_long(unhurried: Hosted) -> None:
-    unhurried.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=30)
+    unhurried.simulator.fault("CustomerGroups", method="GET", kind="slow", seconds=60)
     result = unhurried.call("update_entity_record", {**WRITES["update_entity_record"][1], "return_record": True})
-    assert result["outcome"] == "updated"
+    assert result.get("outcome") == "updated", result
     assert "could not be read back" in result["notes"][0]
 
 
