@@ -9,7 +9,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from d365mcp.d365.client import D365Client
@@ -62,30 +62,14 @@ class CatalogSource:
 
 
 @dataclass(frozen=True)
-class EntitiesFound:
-    """The entities that fit best, how many more fit, and one that OData does not serve but that fits better."""
-
-    hits: "tuple[Hit, ...]"
-    more: int
-    not_served: "Hit | None"
-    searched: int
-    lacking: tuple[str, ...]  # the telling words that none of them has
-    is_guess: bool  # none of them is named for more than half of the question
-    unknown: tuple[str, ...]  # names with a version that there is not
-    corrected: Mapping[str, str]  # what was read for a word without a meaning, by that word
-
-
-@dataclass(frozen=True)
 class OthersFound:
     """The enumerations or actions that fit best, how many more fit, and among how many."""
 
     found: tuple[tuple[str, tuple[str, ...]], ...]  # a name, and the members that have the words it has not
     more: int
     searched: int
-    lacking: tuple[str, ...] = ()  # the words that none of them has
-    corrected: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what was read for a word without a meaning, by that word
+    lacking: tuple[str, ...]  # the words that none of them has
+    corrected: Mapping[str, str]  # what was read for a word without a meaning, by that word
 
 
 @dataclass
@@ -200,7 +184,7 @@ class MetadataCatalog:
         read_only: bool | None = None,
         public_only: bool = True,
         limit: int = 20,
-    ) -> EntitiesFound:
+    ) -> "EntityResult":
         """Return the entities that fit words best."""
 
         def keep(row: EntitySummary) -> bool:
@@ -213,7 +197,7 @@ class MetadataCatalog:
         else:
             finder = await self.finder_kept.get("", self.finder_by_names)
         return await asyncio.to_thread(
-            lambda: _entities_found(finder.find(words, keep, public_only=public_only), snapshot, limit)
+            lambda: _with_snapshot(finder.find(words, keep, public_only=public_only), snapshot, limit)
         )
 
     async def entities_with(self, words: str) -> Sequence[EntitySummary]:
@@ -232,7 +216,7 @@ class MetadataCatalog:
         if snapshot is not None:
             return await asyncio.to_thread(_others_found, snapshot.search(kind), kind, words, limit, snapshot)
         if kind != "enumeration":
-            return OthersFound((), 0, 0)
+            return OthersFound((), 0, 0, (), {})
         search = await self.enumeration_search.get("", self.search_enumeration_names)
         return _others_found(search, kind, words, limit)
 
@@ -335,14 +319,11 @@ def closing_with(owner: T, connection: SharedConnection) -> T:
     return owner
 
 
-def _entities_found(result: "EntityResult", snapshot: Snapshot | None, limit: int) -> EntitiesFound:
-    """Return what a snapshot knows of the best hits. Unpacks their entities: never on the event loop."""
+def _with_snapshot(result: "EntityResult", snapshot: Snapshot | None, limit: int) -> "EntityResult":
+    """Return the best hits with what a snapshot knows of them. Unpacks their entities: never on the event loop."""
     hits = tuple(_with_details(snapshot, hit) for hit in result.hits[:limit])
     not_served = _with_details(snapshot, result.not_served) if result.not_served else None
-    more = max(0, len(result.hits) - limit)
-    return EntitiesFound(
-        hits, more, not_served, result.searched, result.lacking, result.is_guess, result.unknown, result.corrected
-    )
+    return replace(result, hits=hits, not_served=not_served, more=max(0, len(result.hits) - limit))
 
 
 def _with_details(snapshot: Snapshot | None, hit: "Hit") -> "Hit":

@@ -11,8 +11,7 @@ from d365mcp.tools.common import OTHER_WORDS, correction_notes, quoted_words, sq
 from d365mcp.tools.tool import ToolContext
 
 if TYPE_CHECKING:
-    from d365mcp.metadata.catalog import EntitiesFound
-    from d365mcp.metadata.search.entities import Hit
+    from d365mcp.metadata.search.entities import EntityResult, Hit
 
 Category = Literal["Master", "Configuration", "Transaction", "Reference", "Document", "Parameters"]
 
@@ -46,7 +45,7 @@ async def search_entities(
     return result
 
 
-def _search_notes(found: "EntitiesFound") -> Iterator[str]:
+def _search_notes(found: "EntityResult") -> Iterator[str]:
     """Yield what a caller should know of what was found, and what was not."""
     if found.not_served is not None:
         label = f" ({found.not_served.label})" if found.not_served.label else ""

@@ -3,7 +3,8 @@
     python -m tests.endurance.stalls tests/server -m "not hosts"    any arguments of pytest
     python -m tests.endurance.stalls tests/d365 -m once
 
-More than half of the time nothing of theirs runs, up to three seconds at a stretch. What fails here alone has a deadline that a busy machine misses. Ends as pytest does.
+More than half of the time nothing of theirs runs, up to three seconds at a stretch. What fails here alone has a deadline
+that a busy machine misses. Ends as pytest does.
 """
 
 from __future__ import annotations

@@ -75,9 +75,8 @@ def test_each_finds_what_it_looked_for() -> None:
     connection = indexed(SearchDocument("enumeration", (f"{word} status",), ref=word) for word in words)
 
     def find(number: int) -> list[str]:
-        return [
-            found.ref for found in Search(connection, "enumeration").find(f"{words[number]} status")
-        ]  # keeps nothing
+        search = Search(connection, "enumeration")  # a new one each time: it has kept nothing
+        return [found.ref for found in search.find(f"{words[number]} status")]
 
     check(find, len(words))
     connection.close()

@@ -48,6 +48,7 @@ class EntityResult:
     is_guess: bool  # no hit is named for more than half of the question
     unknown: tuple[str, ...]  # names with a version that there is not, though there are others
     corrected: Mapping[str, str]  # what was read for a word without a meaning, by that word
+    more: int = 0  # hits that fit too, but were left out
 
 
 class EntityFinder:
